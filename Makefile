@@ -1,0 +1,69 @@
+# Every target is explained by `make help`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+DATA := .data
+
+# Two cores serve several processes: OpenMP threads that spin cost the others more than they win.
+export OMP_NUM_THREADS ?= 1
+export GOMP_SPINCOUNT ?= 0
+
+.DEFAULT_GOAL := help
+.PHONY: help install up demo test test-all lint format typecheck migrate revision bench clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## Make .venv with everything in it (done once; every target below does it)
+
+$(INSTALLED): setup.cfg pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || \
+		{ echo "Python 3.11 or newer is needed: install it, or name it: make PYTHON=/path/to/python" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed, and $(PYTHON) is $$($(PYTHON) -V 2>&1)." \
+			"Name a newer one: make PYTHON=/path/to/python" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+		{ rm -rf $(VENV); echo "$(PYTHON) cannot make virtual environments (on Debian: apt install python3-venv)" >&2; exit 1; }
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[models,embedded,monitoring,dev]'
+	@touch $@
+
+up: install ## Start the whole stack and keep it running; Ctrl-C stops all of it
+	@exec $(BIN)/python -m embedded up --with-parent --data-dir $(DATA)/up
+
+demo: install ## Run the main job of two companies on a stack of its own, in about five minutes
+	@exec $(BIN)/python -m embedded run --with-parent --fresh --data-dir $(DATA)/demo -- python -m embedded.demo
+
+test: install ## Run the tests, except the slow ones
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: install ## Run every test
+	$(BIN)/python -m pytest
+
+lint: install ## Check style and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+format: install ## Rewrite the source in the project's style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+typecheck: install ## Check the types
+	$(BIN)/mypy
+
+migrate: install ## Bring the database up to date: DATABASE_URL's, else that of `make up`
+	@exec $(BIN)/python -m embedded run --processes servers --data-dir $(DATA)/up -- python -m database upgrade
+
+revision: install ## Write a migration from the models: make revision m="what changes"
+	@test -n "$(m)" || { echo 'say what changes: make revision m="add a column"' >&2; exit 2; }
+	@exec $(BIN)/python -m embedded run --processes servers --fresh --data-dir $(DATA)/revision -- \
+		sh -c 'python -m database upgrade && exec python -m database revision "$$0"' "$(m)"
+
+bench: install ## Run one of benchmarks/: make bench NAME=banking77 ARGS="DATA_DIR"
+	@test -f "benchmarks/$(NAME).py" || { echo "name one with NAME=: $(basename $(notdir $(wildcard benchmarks/*.py)))" >&2; exit 2; }
+	$(BIN)/python benchmarks/$(NAME).py $(ARGS)
+
+clean: ## Delete caches, builds and throw-away data; .venv and the data of `make up` stay
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache $(DATA)/demo $(DATA)/revision
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""How the small base model `cyrex-small` is made: sources, tokenizer, diet, pretraining, export."""

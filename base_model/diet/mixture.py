@@ -1,0 +1,65 @@
+"""Which families of examples the model is fed, and how much of each."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from base_model import sources, wordnet
+from base_model.diet import classify, dialogue, extraction, prose, repeats, rewriting, toolcalls, words
+from base_model.diet.example import Example
+
+
+@dataclass(frozen=True)
+class Family:
+    """A generator and its share of the tokens drawn, in any unit."""
+
+    share: float
+    generate: Callable[[random.Random], Example]
+
+
+class Diet:
+    """All families; `draw` picks one by share."""
+
+    def __init__(self, families: dict[str, Family]) -> None:
+        self.families = families
+        self._names = list(families)
+        self._shares = [f.share for f in families.values()]
+
+    @classmethod
+    def load(cls, cache: Path) -> Diet:
+        """Reads corpus and WordNet under `cache` (downloads them the first time)."""
+        corpus = sources.collect(cache)
+        synsets = wordnet.load(cache / "root")
+        sentences = [e for s in synsets for e in s.examples]
+        fields = extraction.Extraction(extraction.Filler(sentences))
+        labels = classify.Classification(synsets)
+        return cls(
+            {
+                "prose": Family(5.0, prose.Prose(corpus)),
+                "glosses": Family(4.0, words.Glosses(synsets)),
+                "repeats": Family(1.0, repeats.token_repeat),
+                "echo": Family(1.5, repeats.echo),
+                "fields": Family(4.0, fields.asked),
+                "shown": Family(1.5, fields.shown),
+                "typed": Family(2.0, extraction.typed),
+                "labels": Family(2.0, labels.shown),
+                "told": Family(1.5, labels.told),
+                "kinds": Family(1.5, labels.kinds),
+                "keywords": Family(1.0, labels.keyword_label),
+                "best": Family(2.0, labels.best_label),
+                "native": Family(0.7, toolcalls.native),
+                "written": Family(1.5, toolcalls.written),
+                "lists": Family(1.0, rewriting.lists),
+                "words": Family(1.0, rewriting.words),
+                "compare": Family(0.5, rewriting.compare),
+                "memory": Family(1.0, dialogue.memory),
+                "persona": Family(0.5, dialogue.persona),
+            }
+        )
+
+    def draw(self, rng: random.Random) -> Example:
+        (name,) = rng.choices(self._names, self._shares)
+        return self.families[name].generate(rng)

@@ -1,0 +1,89 @@
+"""Every Celery setting, with its reason. Rows in Postgres are the truth; messages are hints."""
+
+from __future__ import annotations
+
+from kombu import Queue
+
+from settings import settings_or_exit
+
+_settings = settings_or_exit()
+
+broker_url = _settings.redis_url
+# Nobody waits on a Celery result: results are rows.
+task_ignore_result = True
+result_backend = None
+
+# A message is code's input: JSON only, never pickle.
+task_serializer = "json"
+accept_content = ["json"]
+enable_utc = True
+timezone = "UTC"
+
+task_queues = [Queue(name) for name in ("inference", "training", "bridge", "tools", "maintenance")]
+task_default_queue = "maintenance"
+task_create_missing_queues = False
+
+# A step's lease in Postgres tells who runs it, so the message is done with when it is read: the
+# broker's visibility timeout has no say over an hour-long training.
+task_acks_late = False
+# Take a message only when a thread or process is free: a second training must not wait behind an
+# hour-long one while another worker idles, and a killed worker takes no reserved messages along.
+worker_disable_prefetch = True
+worker_prefetch_multiplier = 1
+
+# A broker that is down must fail a web request in a second or two, not hang it.
+broker_transport_options = {
+    "socket_connect_timeout": 2,
+    "socket_timeout": 15,
+    "socket_keepalive": True,
+    "health_check_interval": 10,
+    # One list a queue: priorities on Redis starve, so there are separate queues instead.
+    "priority_steps": [0],
+}
+broker_connection_retry_on_startup = True
+broker_connection_max_retries = None
+task_publish_retry = False
+
+# SIGTERM: let short tasks end, then leave.
+worker_soft_shutdown_timeout = 5.0
+worker_enable_soft_shutdown_on_idle = False
+# A pool process that has grown is replaced between tasks.
+worker_max_memory_per_child = 4_000_000
+worker_hijack_root_logger = False
+worker_redirect_stdouts = False
+# Flower shows tasks from these events.
+worker_send_task_events = True
+task_send_sent_event = True
+
+imports = (
+    "tasks.worker",
+    "tasks.training",
+    "tasks.adapters",
+    "tasks.jobs",
+    "tasks.maintenance",
+    "tasks.synapse",
+)
+
+RECONCILE_SECONDS = 2.0
+TRIM_SECONDS = 60.0
+RETENTION_SECONDS = 3600.0
+
+beat_schedule_filename = str(_settings.data_dir / "celerybeat-schedule")
+# Static ticks only: what users schedule is rows. An old tick is worth nothing, hence `expires`.
+beat_schedule = {
+    "reconcile": {
+        "task": "maintenance.reconcile",
+        "schedule": RECONCILE_SECONDS,
+        "options": {"queue": "maintenance", "expires": 2 * RECONCILE_SECONDS},
+    },
+    "trim": {
+        "task": "maintenance.trim_streams",
+        "schedule": TRIM_SECONDS,
+        "options": {"queue": "maintenance", "expires": TRIM_SECONDS},
+    },
+    "retention": {
+        "task": "maintenance.apply_retention",
+        "schedule": RETENTION_SECONDS,
+        "options": {"queue": "maintenance", "expires": RETENTION_SECONDS},
+    },
+}

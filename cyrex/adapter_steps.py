@@ -1,0 +1,147 @@
+"""The steps of an announced adapter: fetch, evaluate if there is no receipt, warm (then decide).
+
+An outside system's adapter and one trained here are treated alike.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from cyrex import evaluations
+from cyrex.adapter_files import package_of
+from cyrex.adapters import champion_of, check_base, next_version
+from cyrex.base_model import require_base
+from cyrex.errors import UserError
+from cyrex.lease import Advance, Lease, Outcome
+from cyrex.training_steps import dataset_lines, split_dataset
+from database import claims
+from database.models import LoraAdapter, TrainingRun
+from database.session import company_session
+from database.transitions import ADAPTER
+from helox.spec import TrainingConfig
+from modelkit import package
+from modelkit.errors import PackageRefused
+from modelkit.registry import get_registry
+from settings import get_settings
+from synapse.payloads import AdapterReady
+
+
+def announced(session: Session, news: AdapterReady) -> LoraAdapter | None:
+    """The adapter that an event announces, ready for its chain; None: it is on its way already.
+
+    An adapter unknown here gets a row and a version. Raises `UserError` for one that belongs to
+    another company.
+    """
+    row = session.get(LoraAdapter, news.adapter_id)
+    if row is None:
+        row = _from_outside(session, news)
+    if row.company_id != news.company_id:
+        raise UserError("wrong_company", f"adapter {news.adapter_id} is another company's")
+    if row.status != "registered":
+        return None
+    moved: LoraAdapter | None = claims.move(
+        session,
+        ADAPTER,
+        news.adapter_id,
+        "announced",
+        step=ADAPTER.steps[0],
+        published_at=func.now(),
+        publications=1,
+    )
+    return moved
+
+
+def _from_outside(session: Session, news: AdapterReady) -> LoraAdapter:
+    settings = get_settings()
+    row = LoraAdapter(
+        adapter_id=news.adapter_id,
+        company_id=news.company_id,
+        version=next_version(session, news.company_id),
+        base_model=news.base_model or settings.base_model_path,
+        base_model_revision=settings.base_model_revision,
+        adapter_type="lora",
+        adapter_path=news.adapter_path or news.registry_path,
+        config={},
+        details={"source": "stream", **news.metadata},
+        status="registered",
+    )
+    session.add(row)
+    session.flush()
+    return row
+
+
+def fetch(adapter: LoraAdapter, lease: Lease) -> Outcome:
+    """Bring the package to this machine, verified; an outside one into the registry first."""
+    check_base(adapter)
+    try:
+        if adapter.sha256 is None:
+            return Advance(_import(adapter))
+        package_of(adapter)
+    except PackageRefused as refused:
+        raise UserError("package_refused", str(refused), param="adapter_path") from None
+    return Advance()
+
+
+def _import(adapter: LoraAdapter) -> dict[str, Any]:
+    """Register an adapter that lies in a folder named by the event which announced it."""
+    folder = Path(adapter.adapter_path or "")
+    if not adapter.adapter_path or not folder.is_dir():
+        raise UserError(
+            "package_not_found",
+            f"adapter_path: no folder {adapter.adapter_path!r} on this machine",
+            param="adapter_path",
+        )
+    registered = get_registry(get_settings()).register_model(
+        adapter.company_id, adapter.version, folder, {"adapter_id": adapter.adapter_id}
+    )
+    return {"sha256": registered.sha256, "registry_path": registered.path}
+
+
+def evaluate(adapter: LoraAdapter, lease: Lease, stop: Callable[[], bool]) -> Outcome:
+    """Evaluate unless a receipt compares this very package with today's champion."""
+    with company_session(adapter.company_id) as session:
+        champion = champion_of(session, adapter.company_id)
+        champion_id = champion.adapter_id if champion else None
+        receipt = adapter.evaluation or {}
+        current = receipt.get("sha256") == adapter.sha256
+        if current and receipt.get("champion_id") == champion_id:
+            return Advance()
+        holdout = _holdout(session, adapter)
+    folder = get_settings().work_dir.resolve() / f"adapter-{adapter.adapter_id}"
+    assert adapter.sha256 is not None, "fetch sets the package's hash"
+    source = package_of(adapter)
+
+    def bring(target: Path) -> None:
+        package.copy(source, target, package.build(source))
+
+    try:
+        found = evaluations.evaluate(
+            adapter.company_id,
+            holdout,
+            adapter.sha256,
+            bring,
+            require_base(adapter.base_model),
+            folder,
+            stop,
+        )
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return Advance({"evaluation": found})
+
+
+def _holdout(session: Session, adapter: LoraAdapter) -> list[bytes]:
+    """Held-out lines of the adapter's own run, else of the company's latest; may be empty."""
+    query = select(TrainingRun).where(TrainingRun.company_id == adapter.company_id)
+    if adapter.request_id is not None:
+        query = query.where(TrainingRun.request_id == adapter.request_id)
+    run = session.scalar(query.order_by(TrainingRun.request_id.desc()).limit(1))
+    if run is None:
+        return []
+    fraction = TrainingConfig.model_validate(run.config).holdout_fraction
+    return split_dataset(dataset_lines(session, run.dataset_id), fraction)[1]

@@ -1,0 +1,107 @@
+"""Adapters as their company sees them, and which of them answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from cyrex.errors import NotFound, UserError
+from database.models import AdapterAlias, Company, LoraAdapter
+from settings import get_settings
+
+
+def get_adapter(session: Session, adapter_id: str) -> LoraAdapter:
+    row = session.get(LoraAdapter, adapter_id)
+    if row is None:
+        raise NotFound("adapter_not_found", f"there is no adapter {adapter_id!r}", "adapter_id")
+    return row
+
+
+def list_adapters(
+    session: Session,
+    company_id: str | None = None,
+    status: str | None = None,
+    limit: int = 100,
+    after: str | None = None,
+) -> list[LoraAdapter]:
+    """Newest first; `after` is the last id of the page before."""
+    query = select(LoraAdapter).order_by(LoraAdapter.adapter_id.desc()).limit(limit)
+    if company_id is not None:
+        query = query.where(LoraAdapter.company_id == company_id)
+    if status is not None:
+        query = query.where(LoraAdapter.status == status)
+    if after is not None:
+        query = query.where(LoraAdapter.adapter_id < after)
+    return list(session.scalars(query))
+
+
+def champion_of(session: Session, company_id: str) -> LoraAdapter | None:
+    """The adapter that answers for a company, or None while it has none.
+
+    Raises `UserError` when the champion belongs to another base model than the one served.
+    """
+    champion = session.scalar(
+        select(LoraAdapter)
+        .join(AdapterAlias, AdapterAlias.champion_id == LoraAdapter.adapter_id)
+        .where(AdapterAlias.company_id == company_id, LoraAdapter.company_id == company_id)
+    )
+    if champion is not None:
+        check_base(champion)
+    return champion
+
+
+def check_base(adapter: LoraAdapter) -> None:
+    """Refuse, by name, an adapter that was trained on another base model or revision."""
+    settings = get_settings()
+    served = (Path(settings.base_model_path).name, settings.base_model_revision)
+    trained = (Path(adapter.base_model).name, adapter.base_model_revision)
+    if served != trained:
+        raise UserError(
+            "base_model_mismatch",
+            f"adapter {adapter.adapter_id} was trained on {trained[0]} ({trained[1]}), "
+            f"but {served[0]} ({served[1]}) is served",
+            param="adapter_id",
+            status=409,
+        )
+
+
+def champion_ids(session: Session, company_id: str | None = None) -> set[str]:
+    """The ids of all champions that the session may see."""
+    query = select(AdapterAlias.champion_id).where(AdapterAlias.champion_id.is_not(None))
+    if company_id is not None:
+        query = query.where(AdapterAlias.company_id == company_id)
+    return {champion for champion in session.scalars(query) if champion}
+
+
+def next_version(session: Session, company_id: str) -> int:
+    """The company's next adapter version; its row stays locked until the transaction ends."""
+    session.scalar(select(Company).where(Company.company_id == company_id).with_for_update())
+    highest = session.scalar(
+        select(func.max(LoraAdapter.version)).where(LoraAdapter.company_id == company_id)
+    )
+    return (highest or 0) + 1
+
+
+def adapter_view(row: LoraAdapter, champions: set[str]) -> dict[str, Any]:
+    """An adapter as JSON."""
+    return {
+        "adapter_id": row.adapter_id,
+        "company_id": row.company_id,
+        "version": row.version,
+        "base_model": row.base_model,
+        "base_model_revision": row.base_model_revision,
+        "adapter_type": row.adapter_type,
+        "status": row.status,
+        "champion": row.adapter_id in champions,
+        "sha256": row.sha256,
+        "request_id": row.request_id,
+        "config": row.config,
+        "metadata": row.details,
+        "evaluation": row.evaluation,
+        "error": row.error,
+        "created_at": row.created_at.isoformat(),
+        "updated_at": row.updated_at.isoformat(),
+    }

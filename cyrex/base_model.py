@@ -1,0 +1,54 @@
+"""Where the base model's files are on this machine."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from pathlib import Path
+
+from cyrex.errors import UserError
+from settings import SettingsError, get_settings
+
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+# Weights as safetensors only; code and pickles in a repository are never fetched.
+HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model"]
+
+
+@lru_cache(maxsize=1)
+def base_model_dir() -> Path:
+    """The folder of BASE_MODEL_PATH: itself a folder, or a hub name whose files are fetched once.
+
+    Raises `SettingsError`, naming the variable, when there is no model to be had.
+    """
+    settings = get_settings()
+    named = settings.base_model_path
+    folder = Path(named)
+    if not folder.is_dir() and HUB_NAME.fullmatch(named) and not named.startswith("."):
+        folder = _from_hub(named, settings.base_model_revision)
+    if not (folder / "config.json").is_file():
+        raise SettingsError(f"BASE_MODEL_PATH: no model in {named}: config.json is missing")
+    return folder
+
+
+def _from_hub(name: str, revision: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=HUB_FILES))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        first = str(error).strip().splitlines()[0]
+        raise SettingsError(
+            f"BASE_MODEL_PATH: {name!r} is no folder here and could not be fetched: {first}"
+        ) from error
+
+
+def require_base(named: str) -> Path:
+    """The folder of the base model a row names. Raises `UserError` if another one is served."""
+    if named != get_settings().base_model_path:
+        raise UserError(
+            "unknown_base_model",
+            f"base_model: {named!r} is not served here",
+            param="base_model",
+        )
+    return base_model_dir()

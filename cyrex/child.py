@@ -1,0 +1,104 @@
+"""A child process with a long task: watched, stopped on request, and never outliving its parent."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from helox.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USER_ERROR
+
+POLL_SECONDS = 0.25
+TERMINATE_GRACE_SECONDS = 20.0
+LOG_TAIL_BYTES = 2_000
+
+
+class ChildFailed(RuntimeError):
+    """The child ended with a failure that is nobody's input: a crash, a kill, a full disk."""
+
+
+class ChildRefused(ValueError):
+    """The child refused its input. `report` is its error file."""
+
+    def __init__(self, report: dict[str, Any]) -> None:
+        super().__init__(report.get("message", "refused"))
+        self.report = report
+
+
+class ChildInterrupted(RuntimeError):
+    """The child was told to stop and has saved what it can go on from."""
+
+
+def run_child(
+    module: str, arguments: list[str], work_dir: Path, watch: Callable[[], bool], threads: int
+) -> None:
+    """Run `python -m module …` until it ends; `watch` is called meanwhile, True asks it to stop.
+
+    Its output goes to `work_dir`/child.log. Raises `ChildRefused`, `ChildInterrupted`,
+    `ChildFailed`, and whatever `watch` raises, after ending the child.
+    """
+    log_path = work_dir / "child.log"
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
+    with log_path.open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments, "--die-with-parent"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+        )
+        try:
+            _attend(process, watch)
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+    _judge(process.returncode, work_dir, log_path)
+
+
+def _attend(process: subprocess.Popen[bytes], watch: Callable[[], bool]) -> None:
+    while True:
+        try:
+            process.wait(timeout=POLL_SECONDS)
+            return
+        except subprocess.TimeoutExpired:
+            pass
+        if watch():
+            process.terminate()
+            try:
+                process.wait(timeout=TERMINATE_GRACE_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            raise ChildInterrupted("stopped on request")
+
+
+def _judge(status: int, work_dir: Path, log_path: Path) -> None:
+    if status == EXIT_DONE:
+        return
+    report = read_json(work_dir / "error.json")
+    if status == EXIT_USER_ERROR:
+        raise ChildRefused(report or {"code": "refused", "message": _tail(log_path)})
+    if status == EXIT_INTERRUPTED:
+        raise ChildInterrupted("interrupted")
+    if status < 0:
+        raise ChildFailed(f"ended by signal {-status}")
+    raise ChildFailed(str(report.get("message") or f"exit status {status}: {_tail(log_path)}"))
+
+
+def _tail(path: Path) -> str:
+    text = path.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace").strip()
+    return text.splitlines()[-1] if text else "no output"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a file that its writer replaces atomically; empty while there is none."""
+    try:
+        found = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,61 @@
+"""Companies: the tenants."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from cyrex.errors import Conflict, NotFound, UserError
+from database.models import Company
+
+COMPANY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+
+
+def check_company_id(company_id: str) -> str:
+    """Return `company_id` if it is well formed. Raises `UserError`."""
+    if not COMPANY_ID.fullmatch(company_id):
+        raise UserError(
+            "invalid_company_id",
+            "company_id: 1 to 63 letters, digits, '_' or '-', the first a letter or a digit",
+            param="company_id",
+        )
+    return company_id
+
+
+def create_company(
+    session: Session, company_id: str, name: str = "", context: dict[str, Any] | None = None
+) -> Company:
+    """Insert a company. `session` is an operator's. Raises `Conflict` when it exists."""
+    check_company_id(company_id)
+    company: Company | None = session.scalar(
+        insert(Company)
+        .values(company_id=company_id, name=name or company_id, context=context or {})
+        .on_conflict_do_nothing()
+        .returning(Company)
+    )
+    if company is None:
+        raise Conflict("company_exists", f"company {company_id!r} exists already", "company_id")
+    return company
+
+
+def get_company(session: Session, company_id: str) -> Company:
+    company = session.get(Company, company_id)
+    if company is None:
+        raise NotFound("company_not_found", f"there is no company {company_id!r}", "company_id")
+    return company
+
+
+def list_companies(session: Session, limit: int = 100, after: str = "") -> list[Company]:
+    """Companies by id, from the one after `after`."""
+    return list(
+        session.scalars(
+            select(Company)
+            .where(Company.company_id > after)
+            .order_by(Company.company_id)
+            .limit(limit)
+        )
+    )

@@ -1,0 +1,43 @@
+"""Many adapters, one base model, one decode loop.
+
+This package stands alone: it imports nothing else of the product. The names below are plain data
+and cost nothing to import; `cyrex.engine.loop.Engine` is what loads torch and the base model.
+"""
+
+from cyrex.engine.config import EngineConfig
+from cyrex.engine.errors import (
+    AdapterRefused,
+    Cancelled,
+    DeadlineExceeded,
+    EngineClosed,
+    EngineError,
+    GenerationFailed,
+    PromptTooLong,
+    RequestRefused,
+)
+from cyrex.engine.request import (
+    AdapterKey,
+    AdapterRef,
+    Completion,
+    Handle,
+    Request,
+    ResidentAdapter,
+)
+
+__all__ = [
+    "AdapterKey",
+    "AdapterRef",
+    "AdapterRefused",
+    "Cancelled",
+    "Completion",
+    "DeadlineExceeded",
+    "EngineClosed",
+    "EngineConfig",
+    "EngineError",
+    "GenerationFailed",
+    "Handle",
+    "PromptTooLong",
+    "Request",
+    "RequestRefused",
+    "ResidentAdapter",
+]

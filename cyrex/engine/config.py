@@ -1,0 +1,48 @@
+"""What an engine is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+Dtype = Literal["fp32", "bf16", "nf4"]
+Device = Literal["auto", "cpu", "cuda"]
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """Raises ValueError naming a field that is out of range.
+
+    base_model: a folder, or a name on the Hugging Face hub, of any causal language model.
+    dtype: of the base. "nf4" is 4-bit with double quantisation, computing in bf16.
+    device: "auto" takes the GPU where there is one.
+    threads: of torch's CPU operators.
+    max_batch: rows that decode together.
+    max_context: tokens of prompt and answer together; None is what the base model was made for.
+    kv_tokens: tokens that all running requests together may come to hold in the KV cache.
+    max_adapters, max_adapter_bytes: what stays loaded; the least recently used goes first.
+    """
+
+    base_model: str
+    revision: str = "main"
+    dtype: Dtype = "fp32"
+    device: Device = "auto"
+    threads: int = 1
+    max_batch: int = 64
+    max_context: int | None = None
+    kv_tokens: int = 131_072
+    max_adapters: int = 64
+    max_adapter_bytes: int = 2048 * MIB
+
+    def __post_init__(self) -> None:
+        if self.dtype not in get_args(Dtype):
+            raise ValueError(f"dtype must be one of {get_args(Dtype)}, not {self.dtype!r}")
+        if self.device not in get_args(Device):
+            raise ValueError(f"device must be one of {get_args(Device)}, not {self.device!r}")
+        for field in ("threads", "max_batch", "kv_tokens", "max_adapters", "max_adapter_bytes"):
+            if getattr(self, field) < 1:
+                raise ValueError(f"{field} must be at least 1")
+        if self.max_context is not None and self.max_context < 2:
+            raise ValueError("max_context must be at least 2")

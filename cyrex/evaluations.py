@@ -1,0 +1,98 @@
+"""Evaluate an adapter in a child process, beside the base model and the champion of the moment.
+
+The child imports trainer and engine and evaluates at serving precision; nothing here loads torch.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cyrex.adapter_files import package_of
+from cyrex.adapters import champion_of
+from cyrex.child import ChildInterrupted, ChildRefused, read_json, run_child
+from cyrex.errors import UserError
+from database.session import company_session
+from settings import get_settings
+
+# More held-out examples than this tell little more and take longer.
+MAX_HOLDOUT = 500
+
+
+def evaluate(
+    company_id: str,
+    holdout: list[bytes],
+    sha256: str,
+    fetch: Callable[[Path], None],
+    base_model: Path,
+    folder: Path,
+    stop: Callable[[], bool],
+) -> dict[str, Any] | None:
+    """Score the package that `fetch` brings on the held-out lines.
+
+    Returns {champion_id, examples, scores: {label: {accuracy, loss, correct}}}; `scores` is empty
+    when nothing was held out. None: stopped on request.
+    """
+    with company_session(company_id) as session:
+        champion = champion_of(session, company_id)
+    champion_id = champion.adapter_id if champion else None
+    if not holdout:
+        return {"champion_id": champion_id, "sha256": sha256, "examples": 0, "scores": {}}
+    shutil.rmtree(folder, ignore_errors=True)
+    candidate = folder / "candidate"
+    candidate.mkdir(parents=True)
+    fetch(candidate)
+    (folder / "holdout.jsonl").write_bytes(b"\n".join(holdout[:MAX_HOLDOUT]) + b"\n")
+    arms: list[dict[str, Any]] = [
+        {"label": "base", "path": None},
+        {"label": "candidate", "path": str(candidate)},
+    ]
+    if champion is not None:
+        arms.append({"label": "champion", "path": str(package_of(champion).resolve())})
+    found = _run(base_model, folder, arms, stop)
+    if found is None:
+        return None
+    return {
+        "champion_id": champion_id,
+        "sha256": sha256,
+        "examples": found["examples"],
+        "precision": found.get("precision"),
+        "scores": found["scores"],
+    }
+
+
+def _run(
+    base_model: Path, folder: Path, arms: list[dict[str, Any]], stop: Callable[[], bool]
+) -> dict[str, Any] | None:
+    settings = get_settings()
+    out = folder / "evaluation.json"
+    spec = {
+        "base_model": str(base_model.resolve()),
+        "holdout": str(folder / "holdout.jsonl"),
+        "candidates": arms,
+        "out": str(out),
+        "threads": settings.training_threads,
+        "dtype": settings.engine_dtype,
+        "max_new_tokens": settings.max_new_tokens,
+    }
+    path = folder / "spec.json"
+    path.write_text(json.dumps(spec))
+    try:
+        run_child("cyrex.evaluation", [str(path)], folder, stop, settings.training_threads)
+    except ChildInterrupted:
+        return None
+    except ChildRefused as refused:
+        raise UserError("not_servable", str(refused), param="adapter_id") from None
+    return read_json(out)
+
+
+def sentence(evaluation: dict[str, Any]) -> str:
+    """The scores for people: exact matches on the hold-out."""
+    scores = evaluation["scores"]
+    if not scores:
+        return "nothing was held out, so nothing was compared"
+    parts = [f"{label} {score['accuracy']:.1%}" for label, score in scores.items()]
+    return f"exact on {evaluation['examples']} held-out examples: {', '.join(parts)}"

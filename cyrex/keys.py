@@ -1,0 +1,120 @@
+"""API keys: `cx_<prefix>_<secret>`, kept as the SHA-256 of the secret.
+
+`python -m cyrex.keys operator --file PATH` makes sure that PATH holds a valid operator key.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import hmac
+import os
+import re
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from sqlalchemy import func, select, text, update
+from sqlalchemy.orm import Session
+
+from database.models import ApiKey
+from database.session import keyless_session, operator_session
+from settings import settings_or_exit
+
+Scope = Literal["operator", "company"]
+
+PREFIX_BYTES = 6
+SECRET_BYTES = 24
+KEY = re.compile(r"cx_([0-9a-f]{12})_([0-9a-f]{48})")
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Who calls. `company_id` is None for an operator."""
+
+    scope: Scope
+    company_id: str | None
+    prefix: str
+
+
+def _digest(secret: str) -> str:
+    # A random secret of 192 bits needs no slow hash.
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def issue_key(session: Session, scope: Scope, company_id: str | None, name: str = "") -> str:
+    """Create a key and return it whole: it cannot be shown again."""
+    prefix, secret = secrets.token_hex(PREFIX_BYTES), secrets.token_hex(SECRET_BYTES)
+    session.add(
+        ApiKey(
+            prefix=prefix,
+            secret_sha256=_digest(secret),
+            scope=scope,
+            company_id=company_id,
+            name=name,
+        )
+    )
+    session.flush()
+    return f"cx_{prefix}_{secret}"
+
+
+def authenticate(session: Session, key: str) -> Principal | None:
+    """Find whose key this is. `session` is a keyless one. None: unknown, revoked or malformed."""
+    matched = KEY.fullmatch(key)
+    if matched is None:
+        return None
+    found = session.execute(
+        text("SELECT secret_sha256, scope, company_id FROM find_api_key(:prefix)"),
+        {"prefix": matched[1]},
+    ).one_or_none()
+    if found is None or not hmac.compare_digest(found.secret_sha256, _digest(matched[2])):
+        return None
+    return Principal(found.scope, found.company_id, matched[1])
+
+
+def list_keys(session: Session, company_id: str) -> list[ApiKey]:
+    return list(
+        session.scalars(
+            select(ApiKey).where(ApiKey.company_id == company_id).order_by(ApiKey.created_at)
+        )
+    )
+
+
+def revoke_key(session: Session, prefix: str, company_id: str | None = None) -> bool:
+    """Revoke a key, of `company_id` if given. False: there is no such live key."""
+    wanted = [ApiKey.prefix == prefix, ApiKey.revoked_at.is_(None)]
+    if company_id is not None:
+        wanted.append(ApiKey.company_id == company_id)
+    done = session.execute(
+        update(ApiKey).where(*wanted).values(revoked_at=func.now()).returning(ApiKey.prefix)
+    )
+    return done.first() is not None
+
+
+def ensure_operator_key(path: Path) -> None:
+    """Leave a valid operator key in `path`, readable by its owner only."""
+    if path.is_file():
+        with keyless_session() as session:
+            principal = authenticate(session, path.read_text().strip())
+        if principal is not None and principal.scope == "operator":
+            return
+    with operator_session() as session:
+        key = issue_key(session, "operator", None, name=path.name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(key + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m cyrex.keys", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("operator").add_argument("--file", type=Path, required=True)
+    arguments = parser.parse_args()
+    settings_or_exit()
+    ensure_operator_key(arguments.file)
+
+
+if __name__ == "__main__":
+    main()

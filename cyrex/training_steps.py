@@ -1,0 +1,352 @@
+"""The steps of a training run: accept, train, evaluate, register, announce.
+
+Each takes the claimed row and its lease and returns how it ended. A step may run again after its
+worker died at any point: what it writes outside Postgres is content-addressed or replaced whole.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import func, insert, select
+from sqlalchemy.orm import Session
+
+from cyrex import evaluations
+from cyrex.adapters import next_version
+from cyrex.base_model import require_base
+from cyrex.child import ChildInterrupted, ChildRefused, read_json, run_child
+from cyrex.errors import UserError
+from cyrex.lease import Advance, Finish, GivenBack, Lease, Outcome
+from cyrex.packages import get_package, put_package
+from cyrex.training import add_event, blob_store
+from database.base import Json, new_id
+from database.models import Dataset, Example, LoraAdapter, TrainingRun, Usage
+from database.session import company_session
+from helox.base import Base
+from helox.check import Report, read_records
+from helox.holdout import choose, key_of
+from helox.mask import Encoder
+from helox.spec import TrainingConfig
+from modelkit.registry import get_registry
+from settings import get_settings
+from synapse.outbox import announce
+from synapse.payloads import ADAPTER_READY
+from synapse.streams import LORA_ADAPTER_READY
+
+# How often a running training's row is written: it renews nothing but what people look at.
+PROGRESS_SECONDS = 1.0
+
+
+def dataset_lines(session: Session, dataset_id: str) -> list[bytes]:
+    """The lines of a dataset, verified against its SHA-256."""
+    dataset = session.get_one(Dataset, dataset_id)
+    return blob_store().read(dataset.sha256).splitlines()
+
+
+def split_dataset(lines: list[bytes], fraction: float) -> tuple[list[bytes], list[bytes]]:
+    """Lines to train on, and lines held out by the hash of their input."""
+    records = list(read_records(lines, Report()))
+    held_out = choose([key_of(record.conversation) for record in records], fraction)
+    train = [lines[r.line - 1] for r, out in zip(records, held_out, strict=True) if not out]
+    holdout = [lines[r.line - 1] for r, out in zip(records, held_out, strict=True) if out]
+    return train, holdout
+
+
+def accept(run: TrainingRun, lease: Lease) -> Outcome:
+    """Check every line with the base model's tokenizer; record the report and the split."""
+    config = TrainingConfig.model_validate(run.config)
+    base = Base.open(require_base(run.base_model))
+    with company_session(run.company_id) as session:
+        lines = dataset_lines(session, run.dataset_id)
+    report = Report()
+    records = list(read_records(lines, report, Encoder.of(base, config.max_length)))
+    if not report.ok:
+        found = report.to_json()
+        first = found["problems"][0] if found["problems"] else {"message": "no usable example"}
+        raise UserError(
+            "invalid_training_data",
+            f"line {first.get('line')}: {first.get('field', 'line')}: {first['message']}",
+            param="training_data",
+            details=found["problems"],
+        )
+    keys = [key_of(record.conversation) for record in records]
+    held_out = choose(keys, config.holdout_fraction)
+
+    def also(session: Session, row: TrainingRun) -> None:
+        session.get_one(Dataset, row.dataset_id).report = report.to_json()
+        known = session.scalar(
+            select(func.count()).select_from(Example).where(Example.dataset_id == row.dataset_id)
+        )
+        if not known:
+            session.execute(
+                insert(Example),
+                [
+                    {
+                        "dataset_id": row.dataset_id,
+                        "company_id": row.company_id,
+                        "line": record.line,
+                        "input_sha256": f"{key:016x}",
+                        "split": "holdout" if out else "train",
+                    }
+                    for record, key, out in zip(records, keys, held_out, strict=True)
+                ],
+            )
+        add_event(
+            session,
+            row,
+            "accepted",
+            f"{report.examples} examples, {sum(held_out)} held out, {report.tokens} tokens",
+            {"held_out": sum(held_out), "truncated": len(report.truncated)},
+        )
+
+    return Advance(also=also)
+
+
+def train(run: TrainingRun, lease: Lease, leaving: Callable[[], bool]) -> Outcome:
+    """Run Helox as a child process; store the adapter package it writes.
+
+    Raises `GivenBack` when the worker is leaving: the checkpoints stay in the work folder.
+    """
+    settings = get_settings()
+    with _work_dir(run.request_id) as work_dir:
+        spec = _write_spec(run, work_dir, settings.training_threads)
+        watch = _Watch(run, lease, work_dir, leaving)
+        watch.start()
+        try:
+            run_child("helox", ["train", str(spec)], work_dir, watch, settings.training_threads)
+        except ChildInterrupted:
+            if watch.cancelled:
+                return _cancelled("cancelled while training; its checkpoints are kept")
+            raise GivenBack("the worker is leaving") from None
+        except ChildRefused as refused:
+            report = refused.report
+            raise UserError(
+                str(report.get("code", "refused")),
+                str(report.get("message", "refused")),
+                param=report.get("field"),
+                details=report.get("lines"),
+            ) from None
+        watch.report()
+        receipt = read_json(work_dir / "adapter" / "receipt.json")
+        package_sha256 = put_package(blob_store(), work_dir / "adapter")
+    metrics = dict(receipt.get("metrics") or {})
+
+    def also(session: Session, row: TrainingRun) -> None:
+        add_event(session, row, "trained", "training has ended; evaluation is next", metrics)
+        session.add(
+            Usage(
+                company_id=row.company_id,
+                kind="training",
+                reference=f"{row.request_id}:{row.attempt}",
+                trained_tokens=int(metrics.get("trained_tokens") or 0),
+            )
+        )
+
+    return Advance({"package_sha256": package_sha256, "metrics": metrics}, also)
+
+
+def evaluate(run: TrainingRun, lease: Lease, leaving: Callable[[], bool]) -> Outcome:
+    """Compare the new adapter with the base model and with the champion on the hold-out."""
+    config = TrainingConfig.model_validate(run.config)
+    with company_session(run.company_id) as session:
+        lines = dataset_lines(session, run.dataset_id)
+    _, holdout = split_dataset(lines, config.holdout_fraction)
+    assert run.package_sha256 is not None, "train stores the package before evaluate runs"
+    package_sha256 = run.package_sha256
+    with _work_dir(run.request_id) as work_dir:
+        found = evaluations.evaluate(
+            run.company_id,
+            holdout,
+            package_sha256,
+            lambda folder: get_package(blob_store(), package_sha256, folder),
+            require_base(run.base_model),
+            work_dir / "evaluation",
+            _stop_of(run, lease, leaving),
+        )
+    if found is None:
+        return _cancelled("cancelled before it was registered")
+
+    def also(session: Session, row: TrainingRun) -> None:
+        add_event(session, row, "evaluated", evaluations.sentence(found), found.get("scores"))
+
+    return Advance({"evaluation": found}, also)
+
+
+def register(run: TrainingRun, lease: Lease) -> Outcome:
+    """Give the adapter its version and put its package into the registry."""
+    settings = get_settings()
+    assert run.package_sha256 is not None, "train stores the package before register runs"
+    with company_session(run.company_id) as session:
+        lease.write(session)
+        adapter = session.scalar(
+            select(LoraAdapter).where(LoraAdapter.request_id == run.request_id)
+        ) or _new_adapter(session, run)
+        adapter.sha256 = run.package_sha256
+        adapter.evaluation = run.evaluation
+    with _work_dir(run.request_id) as work_dir:
+        folder = work_dir / "package"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        get_package(blob_store(), run.package_sha256, folder)
+        registered = get_registry(settings).register_model(
+            run.company_id,
+            adapter.version,
+            folder,
+            {"adapter_id": adapter.adapter_id, "request_id": run.request_id},
+        )
+
+    def also(session: Session, row: TrainingRun) -> None:
+        session.get_one(LoraAdapter, adapter.adapter_id).registry_path = registered.path
+        add_event(session, row, "registered", f"registered as version {adapter.version}")
+
+    return Advance({"adapter_id": adapter.adapter_id}, also)
+
+
+def announce_adapter(run: TrainingRun, lease: Lease) -> Outcome:
+    """End the run and announce its adapter, in one transaction."""
+
+    def also(session: Session, row: TrainingRun) -> None:
+        adapter = session.get_one(LoraAdapter, str(row.adapter_id))
+        announce(
+            session,
+            LORA_ADAPTER_READY,
+            ADAPTER_READY,
+            row.company_id,
+            {
+                "adapter_id": adapter.adapter_id,
+                "version": adapter.version,
+                "registry_path": adapter.registry_path,
+                "sha256": adapter.sha256,
+                "request_id": row.request_id,
+            },
+            correlation_id=row.correlation_id,
+            event_id=f"{adapter.adapter_id}:ready",
+        )
+        add_event(session, row, "succeeded", "announced; Cyrex decides whether it serves")
+
+    def clean(session: Session, row: TrainingRun) -> None:
+        also(session, row)
+        shutil.rmtree(get_settings().work_dir / row.request_id, ignore_errors=True)
+
+    return Finish("succeeded", {"finished_at": func.now()}, clean)
+
+
+def _new_adapter(session: Session, run: TrainingRun) -> LoraAdapter:
+    adapter = LoraAdapter(
+        adapter_id=new_id(),
+        company_id=run.company_id,
+        version=next_version(session, run.company_id),
+        base_model=run.base_model,
+        base_model_revision=run.base_model_revision,
+        adapter_type="qlora" if run.use_qlora else "lora",
+        request_id=run.request_id,
+        config=run.config,
+        details={"metrics": run.metrics, "seed": run.seed, "dataset_id": run.dataset_id},
+        status="registered",
+    )
+    session.add(adapter)
+    session.flush()
+    return adapter
+
+
+def _cancelled(message: str) -> Finish:
+    def also(session: Session, row: TrainingRun) -> None:
+        add_event(session, row, "cancelled", message)
+
+    return Finish("cancelled", {"finished_at": func.now()}, also)
+
+
+@contextmanager
+def _work_dir(request_id: str) -> Iterator[Path]:
+    """The run's folder, held by one process at a time: a stale owner may still be leaving."""
+    folder = get_settings().work_dir.resolve() / request_id
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
+
+
+def _write_spec(run: TrainingRun, work_dir: Path, threads: int) -> Path:
+    data = work_dir / "train.jsonl"
+    with company_session(run.company_id) as session:
+        data.write_bytes(b"\n".join(dataset_lines(session, run.dataset_id)) + b"\n")
+    spec: Json = {
+        "base_model": str(require_base(run.base_model).resolve()),
+        "data": str(data),
+        "work_dir": str(work_dir),
+        "output_dir": str(work_dir / "adapter"),
+        "use_qlora": run.use_qlora,
+        "seed": run.seed,
+        "threads": threads,
+        "config": run.config,
+        "resume": True,
+    }
+    path = work_dir / "spec.json"
+    path.write_text(json.dumps(spec))
+    return path
+
+
+def _stop_of(run: TrainingRun, lease: Lease, leaving: Callable[[], bool]) -> Callable[[], bool]:
+    """Whether to stop: on a cancel. Raises `GivenBack` when the worker leaves, `Lost` if fenced."""
+    last = datetime.min.replace(tzinfo=UTC)
+
+    def stop() -> bool:
+        nonlocal last
+        if leaving():
+            raise GivenBack("the worker is leaving")
+        if (datetime.now(UTC) - last).total_seconds() < PROGRESS_SECONDS:
+            return False
+        last = datetime.now(UTC)
+        return bool(lease.renew().cancel_requested)
+
+    return stop
+
+
+class _Watch:
+    """Looks at a running Helox: its progress goes to the row, a cancel or a departure stops it."""
+
+    def __init__(
+        self, run: TrainingRun, lease: Lease, work_dir: Path, leaving: Callable[[], bool]
+    ) -> None:
+        self._run = run
+        self._lease = lease
+        self._progress = work_dir / "progress.json"
+        self._leaving = leaving
+        self._last = datetime.min.replace(tzinfo=UTC)
+        self.cancelled = False
+
+    def start(self) -> None:
+        with company_session(self._run.company_id) as session:
+            row = self._lease.write(
+                session, started_at=func.coalesce(TrainingRun.started_at, func.now())
+            )
+            add_event(
+                session,
+                row,
+                "training",
+                "training has started"
+                if row.attempt == 1
+                else f"attempt {row.attempt} has started",
+                {"attempt": row.attempt},
+            )
+
+    def __call__(self) -> bool:
+        """True: stop the child."""
+        if self._leaving():
+            return True
+        if (datetime.now(UTC) - self._last).total_seconds() >= PROGRESS_SECONDS:
+            self.report()
+        return self.cancelled
+
+    def report(self) -> None:
+        """Write progress and read the cancel flag. Raises `claims.Lost` when fenced."""
+        self._last = datetime.now(UTC)
+        progress: dict[str, Any] = read_json(self._progress)
+        self.cancelled = bool(self._lease.renew(progress=progress).cancel_requested)

@@ -1,0 +1,1 @@
+"""The truth: models, sessions with row-level security, guarded changes of state."""

@@ -1,0 +1,32 @@
+"""`python -m database upgrade|downgrade REV|revision MESSAGE|check`."""
+
+from __future__ import annotations
+
+import argparse
+
+from database import migrate
+from settings import settings_or_exit
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m database", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("upgrade").add_argument("revision", nargs="?", default="head")
+    commands.add_parser("downgrade").add_argument("revision")
+    commands.add_parser("revision").add_argument("message")
+    commands.add_parser("check")
+    arguments = parser.parse_args()
+    settings_or_exit()
+    match arguments.command:
+        case "upgrade":
+            migrate.upgrade(arguments.revision)
+        case "downgrade":
+            migrate.downgrade(arguments.revision)
+        case "revision":
+            migrate.revise(arguments.message)
+        case "check":
+            migrate.check()
+
+
+if __name__ == "__main__":
+    main()

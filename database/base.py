@@ -1,0 +1,71 @@
+"""What every table shares: naming, column types, and the columns of a row that has steps."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import BigInteger, DateTime, ForeignKey, Integer, MetaData, Text, func
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
+from uuid_utils import uuid7
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+Json = dict[str, Any]
+
+
+def new_id() -> str:
+    """A UUIDv7 as text: ids of one table sort by time of creation."""
+    return str(uuid7())
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        str: Text,
+        int: BigInteger,
+        datetime: DateTime(timezone=True),
+        Json: JSONB,
+        list[Json]: JSONB,
+        list[str]: ARRAY(Text),
+    }
+
+
+class Timed:
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now(), onupdate=func.now())
+
+
+class OfCompany:
+    """A row that belongs to one company: row-level security hides it from all others."""
+
+    @declared_attr
+    @classmethod
+    def company_id(cls) -> Mapped[str]:
+        return mapped_column(ForeignKey("companies.company_id", ondelete="CASCADE"), index=True)
+
+
+class Stepped(Timed):
+    """A row that a chain of tasks moves forward, one claimed step at a time.
+
+    `attempt` is the fencing token: it only grows, and every write of a step's owner carries it.
+    `failures` counts the deaths of the current step; `publications` counts its hints to the broker.
+    """
+
+    status: Mapped[str] = mapped_column(index=True)
+    step: Mapped[str | None]
+    attempt: Mapped[int] = mapped_column(Integer, server_default="1")
+    failures: Mapped[int] = mapped_column(Integer, server_default="0")
+    lease_owner: Mapped[str | None] = mapped_column(index=True)
+    publications: Mapped[int] = mapped_column(Integer, server_default="0")
+    published_at: Mapped[datetime | None]
+    cancel_requested: Mapped[bool] = mapped_column(server_default="false")
+    history: Mapped[list[Json]] = mapped_column(server_default="[]")
+    error: Mapped[Json | None]

@@ -1,0 +1,211 @@
+"""Guarded changes of state: claims, leases, fencing. The only writers of `status` and `step`.
+
+Every function returns whether (or which) rows it changed; nothing changed means that somebody
+else was faster, and the caller leaves the row alone.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy.orm import Session
+
+from database.base import Stepped
+from database.models import DeadLetter, Worker
+from database.transitions import MAX_FAILURES, Machine
+
+HEARTBEAT_SECONDS = 2.0
+HEARTBEAT_EXPIRY_SECONDS = 8.0
+
+
+class Lost(Exception):
+    """The row is no longer this owner's: a newer attempt has it, or it has ended."""
+
+
+def _update(
+    session: Session, machine: Machine, row_id: str, guard: list[ColumnElement[bool]], **values: Any
+) -> Any | None:
+    model: Any = machine.model
+    return session.execute(
+        update(model)
+        .where(getattr(model, machine.key) == row_id, *guard)
+        .values(updated_at=func.now(), **values)
+        .returning(model)
+        .execution_options(populate_existing=True)
+    ).scalar_one_or_none()
+
+
+def move(session: Session, machine: Machine, row_id: str, target: str, **values: Any) -> Any | None:
+    """Move a row that no step owns to `target`, if its state allows that."""
+    model: Any = machine.model
+    guard = [model.status.in_(machine.sources(target)), model.lease_owner.is_(None)]
+    return _update(session, machine, row_id, guard, status=target, **values)
+
+
+def claim(
+    session: Session, machine: Machine, row_id: str, step: str, attempt: int, owner: str
+) -> Any | None:
+    """Take the lease of (row, step, attempt) for `owner`, a worker's id. None: not to be had."""
+    model: Any = machine.model
+    guard = [
+        model.status.in_(machine.claimable),
+        model.step == step,
+        model.attempt == attempt,
+        model.lease_owner.is_(None),
+    ]
+    return _update(
+        session, machine, row_id, guard, status=machine.running, lease_owner=owner, publications=0
+    )
+
+
+def _owned(machine: Machine, attempt: int, owner: str) -> list[ColumnElement[bool]]:
+    model: Any = machine.model
+    return [
+        model.status == machine.running,
+        model.attempt == attempt,
+        model.lease_owner == owner,
+    ]
+
+
+def write(
+    session: Session,
+    machine: Machine,
+    row_id: str,
+    held: int,
+    owner: str,
+    **values: Any,
+) -> Any:
+    """Write while holding the lease of attempt `held`. Raises `Lost` when it is held no more."""
+    row = _update(session, machine, row_id, _owned(machine, held, owner), **values)
+    if row is None:
+        raise Lost(f"{machine.kind} {row_id}: attempt {held} is no longer the owner")
+    return row
+
+
+def advance(session: Session, machine: Machine, row: Stepped, owner: str, **values: Any) -> Any:
+    """End the claimed step well: give the lease back and stand before the next step."""
+    following = machine.after(str(row.step))
+    assert following is not None, f"{machine.kind}: {row.step} is the last step; use finish"
+    return write(
+        session,
+        machine,
+        getattr(row, machine.key),
+        row.attempt,
+        owner,
+        step=following,
+        lease_owner=None,
+        failures=0,
+        published_at=func.now(),
+        **values,
+    )
+
+
+def repeat(
+    session: Session, machine: Machine, row: Stepped, owner: str, step: str, **values: Any
+) -> Any:
+    """Give the lease back and stand before an earlier step, under a new attempt."""
+    return write(
+        session,
+        machine,
+        getattr(row, machine.key),
+        row.attempt,
+        owner,
+        step=step,
+        lease_owner=None,
+        published_at=func.now(),
+        attempt=row.attempt + 1,
+        **values,
+    )
+
+
+def finish(
+    session: Session, machine: Machine, row: Stepped, owner: str, target: str, **values: Any
+) -> Any:
+    """End the claimed row in a terminal state."""
+    assert target in machine.by_name[machine.running].to, f"{machine.kind}: not to {target}"
+    return write(
+        session,
+        machine,
+        getattr(row, machine.key),
+        row.attempt,
+        owner,
+        status=target,
+        lease_owner=None,
+        **values,
+    )
+
+
+def release(
+    session: Session,
+    machine: Machine,
+    row: Stepped,
+    owner: str,
+    reason: str,
+    counts: bool = True,
+) -> Any | None:
+    """Give a claimed step back, for another try; None when the lease was not `owner`'s.
+
+    The attempt grows, so that what the old owner still writes changes nothing. After
+    `MAX_FAILURES` the row fails and is set aside as a dead letter. `counts=False` is for a
+    worker that leaves in good order: that is no failure.
+    """
+    model: Any = machine.model
+    failures = row.failures + int(counts)
+    entry = {
+        "at": datetime.now(UTC).isoformat(),
+        "step": row.step,
+        "attempt": row.attempt,
+        "owner": owner,
+        "reason": reason,
+    }
+    history = [*row.history, entry]
+    values: dict[str, Any] = {
+        "lease_owner": None,
+        "attempt": row.attempt + 1,
+        "failures": failures,
+        "history": history,
+        "published_at": None,
+    }
+    if failures >= MAX_FAILURES:
+        values["status"] = machine.failed
+        values["error"] = {
+            "code": "gave_up",
+            "message": f"gave up after {failures} tries: {reason}",
+        }
+    guard = [model.attempt == row.attempt, model.lease_owner == owner]
+    changed = _update(session, machine, getattr(row, machine.key), guard, **values)
+    if changed is not None and failures >= MAX_FAILURES:
+        session.add(
+            DeadLetter(
+                kind=machine.kind,
+                reference=getattr(row, machine.key),
+                company_id=getattr(row, "company_id", None),
+                reason=reason,
+                payload={"step": row.step, "attempt": row.attempt},
+                history=history,
+            )
+        )
+    return changed
+
+
+def orphans(session: Session, machine: Machine, limit: int) -> list[Any]:
+    """Rows whose owner's heartbeat has stopped or whose worker is gone, locked meanwhile."""
+    model: Any = machine.model
+    expiry = func.make_interval(0, 0, 0, 0, 0, 0, HEARTBEAT_EXPIRY_SECONDS)
+    alive = select(Worker.worker_id).where(Worker.heartbeat_at > func.now() - expiry)
+    return list(
+        session.scalars(
+            select(model)
+            .where(model.lease_owner.is_not(None), model.lease_owner.not_in(alive))
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+    )
+
+
+def owned_by(session: Session, machine: Machine, owner: str) -> list[Any]:
+    """Rows whose lease `owner` holds, locked for this transaction."""
+    model: Any = machine.model
+    return list(session.scalars(select(model).where(model.lease_owner == owner).with_for_update()))

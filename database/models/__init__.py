@@ -1,0 +1,43 @@
+"""Every table. `COMPANY_TABLES` are those that row-level security splits by company."""
+
+from database.base import Base
+from database.models.adapters import AdapterAlias, Decision, LoraAdapter
+from database.models.automation import Agent, CompanyMemory, CompanyTool, Job, JobStep, ToolCall
+from database.models.companies import ApiKey, Company, IdempotencyKey, Usage
+from database.models.data import Dataset, Example, Feedback
+from database.models.delivery import DeadLetter, Inbox, Outbox, WebhookDelivery, Worker
+from database.models.training import (
+    RetrainingSchedule,
+    TrainingCheckpoint,
+    TrainingEvent,
+    TrainingRun,
+)
+
+__all__ = [
+    "AdapterAlias",
+    "Agent",
+    "ApiKey",
+    "Base",
+    "Company",
+    "CompanyMemory",
+    "CompanyTool",
+    "Dataset",
+    "DeadLetter",
+    "Decision",
+    "Example",
+    "Feedback",
+    "IdempotencyKey",
+    "Inbox",
+    "Job",
+    "JobStep",
+    "LoraAdapter",
+    "Outbox",
+    "RetrainingSchedule",
+    "ToolCall",
+    "TrainingCheckpoint",
+    "TrainingEvent",
+    "TrainingRun",
+    "Usage",
+    "WebhookDelivery",
+    "Worker",
+]

@@ -1,0 +1,67 @@
+"""Adapters, which of them answers for a company, and why."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, ForeignKey, Integer, UniqueConstraint, func
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from database.base import Base, Json, OfCompany, Stepped, Timed, new_id
+
+
+class LoraAdapter(OfCompany, Stepped, Base):
+    """`sha256` is the hash of the package's manifest: the identity of the adapter's bytes."""
+
+    __tablename__ = "lora_adapters"
+    __table_args__ = (
+        UniqueConstraint("company_id", "version"),
+        CheckConstraint("adapter_type IN ('lora', 'qlora')", name="adapter_type"),
+    )
+
+    adapter_id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
+    version: Mapped[int] = mapped_column(Integer)
+    base_model: Mapped[str]
+    base_model_revision: Mapped[str]
+    adapter_type: Mapped[str]
+    adapter_path: Mapped[str | None]
+    registry_path: Mapped[str | None]
+    sha256: Mapped[str | None]
+    request_id: Mapped[str | None] = mapped_column(unique=True)
+    config: Mapped[Json] = mapped_column(server_default="{}")
+    # `metadata` is taken by SQLAlchemy's declarative classes.
+    details: Mapped[Json] = mapped_column("metadata", JSONB, server_default="{}")
+    evaluation: Mapped[Json | None]
+
+
+class AdapterAlias(OfCompany, Timed, Base):
+    """Who answers for a company. `version` makes each change a compare-and-swap."""
+
+    __tablename__ = "adapter_aliases"
+    __table_args__ = (
+        UniqueConstraint("company_id"),
+        CheckConstraint("challenger_share BETWEEN 0 AND 1", name="share"),
+    )
+
+    alias_id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
+    champion_id: Mapped[str | None] = mapped_column(ForeignKey("lora_adapters.adapter_id"))
+    challenger_id: Mapped[str | None] = mapped_column(ForeignKey("lora_adapters.adapter_id"))
+    challenger_share: Mapped[float] = mapped_column(server_default="0")
+    version: Mapped[int] = mapped_column(Integer, server_default="1")
+
+
+class Decision(OfCompany, Base):
+    """Why an adapter was promoted or not: one row for each time `decide` ran to its end."""
+
+    __tablename__ = "decisions"
+
+    decision_id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
+    adapter_id: Mapped[str] = mapped_column(
+        ForeignKey("lora_adapters.adapter_id", ondelete="CASCADE"), index=True
+    )
+    previous_id: Mapped[str | None]
+    outcome: Mapped[str]
+    reason: Mapped[str]
+    evidence: Mapped[Json] = mapped_column(server_default="{}")
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -1,0 +1,115 @@
+"""Sessions. Each transaction takes a role and, for company-scoped work, one company's id.
+
+The login role owns the tables, but row-level security is forced on it and no policy admits it:
+a statement outside these sessions sees no company's rows at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.orm import Session
+
+from settings import get_settings
+
+WEB = "cyrex_web"
+WORKER = "cyrex_worker"
+OPERATOR = "cyrex_operator"
+
+POOL_SIZE = 16
+POOL_OVERFLOW = 112
+CONNECT_TIMEOUT_SECONDS = 3
+POOL_TIMEOUT_SECONDS = 5
+STATEMENT_TIMEOUT_MS = 30_000
+# A client that dies inside a transaction must not hold its locks for long.
+IDLE_TRANSACTION_TIMEOUT_MS = 60_000
+
+
+class UnsafeDatabaseRole(RuntimeError):
+    """DATABASE_URL names a role that row-level security does not bind."""
+
+
+@lru_cache(maxsize=1)
+def get_engine() -> Engine:
+    """The process's connection pool. Fork-safe only after `dispose()` in the child."""
+    engine = create_engine(
+        get_settings().database_url,
+        pool_size=POOL_SIZE,
+        max_overflow=POOL_OVERFLOW,
+        pool_timeout=POOL_TIMEOUT_SECONDS,
+        pool_pre_ping=True,
+        connect_args={
+            "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+            "application_name": "cyrex",
+            "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS}"
+            f" -c idle_in_transaction_session_timeout={IDLE_TRANSACTION_TIMEOUT_MS}",
+            # A broken network must not leave a process waiting for hours.
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+        },
+    )
+    event.listen(engine, "connect", _refuse_unsafe_role)
+    return engine
+
+
+def _refuse_unsafe_role(connection: Any, _record: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT rolname, rolsuper, rolbypassrls FROM pg_roles WHERE rolname = current_user"
+        )
+        name, superuser, bypass = cursor.fetchone()
+    connection.rollback()
+    if superuser or bypass:
+        raise UnsafeDatabaseRole(
+            f"DATABASE_URL: role {name!r} is a superuser or has BYPASSRLS, so row-level security "
+            "would not separate the companies; use a role with neither"
+        )
+
+
+def dispose(close: bool = True) -> None:
+    """Forget the pool: after a fork (with `close=False`) or when DATABASE_URL has changed."""
+    if get_engine.cache_info().currsize:
+        get_engine().dispose(close=close)
+    get_engine.cache_clear()
+
+
+@contextmanager
+def _session(role: str, company_id: str) -> Iterator[Session]:
+    def assume(_session: Session, _transaction: Any, connection: Connection) -> None:
+        connection.execute(
+            text("SELECT set_config('role', :role, true), set_config('app.company_id', :id, true)"),
+            {"role": role, "id": company_id},
+        )
+
+    with Session(get_engine(), expire_on_commit=False) as session:
+        event.listen(session, "after_begin", assume)
+        with session.begin():
+            yield session
+
+
+@contextmanager
+def company_session(company_id: str, role: str = WORKER) -> Iterator[Session]:
+    """One transaction that sees and writes the rows of one company only. Commits at the end."""
+    if not company_id:
+        raise ValueError("company_id: must not be empty")
+    with _session(role, company_id) as session:
+        yield session
+
+
+@contextmanager
+def keyless_session() -> Iterator[Session]:
+    """One transaction of the API before it knows who calls: sees no company's rows."""
+    with _session(WEB, "") as session:
+        yield session
+
+
+@contextmanager
+def operator_session() -> Iterator[Session]:
+    """One transaction of the relay, the bridge, the reconciler or an operator: sees all rows."""
+    with _session(OPERATOR, "") as session:
+        yield session

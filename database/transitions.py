@@ -1,0 +1,151 @@
+"""Every status column: its states, who moves them, for how long, and what the reconciler does.
+
+This table is read by the guarded updates, the reconciler, the tests and the documentation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from database.base import Base
+from database.models import Job, LoraAdapter, TrainingRun
+
+MAX_FAILURES = 3
+
+
+@dataclass(frozen=True)
+class State:
+    """`to`: the allowed next states. `limit_seconds`: how long a row may stay (None: no limit)."""
+
+    name: str
+    moved_by: str
+    to: tuple[str, ...] = ()
+    limit_seconds: float | None = None
+    reconciler: str = "nothing"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The life of one kind of row. `steps` is the order of its chain of tasks."""
+
+    kind: str
+    model: type[Base]
+    key: str
+    steps: tuple[str, ...]
+    states: tuple[State, ...]
+    claimable: tuple[str, ...]
+    running: str
+    failed: str
+    # Whether a company's rows pass through `admit` on their way to the broker.
+    admitted: bool
+    by_name: dict[str, State] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_name", {state.name: state for state in self.states})
+        for state in self.states:
+            unknown = set(state.to) - set(self.by_name)
+            assert not unknown, f"{self.kind}.{state.name} leads to unknown {unknown}"
+
+    def sources(self, target: str) -> tuple[str, ...]:
+        """The states from which a row may move to `target`."""
+        return tuple(state.name for state in self.states if target in state.to)
+
+    @property
+    def terminal(self) -> tuple[str, ...]:
+        return tuple(state.name for state in self.states if not state.to)
+
+    def steps_from(self, step: str) -> tuple[str, ...]:
+        return self.steps[self.steps.index(step) :]
+
+    def after(self, step: str) -> str | None:
+        """The step that follows `step`, or None after the last."""
+        following = self.steps_from(step)[1:]
+        return following[0] if following else None
+
+
+REISSUE = "publishes the remaining chain again when no worker has claimed it"
+FREE = "frees the lease of a dead worker, counts the failure, publishes again or sets aside"
+
+TRAINING = Machine(
+    kind="training",
+    model=TrainingRun,
+    key="request_id",
+    steps=("accept", "train", "evaluate", "register", "announce"),
+    states=(
+        State(
+            "requested",
+            "API",
+            ("queued", "failed", "cancelled"),
+            60,
+            "sends the outbox event again while no inbox has it",
+        ),
+        State("queued", "bridge", ("admitted", "failed", "cancelled"), None, "calls admit"),
+        State("admitted", "admit", ("running", "failed", "cancelled"), 30, REISSUE),
+        State(
+            "running",
+            "training and bridge workers",
+            ("running", "succeeded", "failed", "cancelled"),
+            None,
+            FREE,
+        ),
+        State("succeeded", "bridge worker (announce)"),
+        State("failed", "any step"),
+        State("cancelled", "API, or the step that sees the request"),
+    ),
+    claimable=("admitted", "running"),
+    running="running",
+    failed="failed",
+    admitted=True,
+)
+
+JOB = Machine(
+    kind="job",
+    model=Job,
+    key="job_id",
+    steps=("process",),
+    states=(
+        State("queued", "API, bridge", ("admitted", "failed", "cancelled"), None, "calls admit"),
+        State("admitted", "admit", ("running", "failed", "cancelled"), 30, REISSUE),
+        State(
+            "running",
+            "inference worker",
+            ("running", "completed", "failed", "cancelled"),
+            None,
+            FREE,
+        ),
+        State("completed", "inference worker"),
+        State("failed", "inference worker, reconciler"),
+        State("cancelled", "API, inference worker"),
+    ),
+    claimable=("admitted", "running"),
+    running="running",
+    failed="failed",
+    admitted=True,
+)
+
+ADAPTER = Machine(
+    kind="adapter",
+    model=LoraAdapter,
+    key="adapter_id",
+    steps=("fetch", "evaluate", "warm", "decide"),
+    states=(
+        State(
+            "registered",
+            "bridge worker (register)",
+            ("announced", "failed"),
+            60,
+            "sends the outbox event again while no inbox has it",
+        ),
+        State("announced", "bridge", ("announced", "ready", "rejected", "failed"), 30, FREE),
+        State("ready", "decide", ("retired",)),
+        State("rejected", "decide", ("retired",)),
+        State("failed", "any step"),
+        State("retired", "API"),
+    ),
+    claimable=("announced",),
+    running="announced",
+    failed="failed",
+    admitted=False,
+)
+
+MACHINES = {machine.kind: machine for machine in (TRAINING, JOB, ADAPTER)}

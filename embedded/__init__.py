@@ -1,0 +1,14 @@
+"""One machine, no Docker: real Postgres and Valkey from wheels, and the supervisor of a stack.
+
+    python -m embedded up                 # everything, in the foreground; Ctrl-C stops all of it
+    python -m embedded run -- COMMAND …   # everything, around one command
+    python -m embedded env | status       # about a stack that runs
+
+Who starts whom: `up` is a small guard (`guard.py`), which starts the supervisor (`supervise.py`),
+which starts the processes that `processes.py` lists. `Stack` and `Servers` are that same `up`,
+driven from Python.
+"""
+
+from embedded.stack import Servers, Stack, StackError
+
+__all__ = ["Servers", "Stack", "StackError"]

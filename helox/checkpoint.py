@@ -1,0 +1,178 @@
+"""Checkpoints from which a killed run goes on to the very bytes it would have reached.
+
+    checkpoints/step-N/adapter_model.safetensors   with adapter_config.json: servable as it is
+                       adapter_config.json
+                       optimizer.safetensors       its tensors; its numbers are in state.json
+                       rng.safetensors
+                       state.json                  counters, fingerprint, SHA-256 of the others
+
+The order of the examples is a function of seed and epoch, and the learning rate one of the step,
+so the position of the loader and the scheduler are the step itself. No pickle is written or read.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from helox.base import sha256_of_file
+from helox.errors import UserError
+from helox.files import publish_directory, write_json
+from helox.model import Learner
+
+FORMAT = 1
+ADAPTER_FILE = "adapter_model.safetensors"
+ADAPTER_CONFIG_FILE = "adapter_config.json"
+OPTIMIZER_FILE = "optimizer.safetensors"
+RNG_FILE = "rng.safetensors"
+STATE_FILE = "state.json"
+CHECKPOINTS_KEPT = 2  # the newest, and one more in case the disk damaged it
+
+
+@dataclass
+class Counters:
+    """How far a run is. The loader's position is `step` modulo the steps of an epoch."""
+
+    step: int = 0
+    tokens: int = 0
+    trained_tokens: int = 0
+    epoch_loss_sum: float = 0.0
+    epoch_loss_tokens: int = 0
+    micro_batch: int = 0  # examples a forward pass; halved when memory ran out
+    before: dict[str, float] | None = None  # the hold-out figures of the base model
+    epochs: list[dict[str, float]] = field(default_factory=list)  # figures of each one finished
+
+
+def save_checkpoint(
+    directory: Path,
+    fingerprint: str,
+    counters: Counters,
+    learner: Learner,
+    optimizer: torch.optim.Optimizer,
+    adapter_config: dict[str, Any],
+) -> Path:
+    """Writes `directory`/step-N whole or not at all, and drops the oldest."""
+    target = directory / f"step-{counters.step}"
+    partial = directory / f"{target.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    tensors, numbers = _split_optimizer(optimizer.state_dict())
+    save_file(learner.adapter_state(), partial / ADAPTER_FILE, metadata={"format": "pt"})
+    save_file(tensors, partial / OPTIMIZER_FILE)
+    save_file(_rng_state(learner.device), partial / RNG_FILE)
+    write_json(partial / ADAPTER_CONFIG_FILE, adapter_config)
+    state = {
+        "format": FORMAT,
+        "fingerprint": fingerprint,
+        "counters": asdict(counters),
+        "optimizer": numbers,
+        "files": {f.name: sha256_of_file(f) for f in sorted(partial.iterdir())},
+    }
+    write_json(partial / STATE_FILE, state)
+    shutil.rmtree(target, ignore_errors=True)
+    publish_directory(partial, target)
+    for old in _newest_first(directory)[CHECKPOINTS_KEPT:]:
+        shutil.rmtree(old, ignore_errors=True)
+    return target
+
+
+def find_checkpoint(directory: Path, resume: bool | Path, fingerprint: str) -> Path | None:
+    """The checkpoint to go on from, if any.
+
+    Raises:
+        UserError: a checkpoint was named, but is damaged or belongs to another run.
+    """
+    if isinstance(resume, Path):
+        state = _intact_state(resume)
+        if state is None:
+            raise UserError("bad_checkpoint", f"{resume.name} is not whole", field="resume")
+        if state["fingerprint"] != fingerprint:
+            raise UserError(
+                "foreign_checkpoint",
+                f"{resume.name} is of a run with other data, base model or configuration",
+                field="resume",
+            )
+        return resume
+    for candidate in _newest_first(directory) if resume else []:
+        state = _intact_state(candidate)
+        if state is not None and state["fingerprint"] == fingerprint:
+            return candidate
+    return None
+
+
+def clear_checkpoints(directory: Path) -> None:
+    """Removes what no run will go on from."""
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def load_checkpoint(path: Path, learner: Learner, optimizer: torch.optim.Optimizer) -> Counters:
+    """Puts weights, optimiser and random numbers back where they were."""
+    state = json.loads((path / STATE_FILE).read_text(encoding="utf-8"))
+    learner.load_adapter_state(load_file(path / ADAPTER_FILE))
+    tensors = load_file(path / OPTIMIZER_FILE)
+    optimizer.load_state_dict(_join_optimizer(tensors, state["optimizer"]))
+    rng = load_file(path / RNG_FILE)
+    torch.set_rng_state(rng["cpu"])
+    if "cuda" in rng and learner.device.type == "cuda":
+        torch.cuda.set_rng_state(rng["cuda"], learner.device)
+    return Counters(**state["counters"])
+
+
+def _rng_state(device: torch.device) -> dict[str, torch.Tensor]:
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def _split_optimizer(state: dict[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """A state_dict as tensors by "parameter.name", and everything else as JSON."""
+    tensors: dict[str, torch.Tensor] = {}
+    numbers: dict[str, Any] = {"param_groups": state["param_groups"], "state": {}}
+    for index, values in state["state"].items():
+        for name, value in values.items():
+            if isinstance(value, torch.Tensor):
+                # A copy each: 8-bit optimisers share one table between parameters.
+                tensors[f"{index}.{name}"] = value.detach().to("cpu", copy=True).contiguous()
+            else:
+                numbers["state"].setdefault(str(index), {})[name] = value
+    return tensors, numbers
+
+
+def _join_optimizer(tensors: dict[str, torch.Tensor], numbers: dict[str, Any]) -> dict[str, Any]:
+    state: dict[int, dict[str, Any]] = {}
+    for index, values in numbers["state"].items():
+        state.setdefault(int(index), {}).update(values)
+    for key, tensor in tensors.items():
+        index, _, name = key.partition(".")
+        state.setdefault(int(index), {})[name] = tensor
+    return {"param_groups": numbers["param_groups"], "state": state}
+
+
+def _newest_first(directory: Path) -> list[Path]:
+    if not directory.is_dir():
+        return []
+    steps = {
+        int(path.name.removeprefix("step-")): path
+        for path in directory.iterdir()
+        if path.name.removeprefix("step-").isdigit()
+    }
+    return [steps[step] for step in sorted(steps, reverse=True)]
+
+
+def _intact_state(path: Path) -> dict[str, Any] | None:
+    """The state of a checkpoint whose every file is as it was written, else None."""
+    try:
+        state: dict[str, Any] = json.loads((path / STATE_FILE).read_text(encoding="utf-8"))
+        if state["format"] != FORMAT:
+            return None
+        whole = all(sha256_of_file(path / n) == sha for n, sha in state["files"].items())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return state if whole and set(state["files"]) >= {ADAPTER_FILE, OPTIMIZER_FILE} else None

@@ -1,0 +1,153 @@
+"""`python -m helox train|check spec.json`."""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from helox.errors import (
+    EXIT_DONE,
+    EXIT_INTERRUPTED,
+    EXIT_SYSTEM_ERROR,
+    EXIT_USER_ERROR,
+    Interrupted,
+    TrainingError,
+    UserError,
+)
+from helox.progress import Reporter
+from helox.spec import TrainingSpec, parse_spec
+
+PR_SET_PDEATHSIG = 1  # of linux/prctl.h
+CHECKPOINT_AND_LEAVE = signal.SIGTERM
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit code; see `helox` for what each one says."""
+    options = _parser().parse_args(arguments)
+    if options.die_with_parent is not None:
+        die_with_parent(options.die_with_parent)
+    command = _train if options.command == "train" else _check
+    try:
+        text = options.spec.read_bytes()
+    except OSError as error:
+        return _refuse(UserError("no_spec", f"{options.spec}: {error.strerror}"))
+    try:
+        return command(parse_spec(text))
+    except UserError as error:
+        _leave_error_in_work_dir(text, error)
+        return _refuse(error)
+
+
+def die_with_parent(parent: int) -> None:
+    """Asks the kernel to kill this process when its parent dies.
+
+    `parent` is the process id that the parent gave as its own, 0 if it gave none. The kernel means
+    the thread that started this process: start it from one that lives as long as the run.
+    """
+    before = parent or os.getppid()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    if os.getppid() != before:  # it died before it was asked for, and nothing will be sent
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="helox", description="Trains LoRA adapters.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, text in (
+        ("train", "train an adapter; run again to continue after an interruption"),
+        ("check", "report on data and configuration as JSON, without training"),
+    ):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("spec", type=Path, help="spec.json")
+        command.add_argument(
+            "--die-with-parent",
+            nargs="?",
+            type=int,
+            const=0,
+            metavar="PID",
+            help="be killed when the parent process (PID, if given) dies",
+        )
+    return parser
+
+
+def _train(spec: TrainingSpec) -> int:
+    stopping = False
+
+    def stop(signal_number: int, frame: FrameType | None) -> None:
+        nonlocal stopping
+        stopping = True
+
+    signal.signal(CHECKPOINT_AND_LEAVE, stop)
+    reporter = Reporter(spec.work_dir)
+    try:
+        reporter.phase("starting")
+        reporter.event("run.started", pid=os.getpid(), seed=spec.seed, use_qlora=spec.use_qlora)
+        _prepare_environment(spec)
+        from helox.train import Trainer  # the signal handler and progress come before torch
+
+        Trainer(spec, reporter, lambda: stopping).run()
+        return EXIT_DONE
+    except Interrupted:
+        reporter.event("run.interrupted", step=reporter.progress.step)
+        reporter.phase("interrupted", "stopped; the same command continues")
+        return EXIT_INTERRUPTED
+    except TrainingError as error:
+        reporter.failed(error)
+        print(f"helox: {error.message}", file=sys.stderr)
+        return error.exit_code
+    except Exception as error:
+        traceback.print_exc()
+        message = f"{type(error).__name__}: {error}"
+        reporter.failed(TrainingError("system_error", message))
+        return EXIT_SYSTEM_ERROR
+
+
+def _prepare_environment(spec: TrainingSpec) -> None:
+    """What must be set before torch and transformers are imported."""
+    os.environ["OMP_NUM_THREADS"] = str(spec.threads)
+    os.environ["HF_HUB_OFFLINE"] = "1"  # a base model is a local directory, always
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+def _check(spec: TrainingSpec) -> int:
+    from helox.base import Base
+    from helox.check import Report
+    from helox.data import estimate, read_dataset
+
+    try:
+        base = Base.open(spec.base_model)
+        data = read_dataset(spec.data, base, spec.config)
+    except UserError as error:
+        print(json.dumps({"ok": False, "error": error.to_json()}, indent=2, ensure_ascii=False))
+        return EXIT_USER_ERROR
+    report: Report = data.report
+    figures = estimate(data, base, spec.config, spec.threads)
+    body: dict[str, Any] = {**report.to_json(), "counts": data.counts, "estimate": figures}
+    print(json.dumps(body, indent=2, ensure_ascii=False))
+    return EXIT_DONE
+
+
+def _refuse(error: UserError) -> int:
+    print(json.dumps(error.to_json(), ensure_ascii=False), file=sys.stderr)
+    return EXIT_USER_ERROR
+
+
+def _leave_error_in_work_dir(text: bytes, error: UserError) -> None:
+    """A spec with a bad field still tells its reader where to look, if its work_dir is sound."""
+    try:
+        work_dir = json.loads(text)["work_dir"]
+        Reporter(Path(work_dir)).failed(error)
+    except (ValueError, KeyError, TypeError, OSError):
+        return

@@ -1,0 +1,150 @@
+"""From the data file to the examples that are trained on and those that are held out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+from helox.base import Base, sha256_of_file
+from helox.check import MAX_PROBLEMS_TO_JSON, Record, Report, read_records
+from helox.errors import UserError
+from helox.holdout import choose, key_of
+from helox.mask import Encoder, Example
+from helox.spec import TrainingConfig
+
+# A rough guide for the estimate: what one thread and one GPU sustain in LoRA training.
+CPU_FLOPS_PER_THREAD = 6e10
+GPU_FLOPS = 1e14
+FLOPS_PER_TOKEN_AND_PARAMETER = 4  # forward 2, backward through the frozen base 2
+BYTES_PER_ACTIVATION_TOKEN_AND_LAYER_WIDTH = 34 * 4
+
+
+@dataclass
+class Dataset:
+    """What a run trains on. `counts` goes into the receipt."""
+
+    train: list[Example]
+    holdout: list[Example]
+    holdout_lines: list[dict[str, Any]]
+    report: Report
+    sha256: str
+    counts: dict[str, int]
+
+    def steps_per_epoch(self, config: TrainingConfig) -> int:
+        return ceil(len(self.train) / (config.batch_size * config.gradient_accumulation_steps))
+
+    def total_steps(self, config: TrainingConfig) -> int:
+        return self.steps_per_epoch(config) * config.num_epochs
+
+
+def read_dataset(path: Path, base: Base, config: TrainingConfig) -> Dataset:
+    """Checks every line, then splits.
+
+    Raises:
+        UserError: the file is missing, a line is unusable (all of them are listed), or there is
+            nothing to train on.
+    """
+    _check_max_length(base, config)
+    report = Report()
+    records = _read(path, report, Encoder.of(base, config.max_length))
+    if report.problems:
+        raise _bad_lines(report)
+    if not records:
+        raise UserError("no_examples", f"{path.name} holds no examples", field="data")
+    usable = [r for r in records if any(e.trained_tokens for e in r.examples)]
+    if not usable:
+        raise UserError(
+            "nothing_to_learn",
+            f"no answer is left of any of the {len(records)} examples: their prompts fill "
+            f"max_length ({config.max_length} tokens), or every answer has weight 0",
+            field="config.max_length",
+        )
+    held_out = choose([key_of(r.conversation) for r in usable], config.holdout_fraction)
+    sides: tuple[list[Record], list[Record]] = ([], [])
+    for record, held in zip(usable, held_out, strict=True):
+        sides[held].append(record)
+    train, holdout = sides
+    return Dataset(
+        train=_trainable(train),
+        holdout=_trainable(holdout),
+        holdout_lines=[dict(record.raw) for record in holdout],
+        report=report,
+        sha256=sha256_of_file(path),
+        counts={
+            "examples": len(records),
+            "trained": len(train),
+            "held_out": len(holdout),
+            "dropped": len(records) - len(usable),
+            "truncated": len(report.truncated),
+            "duplicates": report.duplicates,
+            "contradictions": report.contradictions,
+            "tokens": report.tokens,
+            "trained_tokens": report.trained_tokens,
+        },
+    )
+
+
+def estimate(data: Dataset, base: Base, config: TrainingConfig, threads: int) -> dict[str, Any]:
+    """Rough figures before the start: steps, tokens, seconds and bytes on a CPU."""
+    tokens = sum(len(example.ids) for example in data.train) * config.num_epochs
+    flops = FLOPS_PER_TOKEN_AND_PARAMETER * base.parameters * tokens
+    width = int(base.config.get("hidden_size") or 0)
+    layers = int(base.config.get("num_hidden_layers") or 0)
+    longest = sorted((len(example.ids) for example in data.train), reverse=True)
+    batch_tokens = sum(longest[: config.batch_size])
+    activations = batch_tokens * layers * width * BYTES_PER_ACTIVATION_TOKEN_AND_LAYER_WIDTH
+    return {
+        "steps": data.total_steps(config),
+        "tokens": tokens,
+        "seconds": round(flops / (CPU_FLOPS_PER_THREAD * threads), 1),
+        "memory_bytes": 4 * base.parameters + activations,
+    }
+
+
+def write_lines(path: Path, lines: list[dict[str, Any]]) -> None:
+    """JSONL, replaced as a whole."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        for line in lines:
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    partial.replace(path)
+
+
+def _read(path: Path, report: Report, encoder: Encoder) -> list[Record]:
+    try:
+        with path.open("rb") as file:
+            return list(read_records(file, report, encoder))
+    except OSError as error:
+        raise UserError(
+            "no_data", f"the data {path.name!r} cannot be read: {error.strerror}", field="data"
+        ) from error
+
+
+def _trainable(records: list[Record]) -> list[Example]:
+    return [e for record in records for e in record.examples if e.trained_tokens]
+
+
+def _check_max_length(base: Base, config: TrainingConfig) -> None:
+    limit = base.max_positions
+    if limit is not None and config.max_length > limit:
+        raise UserError(
+            "max_length_too_long",
+            f"config.max_length: {config.max_length} is more than the {limit} tokens that the "
+            f"base model {base.name!r} was made for",
+            field="config.max_length",
+        )
+
+
+def _bad_lines(report: Report) -> UserError:
+    first = report.problems[0]
+    return UserError(
+        "bad_data",
+        f"{len(report.problems)} of {report.lines} lines cannot be used; the first is line "
+        f"{first.line}: {first.field}: {first.message}",
+        field=first.field,
+        line=first.line,
+        lines=report.problems[:MAX_PROBLEMS_TO_JSON],
+    )

@@ -1,0 +1,124 @@
+"""Examples to batches: which of them make a step, and how they lie in rows.
+
+A step is `batch_size x gradient_accumulation_steps` examples whether they are packed or not:
+packing changes the layout, never the result. Axis letters: R rows, T tokens in a row,
+N predicted tokens of the batch.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from helox.mask import Example
+
+DEFAULT_PACK_LENGTH = 256  # tokens; attention costs the square of it, short rows waste nothing
+PADDING_ID = 0  # any token will do: no loss is taken there and no other token sees it
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tensors of one forward pass."""
+
+    ids_RT: torch.Tensor
+    # Positions from 0 in every segment. A jump in them is what tells the model that one segment
+    # ends and the next must not see it. None when every row is one example: the model counts.
+    positions_RT: torch.Tensor | None
+    predicting_N: torch.Tensor  # index in the flattened R x T of the token before each target
+    targets_N: torch.Tensor
+    tokens: int  # without padding
+
+    def to(self, device: torch.device) -> Batch:
+        positions = None if self.positions_RT is None else self.positions_RT.to(device)
+        return Batch(
+            self.ids_RT.to(device),
+            positions,
+            self.predicting_N.to(device),
+            self.targets_N.to(device),
+            self.tokens,
+        )
+
+
+def order_of_epoch(count: int, seed: int, epoch: int) -> list[int]:
+    """A shuffle that depends on nothing but its arguments, so that resuming needs no state."""
+    order = list(range(count))
+    random.Random(f"{seed}:{epoch}").shuffle(order)
+    return order
+
+
+def steps_of_epoch(
+    examples: Sequence[Example], size: int, *, seed: int, epoch: int, done: int
+) -> Iterator[list[Example]]:
+    """The examples of each step of an epoch, but for the first `done` steps; the last is shorter."""
+    order = order_of_epoch(len(examples), seed, epoch)
+    for start in range(done * size, len(order), size):
+        yield [examples[i] for i in order[start : start + size]]
+
+
+def split_step(examples: Sequence[Example], size: int) -> list[list[Example]]:
+    """Micro-batches of at most `size` examples, alike in length within each."""
+    by_length = sorted(examples, key=lambda example: -len(example.ids))
+    return [by_length[i : i + size] for i in range(0, len(by_length), size)]
+
+
+def pack(examples: Sequence[Example], pack_length: int | None) -> list[list[Example]]:
+    """Spreads examples over as few rows of `pack_length` tokens as hold them, evenly filled.
+
+    The longest goes first, into the emptiest row: even rows need the least padding.
+    """
+    longest = max(len(example.ids) for example in examples)
+    limit = max(pack_length or DEFAULT_PACK_LENGTH, longest)
+    total = sum(len(example.ids) for example in examples)
+    by_length = sorted(examples, key=lambda example: -len(example.ids))
+    count = -(-total // limit)
+    while True:
+        rows: list[list[Example]] = [[] for _ in range(count)]
+        filled = [0] * count
+        for example in by_length:
+            emptiest = filled.index(min(filled))
+            rows[emptiest].append(example)
+            filled[emptiest] += len(example.ids)
+        if max(filled) <= limit:
+            return rows
+        count += 1
+
+
+def batch_of(rows: Sequence[Sequence[Example]]) -> Batch:
+    """Lays segments out in rows, padded on the right to the longest row."""
+    width = max(sum(len(example.ids) for example in row) for row in rows)
+    ids: list[list[int]] = []
+    positions: list[list[int]] = []
+    predicting: list[int] = []
+    targets: list[int] = []
+    tokens = 0
+    for r, row in enumerate(rows):
+        row_ids: list[int] = []
+        row_positions: list[int] = []
+        for example in row:
+            start = r * width + len(row_ids)
+            # The first token of a segment is predicted by nothing: behind it lies a stranger.
+            chosen = [j for j in range(1, len(example.ids)) if example.trained[j]]
+            predicting += [start + j - 1 for j in chosen]
+            targets += [example.ids[j] for j in chosen]
+            row_ids += example.ids
+            row_positions += range(len(example.ids))
+        tokens += len(row_ids)
+        padding = width - len(row_ids)
+        ids.append(row_ids + [PADDING_ID] * padding)
+        positions.append(row_positions + [0] * padding)
+    packed = any(len(row) > 1 for row in rows)
+    return Batch(
+        ids_RT=torch.tensor(ids),
+        positions_RT=torch.tensor(positions) if packed else None,
+        predicting_N=torch.tensor(predicting),
+        targets_N=torch.tensor(targets),
+        tokens=tokens,
+    )
+
+
+def layout(examples: Sequence[Example], packing: bool, pack_length: int | None) -> Batch:
+    """One micro-batch: packed, or one example a row."""
+    return batch_of(pack(examples, pack_length) if packing else [[e] for e in examples])

@@ -1,0 +1,69 @@
+"""Announcing: an event's row commits with the change that it announces, or not at all."""
+
+from __future__ import annotations
+
+import logging
+
+from redis import Redis, RedisError
+from sqlalchemy.orm import Session
+
+from database.base import Json, new_id
+from database.models import Outbox
+from synapse import wire
+from synapse.envelope import Envelope
+from synapse.streams import WAKE_KEY
+
+log = logging.getLogger(__name__)
+
+SOURCE = "cyrex"
+
+
+def announce(
+    session: Session,
+    stream: str,
+    type: str,  # noqa: A002 - the envelope's word
+    company_id: str | None,
+    data: Json,
+    correlation_id: str | None = None,
+    event_id: str | None = None,
+    source: str = SOURCE,
+) -> Envelope:
+    """Write an event into the outbox of the caller's transaction.
+
+    Call `wake` after the commit. Raises `EnvelopeInvalid` (a `ValueError`) for an event that does
+    not belong on `stream`; the session fails at its next flush for an `event_id` announced before.
+    """
+    if not wire.storable(data):
+        raise wire.EnvelopeInvalid("data: holds a NUL or a half surrogate, which cannot be stored")
+    own_id = event_id or new_id()
+    envelope = Envelope.of(
+        stream,
+        {
+            "event_id": own_id,
+            "type": type,
+            "company_id": company_id,
+            "source": source,
+            "correlation_id": correlation_id or own_id,
+            "data": data,
+        },
+    )
+    dumped = envelope.model_dump(mode="json")
+    session.add(
+        Outbox(event_id=own_id, company_id=company_id, stream=stream, envelope=dumped),
+    )
+    return envelope
+
+
+def wake(redis: Redis) -> None:
+    """Tell the relay, after the commit, that the outbox holds something. Never raises.
+
+    A lost call costs the relay's polling interval.
+    """
+    try:
+        pipe = redis.pipeline(transaction=False)
+        pipe.lpush(WAKE_KEY, 1)
+        # One element says it all, however many events nobody has fetched yet.
+        pipe.ltrim(WAKE_KEY, 0, 0)
+        pipe.execute()
+    except (RedisError, OSError) as error:
+        log.debug("relay not woken: %s", error)

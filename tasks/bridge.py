@@ -1,0 +1,153 @@
+"""What an event does: the effects that the bridge mirrors into rows and chains of tasks.
+
+Each runs once an event, in the transaction of its inbox row; what it returns runs after the commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import redis
+import structlog
+from sqlalchemy import func
+from sqlalchemy.orm import Session
+
+from cyrex import adapter_steps, jobs, training
+from cyrex.adapters import champion_of
+from cyrex.companies import get_company
+from cyrex.errors import UserError
+from database import claims
+from database.models import TrainingRun
+from database.transitions import ADAPTER, TRAINING
+from synapse.consumer import EventRefused
+from synapse.envelope import Envelope
+from synapse.outbox import announce
+from synapse.payloads import (
+    ADAPTER_READY,
+    ADAPTER_REQUESTED,
+    JOB_REQUESTED,
+    MODEL_EVENT,
+    TRAINING_REQUESTED,
+    AdapterReady,
+    AdapterRequested,
+    JobRequested,
+    TrainingRequested,
+)
+from synapse.streams import MODEL_EVENTS
+from tasks import app, dispatch
+
+log = structlog.get_logger()
+
+AfterCommit = Callable[[], None]
+
+
+def effect(session: Session, stream: str, envelope: Envelope) -> AfterCommit | None:
+    """The effect of one event. Raises `EventRefused` for what can never have one."""
+    try:
+        if envelope.company_id is not None:
+            get_company(session, envelope.company_id)
+        handler = EFFECTS.get(envelope.type)
+        return handler(session, envelope) if handler is not None else None
+    except UserError as error:
+        raise EventRefused(error.message) from error
+
+
+def _forward(session: Session, envelope: Envelope, event: str, data: dict[str, object]) -> None:
+    """ModelKit's stream hears of every training request and every ready adapter."""
+    announce(
+        session,
+        MODEL_EVENTS,
+        MODEL_EVENT,
+        str(envelope.company_id),
+        {"event": event, **data},
+        correlation_id=envelope.correlation_id,
+        event_id=f"{envelope.event_id}:model-event",
+    )
+
+
+def _training_requested(session: Session, envelope: Envelope) -> AfterCommit | None:
+    payload = envelope.payload
+    assert isinstance(payload, TrainingRequested)
+    company_id = payload.company_id
+    run = session.get(TrainingRun, payload.request_id)
+    if run is not None and run.company_id != company_id:
+        raise EventRefused(f"request_id: {payload.request_id!r} is another company's")
+    if run is None:
+        if payload.training_data is None:
+            raise EventRefused("training_data: an event from outside must carry it")
+        training.accept_from_stream(session, payload)
+    elif not claims.move(session, TRAINING, payload.request_id, "queued", queued_at=func.now()):
+        return None
+    _forward(session, envelope, "lora-training-request", {"request_id": payload.request_id})
+    return lambda: _admit("training", company_id)
+
+
+def _adapter_ready(session: Session, envelope: Envelope) -> AfterCommit | None:
+    payload = envelope.payload
+    assert isinstance(payload, AdapterReady)
+    row = adapter_steps.announced(session, payload)
+    if row is None:
+        return None
+    _forward(
+        session,
+        envelope,
+        "lora-adapter-ready",
+        {
+            "adapter_id": row.adapter_id,
+            "model_path": row.registry_path or row.adapter_path,
+            "sha256": row.sha256,
+        },
+    )
+    return lambda: _publish_adapter(row)
+
+
+def _adapter_requested(session: Session, envelope: Envelope) -> AfterCommit | None:
+    payload = envelope.payload
+    assert isinstance(payload, AdapterRequested)
+    adapter_id = payload.adapter_id
+    if adapter_id is None:
+        champion = champion_of(session, payload.company_id)
+        adapter_id = champion.adapter_id if champion else None
+    if adapter_id is None:
+        raise EventRefused(f"company {payload.company_id} has no adapter to load")
+    wanted = {"company_id": payload.company_id, "adapter_id": adapter_id}
+    return lambda: _broadcast_warm(wanted)
+
+
+def _job_requested(session: Session, envelope: Envelope) -> AfterCommit | None:
+    payload = envelope.payload
+    assert isinstance(payload, JobRequested)
+    jobs.create_job(
+        session,
+        payload.company_id,
+        payload.data,
+        payload.task_type,
+        payload.use_adapter,
+        payload.metadata,
+        job_id=payload.job_id or envelope.event_id,
+        source="stream",
+    )
+    return lambda: _admit("job", payload.company_id)
+
+
+def _admit(kind: str, company_id: str) -> None:
+    dispatch.admit(kind, company_id)
+
+
+def _publish_adapter(row: object) -> None:
+    dispatch.publish(ADAPTER, [row])
+
+
+def _broadcast_warm(wanted: dict[str, str]) -> None:
+    try:
+        app.control.broadcast("warm_adapter", arguments=wanted)
+    except (redis.RedisError, OSError) as error:
+        log.warning("warm_not_broadcast", error=str(error), **wanted)
+
+
+EFFECTS: dict[str, Callable[[Session, Envelope], AfterCommit | None]] = {
+    TRAINING_REQUESTED: _training_requested,
+    ADAPTER_READY: _adapter_ready,
+    ADAPTER_REQUESTED: _adapter_requested,
+    JOB_REQUESTED: _job_requested,
+}

@@ -1,0 +1,112 @@
+"""The only place that hands work to the broker. Loads no task and no model library."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any
+
+import redis
+import structlog
+from celery import Signature, chain
+from kombu.exceptions import OperationalError
+
+from cyrex.admission import admit_rows
+from database.session import company_session
+from database.transitions import MACHINES, Machine
+from settings import get_settings
+from tasks import app
+
+log = structlog.get_logger()
+
+JOBS_ENDED_CHANNEL = "cyrex:jobs:ended"
+PING_TIMEOUT_SECONDS = 1.0
+
+# Which queue runs a step: what needs a GPU or an hour has a queue of its own.
+QUEUES = {
+    ("training", "accept"): "bridge",
+    ("training", "train"): "training",
+    ("training", "evaluate"): "training",
+    ("training", "register"): "bridge",
+    ("training", "announce"): "bridge",
+    ("adapter", "fetch"): "inference",
+    ("adapter", "evaluate"): "training",  # with a receipt: "bridge", see _queue
+    ("adapter", "warm"): "inference",
+    ("adapter", "decide"): "bridge",
+    ("job", "process"): "inference",
+}
+
+
+@lru_cache(maxsize=1)
+def broker() -> redis.Redis:
+    """A client for short calls: pings, wake-ups, hints."""
+    return redis.Redis.from_url(
+        get_settings().redis_url,
+        socket_timeout=PING_TIMEOUT_SECONDS,
+        socket_connect_timeout=PING_TIMEOUT_SECONDS,
+    )
+
+
+def broker_ready() -> bool:
+    try:
+        return bool(broker().ping())
+    except redis.RedisError:
+        return False
+
+
+def _queue(machine: Machine, row: Any, step: str) -> str:
+    # Looking at a receipt must not wait behind somebody's hour of training.
+    if (machine.kind, step) == ("adapter", "evaluate") and row.evaluation is not None:
+        return "bridge"
+    return QUEUES[machine.kind, step]
+
+
+def remaining_chain(machine: Machine, row: Any) -> Signature:
+    """The tasks that a row still needs, from its step on. The only builder of a chain.
+
+    Each task names (company, row, step, attempt); a task that cannot claim exactly that is void,
+    so publishing a chain twice does nothing twice.
+    """
+    steps = machine.steps_from(row.step)
+    return chain(
+        *[
+            app.signature(
+                f"{machine.kind}.{step}",
+                args=(row.company_id, getattr(row, machine.key), step, row.attempt),
+                immutable=True,
+                queue=_queue(machine, row, step),
+            )
+            for step in steps
+        ]
+    )
+
+
+def publish(machine: Machine, rows: Iterable[Any]) -> int:
+    """Send each row's remaining chain; call after the commit. Never raises on a broker failure:
+    the rows stand in Postgres, and the reconciler sends what did not arrive."""
+    sent = 0
+    for row in rows:
+        try:
+            remaining_chain(machine, row).apply_async()
+        except (OperationalError, redis.RedisError, OSError) as error:
+            log.warning("broker_unavailable", kind=machine.kind, error=str(error))
+            break
+        sent += 1
+    return sent
+
+
+def admit(kind: str, company_id: str) -> int:
+    """Hand a company's next rows of this kind to the broker, up to its limit. Returns how many."""
+    machine = MACHINES[kind]
+    with company_session(company_id) as session:
+        rows = admit_rows(session, machine, company_id)
+    publish(machine, rows)
+    return len(rows)
+
+
+def announce_end(job_id: str) -> None:
+    """Tell whoever waits for a job that its row has ended. A hint: it may be lost."""
+    try:
+        broker().publish(JOBS_ENDED_CHANNEL, job_id)
+    except redis.RedisError as error:
+        log.info("end_not_announced", job_id=job_id, error=str(error))

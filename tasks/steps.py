@@ -1,0 +1,119 @@
+"""One way to run a step: claim it, do the work, write the outcome under the lease."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from celery.exceptions import Ignore
+from sqlalchemy.exc import SQLAlchemyError
+
+from cyrex.admission import admit_rows
+from cyrex.errors import UserError
+from cyrex.lease import Advance, Also, Finish, GivenBack, Lease, Outcome, Repeat, Work
+from database import claims
+from database.session import company_session
+from database.transitions import MACHINES
+from tasks import dispatch
+from tasks.worker import presence
+
+log = structlog.get_logger()
+
+
+def run_step(
+    kind: str,
+    company_id: str,
+    row_id: str,
+    step: str,
+    attempt: int,
+    work: Work,
+    on_claim: Also | None = None,
+    on_end: Also | None = None,
+) -> None:
+    """Run `work` as the owner of (row, step, attempt).
+
+    `on_claim` and `on_end` join the transactions in which the row is claimed and ends. Raises
+    `Ignore`, which stops the chain, when the claim is lost or the chain does not go on.
+    """
+    machine = MACHINES[kind]
+    lease = Lease(machine, company_id, row_id, step, attempt, presence().worker_id)
+    refusal: UserError | None = None
+    with company_session(company_id) as session:
+        row = claims.claim(session, machine, row_id, step, attempt, lease.owner)
+        if row is None:
+            raise Ignore()
+        if on_claim is not None:
+            try:
+                with session.begin_nested():
+                    on_claim(session, row)
+            except UserError as error:
+                refusal = error
+    with structlog.contextvars.bound_contextvars(**{f"{kind}_id": row_id, "step": step}):
+        outcome = _work(lease, row, work, refusal, on_end)
+    if not isinstance(outcome, Advance):
+        raise Ignore()
+
+
+def _work(
+    lease: Lease, row: Any, work: Work, refusal: UserError | None, on_end: Also | None
+) -> Outcome | None:
+    """Do the work and settle it. None: the lease was lost or given back."""
+    try:
+        try:
+            if refusal is not None:
+                raise refusal
+            outcome = work(row, lease)
+        except UserError as error:
+            log.info("step_refused", code=error.code, reason=error.message)
+            outcome = Finish(lease.machine.failed, {"error": error.as_json()})
+        _settle(lease, row, outcome, on_end)
+        return outcome
+    except claims.Lost as lost:
+        log.info("lease_lost", reason=str(lost))
+    except GivenBack as reason:
+        _give_back(lease, row, str(reason), counts=False)
+    except Exception as error:
+        log.exception("step_failed")
+        _give_back(lease, row, f"{type(error).__name__}: {error}", on_end=on_end)
+    return None
+
+
+def _settle(lease: Lease, row: Any, outcome: Outcome, on_end: Also | None) -> None:
+    """Write the outcome; a row that ends makes room for the company's next."""
+    machine = lease.machine
+    hints: list[Any] = []
+    with company_session(lease.company_id) as session:
+        match outcome:
+            case Advance(values, also):
+                changed = claims.advance(session, machine, row, lease.owner, **values)
+                if also is not None:
+                    also(session, changed)
+            case Repeat(step, values):
+                hints.append(claims.repeat(session, machine, row, lease.owner, step, **values))
+            case Finish(status, values, also):
+                changed = claims.finish(session, machine, row, lease.owner, status, **values)
+                for addition in (also, on_end):
+                    if addition is not None:
+                        addition(session, changed)
+                if machine.admitted:
+                    hints += admit_rows(session, machine, lease.company_id)
+    dispatch.publish(machine, hints)
+
+
+def _give_back(
+    lease: Lease, row: Any, reason: str, counts: bool = True, on_end: Also | None = None
+) -> None:
+    """Free the step for another try at once, or end the row when it has failed too often."""
+    machine = lease.machine
+    try:
+        with company_session(lease.company_id) as session:
+            changed = claims.release(session, machine, row, lease.owner, reason, counts)
+            ended = changed is not None and changed.status in machine.terminal
+            if ended and on_end is not None:
+                on_end(session, changed)
+    except SQLAlchemyError as error:
+        log.warning("release_postponed", error=str(error).splitlines()[0])
+        presence().release_later(machine, row, reason)
+        return
+    if changed is not None and not ended:
+        dispatch.publish(machine, [changed])

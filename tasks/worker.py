@@ -1,0 +1,194 @@
+"""A process that runs tasks has a row in `workers`; the row's heartbeat keeps its leases alive.
+
+With the threads pool that process is the worker itself, with prefork each pool process. A process
+that takes a dead one's name (`node`) frees the leases of its predecessor at once.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import queue
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from billiard.process import current_process
+from celery.signals import (
+    setup_logging,
+    worker_init,
+    worker_process_init,
+    worker_process_shutdown,
+    worker_ready,
+    worker_shutdown,
+    worker_shutting_down,
+)
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import SQLAlchemyError
+
+from cyrex.logs import configure_logging
+from database import claims
+from database.base import Json, new_id
+from database.models import Worker
+from database.session import dispose, operator_session
+from database.transitions import MACHINES, Machine
+from settings import get_settings
+
+log = structlog.get_logger()
+
+# Shared with forked pool processes, which get no signal of a shutdown themselves.
+leaving = multiprocessing.get_context("fork").Event()
+
+
+class Presence:
+    """This process's row and its heartbeat thread."""
+
+    def __init__(self, node: str, queues: list[str], details: Callable[[], Json]) -> None:
+        self.worker_id = new_id()
+        self._node = node
+        self._queues = queues
+        self._details = details
+        self._stop = threading.Event()
+        self._strays: queue.SimpleQueue[tuple[Machine, Any, str]] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        self._register()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Leave: free what is still held and remove the row."""
+        self._stop.set()
+        self._thread.join(timeout=claims.HEARTBEAT_SECONDS)
+        try:
+            with operator_session() as session:
+                session.execute(delete(Worker).where(Worker.worker_id == self.worker_id))
+        except SQLAlchemyError as error:
+            log.warning("presence_not_removed", error=str(error))
+
+    def release_later(self, machine: Machine, row: Any, reason: str) -> None:
+        """The database would not take the end of this step: free its lease when it does again."""
+        self._strays.put((machine, row, reason))
+
+    def _register(self) -> None:
+        mine: dict[str, Any] = {
+            "worker_id": self.worker_id,
+            "queues": self._queues,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "details": self._details(),
+            "started_at": func.now(),
+            "heartbeat_at": func.now(),
+        }
+        with operator_session() as session:
+            predecessor = session.scalar(
+                select(Worker.worker_id).where(Worker.node == self._node).with_for_update()
+            )
+            session.execute(
+                insert(Worker)
+                .values(node=self._node, **mine)
+                .on_conflict_do_update(index_elements=[Worker.node], set_=mine)
+            )
+            if predecessor is not None:
+                for machine in MACHINES.values():
+                    for row in claims.owned_by(session, machine, predecessor):
+                        claims.release(session, machine, row, predecessor, "worker replaced")
+
+    def _beat(self) -> None:
+        while not self._stop.wait(claims.HEARTBEAT_SECONDS):
+            try:
+                self._free_strays()
+                with operator_session() as session:
+                    known = session.execute(
+                        update(Worker)
+                        .where(Worker.worker_id == self.worker_id)
+                        .values(heartbeat_at=func.now(), details=self._details())
+                        .returning(Worker.worker_id)
+                    ).first()
+                if known is None:
+                    self._register()
+            except SQLAlchemyError as error:
+                log.warning("heartbeat_failed", error=str(error).splitlines()[0])
+
+    def _free_strays(self) -> None:
+        while not self._strays.empty():
+            machine, row, reason = self._strays.get()
+            try:
+                with operator_session() as session:
+                    claims.release(session, machine, row, self.worker_id, reason)
+            except SQLAlchemyError:
+                self._strays.put((machine, row, reason))
+                raise
+
+
+_presence: Presence | None = None
+_details: Callable[[], Json] = dict
+
+
+def report_details(source: Callable[[], Json]) -> None:
+    """Let `source` fill the row's `details` at each heartbeat, e.g. with the resident adapters."""
+    global _details
+    _details = source
+
+
+def presence() -> Presence:
+    assert _presence is not None, "no worker has started in this process"
+    return _presence
+
+
+def worker_id() -> str:
+    return presence().worker_id
+
+
+def _arrive(node: str, queues: list[str]) -> None:
+    global _presence
+    _presence = Presence(node, queues, lambda: _details())
+    _presence.start()
+
+
+@setup_logging.connect
+def _logging(**_kwargs: Any) -> None:
+    configure_logging(get_settings().log_level)
+
+
+@worker_init.connect
+def _remember(sender: Any = None, **_kwargs: Any) -> None:
+    """In the worker's main process, before any pool process is forked."""
+    queues = sorted(sender.app.amqp.queues.consume_from)
+    os.environ["CYREX_NODE"] = sender.hostname
+    os.environ["CYREX_QUEUES"] = ",".join(queues)
+    forking = "prefork" in str(getattr(sender.pool_cls, "__module__", sender.pool_cls))
+    if not forking:
+        _arrive(sender.hostname, queues)
+
+
+@worker_process_init.connect
+def _pool_process(**_kwargs: Any) -> None:
+    """In each forked pool process: sockets of the parent must not be shared."""
+    dispose(close=False)
+    index = getattr(current_process(), "index", 0)
+    node = f"{os.environ['CYREX_NODE']}/{index}"
+    _arrive(node, os.environ["CYREX_QUEUES"].split(","))
+
+
+@worker_ready.connect
+def _ready(**_kwargs: Any) -> None:
+    ready_file = get_settings().ready_file
+    if ready_file is not None:
+        ready_file.parent.mkdir(parents=True, exist_ok=True)
+        ready_file.touch()
+
+
+@worker_shutting_down.connect
+def _leave(**_kwargs: Any) -> None:
+    leaving.set()
+
+
+@worker_process_shutdown.connect
+@worker_shutdown.connect
+def _gone(**_kwargs: Any) -> None:
+    if _presence is not None:
+        _presence.stop()

@@ -1,0 +1,126 @@
+"""What all tests share: one real Postgres and one real Valkey for the whole run.
+
+`database_url` and `redis_url` give each test module a database of its own and point the product's
+settings at it. Nothing here ever uses a server that the caller's environment names.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import psycopg2
+import pytest
+import redis
+from psycopg2 import sql
+
+import settings
+from database import migrate, session
+from embedded import Servers, postgres, valkey
+from embedded.ports import Ports
+
+TEMPLATE = "cyrex_template"
+# Variables that a running stack exports, and that would lead a test to it.
+FOREIGN = (
+    "DATABASE_URL",
+    "REDIS_URL",
+    "FLOWER_USER",
+    "FLOWER_PASSWORD",
+    "FLOWER_BASIC_AUTH",
+    "CYREX_API_URL",
+    "CYREX_FLOWER_URL",
+    "CYREX_OPERATOR_KEY_FILE",
+    "CYREX_READY_FILE",
+)
+FOLDERS = ("DATA_DIR", "BLOB_DIR", "WORK_DIR", "ADAPTER_CACHE_DIR", "MODEL_REGISTRY_PATH")
+_numbers = count(1)
+
+
+def forget_settings() -> None:
+    """After a change of the environment: the next `get_settings()` reads it anew."""
+    settings.get_settings.cache_clear()
+    session.dispose()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """No test touches the caller's servers or data; the folder that it may write to."""
+    folder = tmp_path_factory.mktemp("data")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in FOREIGN:
+            patch.delenv(name, raising=False)
+        for name in FOLDERS:
+            patch.setenv(name, str(folder / name.lower()))
+        forget_settings()
+        yield folder
+    forget_settings()
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    with Servers(tmp_path_factory.mktemp("servers")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def migrated_template(servers: Servers) -> str:
+    """The name of a database with the newest schema, which nobody is connected to."""
+    _create(servers, TEMPLATE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DATABASE_URL", _database_url(servers, TEMPLATE))
+        forget_settings()
+        migrate.upgrade()
+        forget_settings()
+    return TEMPLATE
+
+
+@pytest.fixture(scope="module")
+def database_url(servers: Servers, migrated_template: str) -> Iterator[str]:
+    """A migrated, empty database of the module's own, owned by the product's role."""
+    name = f"test_{next(_numbers)}"
+    _create(servers, name, migrated_template)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DATABASE_URL", _database_url(servers, name))
+        forget_settings()
+        yield os.environ["DATABASE_URL"]
+        session.dispose()
+    forget_settings()
+    _execute(servers, "DROP DATABASE {} WITH (FORCE)", name)
+
+
+@pytest.fixture(scope="module")
+def redis_url(servers: Servers) -> Iterator[str]:
+    """An empty database of the module's own in Valkey."""
+    number = next(_numbers) % valkey.DATABASES or next(_numbers)
+    url = valkey.url(servers.layout, Ports(servers.layout.ports)["valkey"], number)
+    client = redis.Redis.from_url(url)
+    client.flushdb()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REDIS_URL", url)
+        forget_settings()
+        yield url
+    forget_settings()
+    client.flushdb()
+    client.close()
+
+
+def _database_url(servers: Servers, database: str) -> str:
+    port = Ports(servers.layout.ports)["postgres"]
+    return postgres.url(servers.layout, port, database=database)
+
+
+def _create(servers: Servers, name: str, template: str = "template1") -> None:
+    _execute(servers, "CREATE DATABASE {} OWNER {} TEMPLATE {}", name, postgres.ROLE, template)
+
+
+def _execute(servers: Servers, statement: str, *names: str) -> None:
+    """Run a statement as the superuser, the names quoted."""
+    connection = psycopg2.connect(servers.superuser_url())
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+    finally:
+        connection.close()

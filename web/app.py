@@ -1,0 +1,97 @@
+"""The Flask application."""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+import structlog
+from flask import Flask, Response, g, request
+from flask.json.provider import DefaultJSONProvider
+from flask_openapi3.openapi import OpenAPI
+from sqlalchemy.exc import SQLAlchemyError
+
+from cyrex.logs import configure_logging
+from database.session import keyless_session
+from settings import get_settings
+from web import auth, companies, health, jobs, training
+from web.answers import Error
+from web.body import JsonRequest
+from web.errors import refuse_invalid, register_errors
+from web.openapi import (
+    DOCS_PREFIX,
+    INFO,
+    SECURITY_SCHEMES,
+    SPEC_URL,
+    SWAGGER_CONFIG,
+)
+from web.waiting import Waiters
+
+log = structlog.get_logger()
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+# Of a process's threads, at most this share may be held by clients that wait.
+WAITERS_SHARE = 0.75
+
+
+def create_app() -> Flask:
+    """The application, for gunicorn's `gthread` workers. Starts with the database down, but not
+    with a database role that would see every company's rows."""
+    settings = get_settings()
+    configure_logging(settings.log_level)
+    app = OpenAPI(
+        "web",
+        info=INFO,
+        security_schemes=SECURITY_SCHEMES,
+        doc_prefix=DOCS_PREFIX,
+        doc_url=SPEC_URL,
+        validation_error_status=400,
+        validation_error_model=Error,
+        validation_error_callback=refuse_invalid,
+        static_folder=None,
+    )
+    app.request_class = JsonRequest
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    app.config["SWAGGER_CONFIG"] = SWAGGER_CONFIG
+    app.url_map.strict_slashes = False
+    app.url_map.merge_slashes = False
+    if isinstance(app.json, DefaultJSONProvider):
+        app.json.sort_keys = False
+        app.json.ensure_ascii = False
+    app.extensions["cyrex.waiters"] = Waiters(
+        settings.redis_url, seats=int(settings.web_threads * WAITERS_SHARE)
+    )
+    app.before_request(_begin)
+    app.before_request(auth.identify)
+    app.after_request(_end)
+    register_errors(app)
+    for api in (jobs.api, training.api, training.adapters_api, companies.api, health.api):
+        app.register_api(api)
+    _refuse_unsafe_role()
+    return app
+
+
+def _begin() -> None:
+    sent = request.headers.get("X-Request-ID", "")
+    g.request_id = sent if REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(
+        request_id=g.request_id, method=request.method, path=request.path
+    )
+
+
+def _end(response: Response) -> Response:
+    response.headers["x-request-id"] = g.request_id
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    if request.blueprint not in ("openapi", "swagger"):
+        response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _refuse_unsafe_role() -> None:
+    """Raises `UnsafeDatabaseRole` when the database answers and its role is unfit."""
+    try:
+        with keyless_session() as session:
+            session.connection()
+    except SQLAlchemyError as error:
+        log.warning("database_unavailable", error=str(error).splitlines()[0])

@@ -1,0 +1,184 @@
+"""One JSON shape for every error, whatever raised it: `{"error": {message, type, param, code}}`."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import psycopg2
+import redis
+import structlog
+from flask import Flask, Response, jsonify
+from kombu.exceptions import OperationalError as BrokerError
+from pydantic import ValidationError
+from sqlalchemy.exc import (
+    DBAPIError,
+    InterfaceError,
+    OperationalError,
+)
+from sqlalchemy.exc import (
+    TimeoutError as PoolTimeout,
+)
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+
+from cyrex.errors import UserError
+from database.session import UnsafeDatabaseRole
+from settings import get_settings
+
+log = structlog.get_logger()
+
+RETRY_AFTER_SECONDS = 2
+MAX_DETAILS = 20
+
+TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    409: "conflict_error",
+    429: "rate_limit_error",
+    500: "server_error",
+    503: "unavailable_error",
+}
+CODES = {
+    400: "invalid_request",
+    404: "route_not_found",
+    405: "method_not_allowed",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+}
+
+
+class Unauthenticated(UserError):
+    status = 401
+
+
+class Forbidden(UserError):
+    status = 403
+
+
+def error_response(error: UserError) -> Response:
+    """Render `error`; 401 says how to authenticate, 503 when to come back."""
+    shape: dict[str, Any] = {
+        "message": error.message,
+        "type": TYPES.get(error.status, "invalid_request_error"),
+        "param": error.param,
+        "code": error.code,
+    }
+    if error.details is not None:
+        shape["details"] = error.details
+    response = jsonify({"error": shape})
+    response.status_code = error.status
+    if error.status == 401:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="cyrex"'
+    if error.status in (429, 503):
+        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response
+
+
+def path_of(location: tuple[int | str, ...]) -> str | None:
+    """`("training_data", 3, "output")` as `training_data[3].output`."""
+    path = ""
+    for part in location:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        else:
+            path += f".{part}" if path else part
+    return path or None
+
+
+def refuse_invalid(error: ValidationError) -> NoReturn:
+    """Turn pydantic's findings into a `UserError` that names the first field and lists them all."""
+    found = [
+        {"param": path_of(item["loc"]), "message": item["msg"].removeprefix("Value error, ")}
+        for item in error.errors(include_url=False, include_context=False, include_input=False)
+    ]
+    first = found[0]
+    message = f"{first['param']}: {first['message']}" if first["param"] else str(first["message"])
+    raise UserError(
+        "invalid_request", message, param=first["param"], details=found[:MAX_DETAILS]
+    ) from None
+
+
+def database_unavailable() -> UserError:
+    return UserError(
+        "database_unavailable",
+        "the database does not answer; nothing was changed, try again",
+        status=503,
+    )
+
+
+def broker_unavailable() -> UserError:
+    return UserError(
+        "broker_unavailable",
+        "the message broker does not answer; nothing was changed, try again",
+        status=503,
+    )
+
+
+def _of_http(error: HTTPException) -> Response:
+    status = error.code or 500
+    if isinstance(error, RequestEntityTooLarge):
+        limit = get_settings().max_body_bytes
+        message = f"the body is larger than MAX_BODY_BYTES, which is {limit} bytes"
+    else:
+        message = error.description or error.name
+    # A redirect is no error.
+    if status < 400:
+        return Response(error.get_response().get_data(), status, error.get_headers())
+    response = error_response(
+        UserError(CODES.get(status, error.name.lower().replace(" ", "_")), message, status=status)
+    )
+    for name, value in error.get_headers():
+        if name == "Allow":
+            response.headers[name] = value
+    return response
+
+
+def _of_database(error: Exception) -> Response:
+    lost = isinstance(error, (OperationalError, InterfaceError, psycopg2.Error)) or (
+        isinstance(error, DBAPIError) and error.connection_invalidated
+    )
+    if not lost:
+        return _of_bug(error)
+    log.warning("database_unavailable", error=str(error).splitlines()[0])
+    return error_response(database_unavailable())
+
+
+def _of_pool(error: Exception) -> Response:
+    log.warning("database_busy", error=str(error).splitlines()[0])
+    return error_response(
+        UserError("database_busy", "all database connections are in use; try again", status=503)
+    )
+
+
+def _of_role(error: Exception) -> Response:
+    log.error("database_role_refused", error=str(error))
+    return error_response(database_unavailable())
+
+
+def _of_broker(error: Exception) -> Response:
+    log.warning("broker_unavailable", error=str(error))
+    return error_response(broker_unavailable())
+
+
+def _of_bug(error: Exception) -> Response:
+    log.error("request_failed", exc_info=error)
+    return error_response(
+        UserError(
+            "internal_error",
+            "the request failed; its x-request-id finds it in the logs",
+            status=500,
+        )
+    )
+
+
+def register_errors(app: Flask) -> None:
+    app.register_error_handler(UserError, error_response)
+    app.register_error_handler(HTTPException, _of_http)
+    app.register_error_handler(PoolTimeout, _of_pool)
+    app.register_error_handler(DBAPIError, _of_database)
+    app.register_error_handler(psycopg2.OperationalError, _of_database)
+    app.register_error_handler(psycopg2.InterfaceError, _of_database)
+    app.register_error_handler(UnsafeDatabaseRole, _of_role)
+    app.register_error_handler(redis.RedisError, _of_broker)
+    app.register_error_handler(BrokerError, _of_broker)
+    app.register_error_handler(Exception, _of_bug)

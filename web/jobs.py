@@ -1,0 +1,153 @@
+"""`/company-automation/process` and the jobs that it makes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+from flask import Response, current_app, jsonify, request
+from sqlalchemy.exc import SQLAlchemyError
+
+from cyrex import jobs as service
+from database.base import Json
+from database.transitions import JOB
+from settings import get_settings
+from web import answers, schemas
+from web.auth import company_of, company_or_all, require_company, session_for
+from web.handover import hand_over, job_ended, require_broker
+from web.idempotency import REPLAYED_HEADER, Once
+from web.openapi import AUTOMATION, blueprint
+from web.openapi import answers as answered
+from web.paging import page_of
+from web.waiting import Waiters, client_gone
+
+log = structlog.get_logger()
+
+api = blueprint("jobs", __name__, "/company-automation", AUTOMATION)
+
+
+def job_answer(job: Any) -> Json:
+    view = service.job_view(job)
+    return {**view, "location": f"/company-automation/jobs/{view['job_id']}"}
+
+
+def has_ended(view: Json) -> bool:
+    return view["status"] in JOB.terminal
+
+
+def waiters() -> Waiters:
+    found: Waiters = current_app.extensions["cyrex.waiters"]
+    return found
+
+
+@api.post(
+    "/process",
+    summary="Process company data",
+    responses=answered((200, answers.Job), (202, answers.Job), creates=True),
+)
+def process(header: schemas.CreateHeaders, body: schemas.Process) -> Response:
+    """Answers 200 with the job once it has ended, or 202 with its address after `wait` seconds.
+
+    A job that failed answers 200 with status `failed` and its `error`: the request succeeded,
+    the job did not. A replay under the same `Idempotency-Key` answers with the job's present state.
+    """
+    started = time.monotonic()
+    company_id = company_of(body.company_id)
+    once = Once.of_request(header.idempotency_key, company_id)
+    view, replayed = _create_or_find(once, company_id, body)
+    seconds = get_settings().wait_seconds if body.wait is None else body.wait
+    if not has_ended(view):
+        view = _wait(view, fresh=not replayed, seconds=seconds, started=started)
+    response = jsonify(view)
+    if replayed:
+        response.headers[REPLAYED_HEADER] = "true"
+    if not has_ended(view):
+        response.status_code = 202
+        response.headers["Location"] = view["location"]
+    return response
+
+
+def _create_or_find(once: Once, company_id: str, body: schemas.Process) -> tuple[Json, bool]:
+    """The new job, or the one that the same request made before."""
+    if once.key is not None:
+        with session_for(company_id) as session:
+            stored = once.seen(session)
+            if stored is not None:
+                return job_answer(service.get_job(session, stored.answer["job_id"])), True
+    require_broker()
+    with session_for(company_id) as session:
+        require_company(session, company_id)
+        stored = once.begin(session)
+        if stored is not None:
+            return job_answer(service.get_job(session, stored.answer["job_id"])), True
+        job = service.create_job(
+            session, company_id, body.data, body.task_type, body.use_adapter, body.metadata or {}
+        )
+        once.finish(session, 202, {"job_id": job.job_id})
+        return job_answer(job), False
+
+
+def _wait(view: Json, fresh: bool, seconds: float, started: float) -> Json:
+    """The job once it has ended, or as it last was. Hands a fresh job over."""
+    job_id, company_id = view["job_id"], view["company_id"]
+    latest = view
+
+    def look() -> Json | None:
+        nonlocal latest
+        try:
+            with session_for(company_id) as session:
+                latest = job_answer(service.get_job(session, job_id))
+        except SQLAlchemyError as error:
+            # The job is committed: a 503 now would make the client ask for it again.
+            log.warning("job_not_read", job_id=job_id, error=str(error).splitlines()[0])
+            return None
+        return latest if has_ended(latest) else None
+
+    if seconds <= 0:
+        if fresh:
+            hand_over("job", company_id)
+        return latest
+    with waiters().seat(job_id) as seat:
+        # Only with the seat taken: a job that ends at once is not missed.
+        if fresh:
+            hand_over("job", company_id)
+        elif look() is not None:
+            return latest
+        if seat is not None:
+            left = seconds - (time.monotonic() - started)
+            seat.wait(look, left, lambda: client_gone(request.environ))
+    return latest
+
+
+@api.get("/jobs", summary="List jobs, newest first", responses=answered((200, answers.Jobs)))
+def list_jobs(query: schemas.JobQuery) -> Response:
+    company_id = company_or_all(query.company_id)
+    with session_for(company_id) as session:
+        require_company(session, company_id)
+        rows: Sequence[Any] = service.list_jobs(
+            session, limit=query.limit + 1, after=query.after, status=query.status
+        )
+        shown, next_after = page_of(rows, query.limit, "job_id")
+        return jsonify({"jobs": [job_answer(row) for row in shown], "next_after": next_after})
+
+
+@api.get("/jobs/<job_id>", summary="Look at a job", responses=answered((200, answers.Job)))
+def get_job(path: schemas.JobPath) -> Response:
+    with session_for(None) as session:
+        return jsonify(job_answer(service.get_job(session, path.job_id)))
+
+
+@api.post(
+    "/jobs/<job_id>/cancel",
+    summary="Cancel a job",
+    responses={**answered((200, answers.Job)), 409: answered(creates=True)[409]},
+)
+def cancel_job(path: schemas.JobPath) -> Response:
+    """At once if no worker has it, else its worker drops it. 409 once it has ended."""
+    with session_for(None) as session:
+        view = job_answer(service.cancel_job(session, path.job_id))
+    if has_ended(view):
+        job_ended(view["job_id"], view["company_id"])
+    return jsonify(view)

@@ -1,0 +1,189 @@
+"""`/company-automation/train-adapter`, the trainings asked for, and the adapters they make."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response, jsonify
+
+from cyrex import adapters as adapter_service
+from cyrex import training as service
+from cyrex.errors import Unavailable
+from database.base import Json
+from database.transitions import TRAINING as TRAINING_STATES
+from web import answers, schemas
+from web.auth import company_of, company_or_all, require_company, session_for
+from web.handover import hand_over, require_broker, wake_relay
+from web.idempotency import REPLAYED_HEADER, Once, Stored
+from web.openapi import ADAPTERS, TRAINING, blueprint
+from web.openapi import answers as answered
+from web.paging import page_of
+
+api = blueprint("training", __name__, "/company-automation", TRAINING)
+adapters_api = blueprint("adapters", __name__, "/company-automation", ADAPTERS)
+
+ACCEPTED = 202
+
+
+def links_of(request_id: str) -> Json:
+    here = f"/company-automation/training/{request_id}"
+    return {"self": here, "events": f"{here}/events", "cancel": f"{here}/cancel"}
+
+
+def training_answer(session: Any, run: Any) -> Json:
+    return {**service.training_view(session, run), "links": links_of(run.request_id)}
+
+
+def _accepted(stored: Stored, replayed: bool) -> Response:
+    response = jsonify(stored.answer)
+    response.status_code = stored.status_code
+    response.headers["Location"] = stored.answer["links"]["self"]
+    if replayed:
+        response.headers[REPLAYED_HEADER] = "true"
+    return response
+
+
+@api.post(
+    "/train-adapter",
+    summary="Request adapter training",
+    responses=answered((ACCEPTED, answers.TrainingRequested), creates=True),
+)
+def train_adapter(header: schemas.CreateHeaders, body: schemas.TrainAdapter) -> Response:
+    """Checks every example and setting, stores them and answers 202; follow `links.self`."""
+    company_id = company_of(body.company_id)
+    once = Once.of_request(header.idempotency_key, company_id)
+    with session_for(company_id) as session:
+        require_company(session, company_id)
+        stored = once.seen(session)
+    if stored is not None:
+        return _accepted(stored, replayed=True)
+    service.check_request(body.training_data, body.config, body.base_model)
+    require_broker()
+    with session_for(company_id) as session:
+        stored = once.begin(session)
+        fresh = stored is None
+        if stored is None:
+            stored = Stored(ACCEPTED, _request(session, company_id, body))
+            once.finish(session, stored.status_code, stored.answer)
+    if fresh:
+        wake_relay()
+    return _accepted(stored, replayed=not fresh)
+
+
+def _request(session: Any, company_id: str, body: schemas.TrainAdapter) -> Json:
+    try:
+        run = service.request_training(
+            session, company_id, body.training_data, body.config, body.use_qlora, body.seed
+        )
+    except OSError as error:
+        raise Unavailable(
+            "storage_unavailable",
+            "the blob store does not take the data; nothing was changed, try again",
+        ) from error
+    return {
+        "request_id": run.request_id,
+        "status": run.status,
+        "message": f"training on {len(body.training_data)} examples requested",
+        "company_id": company_id,
+        "links": links_of(run.request_id),
+    }
+
+
+@api.get(
+    "/training",
+    summary="List trainings, newest first",
+    responses=answered((200, answers.Trainings)),
+)
+def list_trainings(query: schemas.TrainingQuery) -> Response:
+    company_id = company_or_all(query.company_id)
+    with session_for(company_id) as session:
+        require_company(session, company_id)
+        rows = service.list_trainings(
+            session, limit=query.limit + 1, after=query.after, status=query.status
+        )
+        shown, next_after = page_of(rows, query.limit, "request_id")
+        found = [training_answer(session, run) for run in shown]
+    return jsonify({"training": found, "next_after": next_after})
+
+
+@api.get(
+    "/training/<request_id>",
+    summary="Look at a training",
+    responses=answered((200, answers.Training)),
+)
+def get_training(path: schemas.TrainingPath) -> Response:
+    """Its state, step, progress, metrics, position in the queue and error."""
+    with session_for(None) as session:
+        run = service.get_training(session, path.request_id)
+        return jsonify(training_answer(session, run))
+
+
+@api.get(
+    "/training/<request_id>/events",
+    summary="What happened in a training",
+    responses=answered((200, answers.TrainingEvents)),
+)
+def list_events(path: schemas.TrainingPath, query: schemas.EventQuery) -> Response:
+    """Oldest first; send `next_after` as `after` to follow a training."""
+    with session_for(None) as session:
+        events = service.training_events(
+            session, path.request_id, after=query.after, limit=query.limit
+        )
+    found = [
+        {
+            "id": event.id,
+            "type": event.type,
+            "level": event.level,
+            "message": event.message,
+            "data": event.data,
+            "created_at": event.created_at.isoformat(),
+        }
+        for event in events
+    ]
+    last = events[-1].id if events else query.after
+    return jsonify({"request_id": path.request_id, "events": found, "next_after": last})
+
+
+@api.post(
+    "/training/<request_id>/cancel",
+    summary="Cancel a training",
+    responses={**answered((200, answers.Training)), 409: answered(creates=True)[409]},
+)
+def cancel_training(path: schemas.TrainingPath) -> Response:
+    """At once if no worker has it, else its worker ends it. 409 once it has ended."""
+    with session_for(None) as session:
+        run = service.cancel_training(session, path.request_id)
+        view = training_answer(session, run)
+    if view["status"] in TRAINING_STATES.terminal:
+        hand_over("training", view["company_id"])
+    return jsonify(view)
+
+
+@adapters_api.get(
+    "/adapters",
+    summary="List adapters, newest first",
+    responses=answered((200, answers.Adapters)),
+)
+def list_adapters(query: schemas.AdapterQuery) -> Response:
+    company_id = company_or_all(query.company_id)
+    with session_for(company_id) as session:
+        require_company(session, company_id)
+        rows = adapter_service.list_adapters(
+            session, company_id, status=query.status, limit=query.limit + 1, after=query.after
+        )
+        shown, next_after = page_of(rows, query.limit, "adapter_id")
+        champions = adapter_service.champion_ids(session, company_id)
+        found = [adapter_service.adapter_view(row, champions) for row in shown]
+    return jsonify({"adapters": found, "next_after": next_after})
+
+
+@adapters_api.get(
+    "/adapters/<adapter_id>",
+    summary="Look at an adapter",
+    responses=answered((200, answers.Adapter)),
+)
+def get_adapter(path: schemas.AdapterPath) -> Response:
+    with session_for(None) as session:
+        row = adapter_service.get_adapter(session, path.adapter_id)
+        champions = adapter_service.champion_ids(session, row.company_id)
+        return jsonify(adapter_service.adapter_view(row, champions))

@@ -1,0 +1,166 @@
+"""Clients that wait for a job: one reader thread a process hears that jobs ended and wakes them.
+
+A message is a hint: each waiter also looks at its job's row every `POLL_SECONDS`, so a lost
+message or a broker that is down costs a delay and nothing else. A waiter holds no database
+session between two looks.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import redis
+import structlog
+
+from tasks.dispatch import JOBS_ENDED_CHANNEL
+
+log = structlog.get_logger()
+
+POLL_SECONDS = 2.0
+LISTEN_SECONDS = 5.0
+RECONNECT_SECONDS = 1.0
+CONNECT_TIMEOUT_SECONDS = 3.0
+
+Found = TypeVar("Found")
+
+# `bool()` is False: the default of a question whose answer is no.
+_leaving: Callable[[], bool] = bool
+
+
+def release_when(leaving: Callable[[], bool]) -> None:
+    """Let waiters go, within `POLL_SECONDS`, once `leaving()` is true: the process is to stop."""
+    global _leaving
+    _leaving = leaving
+
+
+class Waiters:
+    """At most `seats` clients of this process wait at a time; the others are answered at once."""
+
+    def __init__(self, redis_url: str, seats: int) -> None:
+        self.seats = seats
+        self._redis_url = redis_url
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+        self._reader: threading.Thread | None = None
+        self._waiting: dict[str, set[threading.Event]] = {}
+        self._taken = 0
+
+    @contextmanager
+    def seat(self, job_id: str) -> Iterator[Seat | None]:
+        """A place from which to wait for `job_id`; None when all are taken.
+
+        Take it before the job can end, or before looking at its row: then no end is missed.
+        """
+        woken = threading.Event()
+        with self._lock:
+            self._start_reader()
+            free = self._taken < self.seats
+            if free:
+                self._taken += 1
+                self._waiting.setdefault(job_id, set()).add(woken)
+        if not free:
+            yield None
+            return
+        try:
+            yield Seat(woken)
+        finally:
+            with self._lock:
+                self._taken -= 1
+                others = self._waiting[job_id]
+                others.discard(woken)
+                if not others:
+                    del self._waiting[job_id]
+
+    def wake(self, job_id: str) -> None:
+        """Let those who wait for `job_id` look at its row now."""
+        with self._lock:
+            for woken in self._waiting.get(job_id, ()):
+                woken.set()
+
+    def _start_reader(self) -> None:
+        """Lazily, so that it runs in the process that serves and not in the one that forked it."""
+        if self._pid != os.getpid():
+            self._pid, self._reader, self._waiting, self._taken = os.getpid(), None, {}, 0
+        if self._reader is None:
+            self._reader = threading.Thread(target=self._read, name="jobs-ended", daemon=True)
+            self._reader.start()
+
+    def _read(self) -> None:
+        heard = True
+        while True:
+            try:
+                self._listen()
+            except (redis.RedisError, OSError) as error:
+                if heard:
+                    log.warning("jobs_ended_unheard", error=str(error))
+                heard = False
+            else:
+                heard = True
+            time.sleep(RECONNECT_SECONDS)
+
+    def _listen(self) -> None:
+        """Wake waiters until the connection fails (raises) or has been healthy for a while."""
+        client = redis.Redis.from_url(
+            self._redis_url,
+            socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            socket_timeout=CONNECT_TIMEOUT_SECONDS,
+            socket_keepalive=True,
+            health_check_interval=LISTEN_SECONDS,
+        )
+        # redis-py does not type its pub/sub.
+        listener: Any = client
+        with client, listener.pubsub(ignore_subscribe_messages=True) as channel:
+            channel.subscribe(JOBS_ENDED_CHANNEL)
+            while True:
+                message = channel.get_message(timeout=LISTEN_SECONDS)
+                if message is not None:
+                    data = message["data"]
+                    self.wake(data.decode() if isinstance(data, bytes) else str(data))
+
+
+class Seat:
+    """One client's place among the waiters."""
+
+    def __init__(self, woken: threading.Event) -> None:
+        self._woken = woken
+
+    def wait(
+        self,
+        look: Callable[[], Found | None],
+        seconds: float,
+        gone: Callable[[], bool] = bool,
+    ) -> Found | None:
+        """Return what `look` finds, or None after `seconds` or when the client is `gone`.
+
+        `look` is called when the job is said to have ended, and every `POLL_SECONDS`.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            left = deadline - time.monotonic()
+            if left <= 0 or _leaving() or gone():
+                return None
+            self._woken.wait(min(left, POLL_SECONDS))
+            self._woken.clear()
+            found = look()
+            if found is not None:
+                return found
+
+
+def client_gone(environ: Mapping[str, Any]) -> bool:
+    """Whether the client has closed its connection: nobody is left to wait for the answer."""
+    connection = environ.get("gunicorn.socket")
+    if not isinstance(connection, socket.socket) or isinstance(connection, ssl.SSLSocket):
+        return False
+    try:
+        return connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
