@@ -37,8 +37,10 @@ broker_transport_options = {
     "socket_timeout": 15,
     "socket_keepalive": True,
     "health_check_interval": 10,
-    # One list a queue: priorities on Redis starve, so there are separate queues instead.
-    "priority_steps": [0],
+    # Two lists a queue, the first read first: a run that is trained is evaluated before the next
+    # one trains, or the first adapter of a long queue would be ready with the last.
+    "priority_steps": [0, 5],
+    "queue_order_strategy": "priority",
 }
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
@@ -65,7 +67,7 @@ imports = (
 )
 
 RECONCILE_SECONDS = 2.0
-TRIM_SECONDS = 60.0
+REPUBLISH_SECONDS = 15.0
 RETENTION_SECONDS = 3600.0
 
 beat_schedule_filename = str(_settings.data_dir / "celerybeat-schedule")
@@ -76,10 +78,10 @@ beat_schedule = {
         "schedule": RECONCILE_SECONDS,
         "options": {"queue": "maintenance", "expires": 2 * RECONCILE_SECONDS},
     },
-    "trim": {
-        "task": "maintenance.trim_streams",
-        "schedule": TRIM_SECONDS,
-        "options": {"queue": "maintenance", "expires": TRIM_SECONDS},
+    "republish": {
+        "task": "maintenance.republish",
+        "schedule": REPUBLISH_SECONDS,
+        "options": {"queue": "maintenance", "expires": REPUBLISH_SECONDS},
     },
     "retention": {
         "task": "maintenance.apply_retention",

@@ -1,8 +1,9 @@
 """A forward pass of the exported architecture that is fast on a CPU with bf16 matrix units.
 
-It reads the parameters of the `MistralForCausalLM` itself, so the exported model is what was trained.
-Against the library's own: attention by plain matrix products over short rows (the fused CPU kernel is
-slow backwards at 32 dimensions a head), joined projections, and element-wise work fused by the compiler.
+It reads the parameters of the `MistralForCausalLM` itself, so what is exported is what was trained.
+Against the library's own: attention by plain matrix products over short rows (the fused CPU kernel
+is slow backwards at 32 dimensions a head), joined projections, and element-wise work fused by the
+compiler.
 """
 
 from __future__ import annotations
@@ -28,7 +29,14 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def _block(
-    h: Tensor, weights: tuple[Tensor, ...], cos: Tensor, sin: Tensor, mask: Tensor, heads: int, kv: int, eps: float
+    h: Tensor,
+    weights: tuple[Tensor, ...],
+    cos: Tensor,
+    sin: Tensor,
+    mask: Tensor,
+    heads: int,
+    kv: int,
+    eps: float,
 ) -> Tensor:
     """One decoder layer; h is [rows, length, width] in fp32, mask is added to the scores."""
     norm1, qkv, out, norm2, gate_up, down = weights
@@ -72,13 +80,16 @@ class FastForward:
         self._sizes = (cfg.num_attention_heads, cfg.num_key_value_heads, cfg.rms_norm_eps)
         half = cfg.hidden_size // cfg.num_attention_heads // 2
         angles = torch.outer(
-            torch.arange(cfg.max_position_embeddings).float(), 10000.0 ** (-torch.arange(half) / half)
+            torch.arange(cfg.max_position_embeddings).float(),
+            10000.0 ** (-torch.arange(half) / half),
         )
         self._cos, self._sin = angles.cos().bfloat16(), angles.sin().bfloat16()
-        self._run: Callable[..., Tensor] = torch.compile(_body, dynamic=False) if compiled else _body
+        self._run: Callable[..., Tensor] = (
+            torch.compile(_body, dynamic=False) if compiled else _body
+        )
 
     def hidden(self, tokens: Tensor, positions: Tensor, segments: Tensor) -> Tensor:
-        """Last hidden states [rows, length, width]; a token sees earlier tokens of its own segment."""
+        """Last hidden states [rows, length, width]; a token sees its own segment up to itself."""
         model = self.model
         layers = []
         for layer in model.model.layers:
@@ -101,11 +112,15 @@ class FastForward:
         last = model.model.norm.weight.to(torch.bfloat16)
         return self._run(h, layers, last, cos, sin, mask[:, None, None], *self._sizes)
 
-    def loss(self, tokens: Tensor, positions: Tensor, segments: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    def loss(
+        self, tokens: Tensor, positions: Tensor, segments: Tensor, weights: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Sum of weighted losses and sum of weights; `weights[r, i]` is for predicting token i."""
         h = self.hidden(tokens, positions, segments)
         picked = weights[:, 1:] > 0
-        logits = F.linear(h[:, :-1][picked], self.model.model.embed_tokens.weight.to(torch.bfloat16))
+        logits = F.linear(
+            h[:, :-1][picked], self.model.model.embed_tokens.weight.to(torch.bfloat16)
+        )
         losses = F.cross_entropy(logits.float(), tokens[:, 1:][picked], reduction="none")
         chosen = weights[:, 1:][picked]
         return (losses * chosen).sum(), chosen.sum()

@@ -1,7 +1,11 @@
-"""Writes the model directory that everything else loads."""
+"""Writes the model directory that everything else loads.
+
+`python -m base_model.export --checkpoint FILE --out DIR` exports the state of a run that goes on.
+"""
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import torch
@@ -10,10 +14,11 @@ from transformers import GenerationConfig, MistralConfig, MistralForCausalLM
 from base_model.tokenizer import MODEL_MAX_LENGTH, SPECIAL_TOKENS, VOCAB_SIZE
 
 PAD_ID, END_ID = 0, 1
+MAX_NEW_TOKENS = 256
 
 
 def config() -> MistralConfig:
-    """4.2 million parameters: 256 wide, 4 layers, 8 query heads on 4 key-value heads, tied embeddings."""
+    """4.2 million parameters; embeddings are tied, attention sees the whole context."""
     return MistralConfig(
         vocab_size=VOCAB_SIZE,
         hidden_size=256,
@@ -24,7 +29,6 @@ def config() -> MistralConfig:
         head_dim=32,
         max_position_embeddings=MODEL_MAX_LENGTH,
         sliding_window=None,
-        rope_theta=10000.0,
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=END_ID,
@@ -39,6 +43,21 @@ def export(model: MistralForCausalLM, directory: Path) -> None:
     copy.load_state_dict(model.state_dict())
     copy = copy.to(torch.bfloat16)
     copy.generation_config = GenerationConfig(
-        do_sample=False, eos_token_id=END_ID, pad_token_id=PAD_ID, max_new_tokens=256
+        do_sample=False, eos_token_id=END_ID, pad_token_id=PAD_ID, max_new_tokens=MAX_NEW_TOKENS
     )
     copy.save_pretrained(directory)
+    (directory / "model.safetensors").chmod(0o644)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Export the model of a pretraining checkpoint.")
+    parser.add_argument("--checkpoint", type=Path, default=Path(".data/base_model/pretrain.pt"))
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    model = MistralForCausalLM(config())
+    model.load_state_dict(torch.load(args.checkpoint, weights_only=True)["model"])
+    export(model, args.out)
+
+
+if __name__ == "__main__":
+    main()

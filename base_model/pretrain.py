@@ -1,8 +1,8 @@
 """Pretrains cyrex-small: `python -m base_model.pretrain --minutes 60 --out base_model/cyrex-small`.
 
 Resumable: a checkpoint is written every few minutes and picked up again unless `--fresh` is given.
-The schedule runs by wall clock: a short warm-up, a plateau, then a linear decay to zero at the end.
-Hidden matrices are trained by Muon, which needs fewer tokens than AdamW; embeddings and norms by AdamW.
+The schedule runs by wall clock: a short warm-up, a plateau, a linear decay to zero at the end.
+Muon trains the hidden matrices (it needs fewer tokens than AdamW), AdamW embeddings and norms.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ PROBE_STEPS = 200
 
 
 def batch(diet: Diet, tokenizer: Tokenizer, seed: int, step: int) -> list[Rows]:
-    """The micro-batches of one step; a function of seed and step only, so resuming needs no state."""
+    """The micro-batches of one step: a function of seed and step, so resuming needs no state."""
     rng = random.Random(f"{seed}-{step}")
     encoded: list[tuple[list[int], list[float]]] = []
     tokens = 0
@@ -52,7 +52,7 @@ def batch(diet: Diet, tokenizer: Tokenizer, seed: int, step: int) -> list[Rows]:
     for rows, length in sorted(SHAPES, key=lambda s: -s[1]):
         pool = (long if length > 256 else []) + short
         filled = fill(pool, rows, length)
-        used = set(filled.segments.unique().tolist())
+        used = set(filled.segments.flatten().tolist())
         rest = [e for i, e in enumerate(pool) if i not in used]
         short = [e for e in rest if len(e[0]) <= 256]
         out.append(filled)
@@ -60,7 +60,7 @@ def batch(diet: Diet, tokenizer: Tokenizer, seed: int, step: int) -> list[Rows]:
 
 
 def learning_rate(step: int, seconds: float, budget: float) -> float:
-    """Warm-up by steps, then plateau, then linear decay over the last `DECAY_SHARE` of the budget."""
+    """Warm-up by steps, a plateau, linear decay over the last `DECAY_SHARE` of the budget."""
     left = max(0.0, (budget - seconds) / (DECAY_SHARE * budget))
     return LEARNING_RATE * min(1.0, (step + 1) / WARMUP_STEPS) * min(1.0, left)
 
@@ -75,7 +75,9 @@ class Run:
             # A layer that starts by adding nothing trains faster.
             torch.nn.init.zeros_(layer.self_attn.o_proj.weight)
             torch.nn.init.zeros_(layer.mlp.down_proj.weight)
-        matrices = [p for n, p in self.model.named_parameters() if p.dim() == 2 and "embed" not in n]
+        matrices = [
+            p for n, p in self.model.named_parameters() if p.dim() == 2 and "embed" not in n
+        ]
         others = [p for n, p in self.model.named_parameters() if p.dim() != 2 or "embed" in n]
         self.optimizers: list[torch.optim.Optimizer] = [
             torch.optim.Muon(matrices, weight_decay=WEIGHT_DECAY, adjust_lr_fn="match_rms_adamw"),
@@ -104,7 +106,7 @@ class Run:
         os.replace(partial, self.checkpoint)
 
     def update(self, forward: FastForward, rows: list[Rows], rate: float) -> float:
-        """One optimiser step; the loss is summed over the whole step and divided once. Returns it."""
+        """One optimiser step; the loss is summed over the step and divided once. Returns it."""
         weight = sum(float(r.weights[:, 1:].sum()) for r in rows)
         total = 0.0
         for r in rows:
@@ -122,6 +124,25 @@ class Run:
         return total
 
 
+class Log:
+    """Prints each line and appends it to a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("a", encoding="utf-8")
+
+    def say(self, line: str) -> None:
+        print(line, flush=True)
+        print(line, file=self._file, flush=True)
+
+
+def say_probes(log: Log, diet: Diet, forward: FastForward, tokenizer: Tokenizer, seed: int) -> None:
+    """One line a family: loss and exact match on fresh examples."""
+    for name, family in diet.families.items():
+        result = probe(forward, tokenizer, family.generate, seed)
+        figures = f"loss {result.loss:.3f} exact {result.exact:.2f} of {result.examples}"
+        log.say(f"  probe {name:<12} {figures}")
+
+
 def pretrain(out: Path, cache: Path, minutes: float, seed: int, fresh: bool) -> None:
     """Trains until the wall-clock budget is used, then exports to `out`."""
     cache.mkdir(parents=True, exist_ok=True)
@@ -130,12 +151,7 @@ def pretrain(out: Path, cache: Path, minutes: float, seed: int, fresh: bool) -> 
     run = Run(cache / "pretrain.pt", seed, fresh)
     forward = FastForward(run.model)
     budget = minutes * 60
-    log = (cache / "pretrain.log").open("a", encoding="utf-8")
-
-    def say(line: str) -> None:
-        print(line, flush=True)
-        print(line, file=log, flush=True)
-
+    log = Log(cache / "pretrain.log")
     last = saved = time.monotonic()
     losses: list[float] = []
     with ThreadPoolExecutor(1) as pool:
@@ -149,13 +165,11 @@ def pretrain(out: Path, cache: Path, minutes: float, seed: int, fresh: bool) -> 
             run.seconds += now - last
             last = now
             if run.step % LOG_STEPS == 0:
-                mean = sum(losses) / len(losses)
-                say(f"step {run.step} seconds {run.seconds:.0f} tokens {run.tokens} loss {mean:.3f} lr {rate:.2e}")
+                where = f"step {run.step} seconds {run.seconds:.0f} tokens {run.tokens}"
+                log.say(f"{where} loss {sum(losses) / len(losses):.3f} lr {rate:.2e}")
                 losses.clear()
             if run.step % PROBE_STEPS == 0:
-                for name, family in diet.families.items():
-                    result = probe(forward, tokenizer, family.generate, run.step)
-                    say(f"  probe {name:<12} loss {result.loss:.3f} exact {result.exact:.2f} of {result.examples}")
+                say_probes(log, diet, forward, tokenizer, run.step)
             if now - saved > CHECKPOINT_SECONDS:
                 run.save()
                 saved = now
@@ -165,8 +179,12 @@ def pretrain(out: Path, cache: Path, minutes: float, seed: int, fresh: bool) -> 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Pretrain the small base model.")
-    parser.add_argument("--minutes", type=float, default=60.0, help="wall-clock budget, resumes included")
-    parser.add_argument("--out", type=Path, required=True, help="model directory; holds the tokenizer already")
+    parser.add_argument(
+        "--minutes", type=float, default=60.0, help="wall-clock budget, resumes included"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="model directory; holds the tokenizer already"
+    )
     parser.add_argument("--cache", type=Path, default=Path(".data/base_model"))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)

@@ -29,13 +29,17 @@ class Probe:
 
 @torch.no_grad()
 def probe(
-    forward: FastForward, tokenizer: Tokenizer, generate: Callable[[random.Random], Example], seed: int, batches: int = 1
+    forward: FastForward,
+    tokenizer: Tokenizer,
+    generate: Callable[[random.Random], Example],
+    seed: int,
+    batches: int = 1,
 ) -> Probe:
-    """Mean loss of learned tokens and share of examples answered exactly, on `batches` packed batches."""
+    """Mean loss of the learned tokens and share of examples answered exactly."""
     rng = random.Random(f"probe-{seed}")
     loss, count, right, total = 0.0, 0.0, 0, 0
     for _ in range(batches):
-        encoded = []
+        encoded: list[tuple[list[int], list[float]]] = []
         while sum(len(ids) for ids, _ in encoded) < PROBE_ROWS * PROBE_LENGTH * 1.2:
             ids, weights = encode(tokenizer, generate(rng))
             if len(ids) <= PROBE_LENGTH:
@@ -50,7 +54,7 @@ def probe(
         count += len(wanted)
         segments = rows.segments[:, 1:][picked]
         hits = logits.argmax(-1) == wanted
-        for segment in segments.unique().tolist():
-            right += int(hits[segments == segment].all())
+        for segment in set(segments.tolist()):
+            right += int(hits[segments == segment].all().item())
             total += 1
     return Probe(loss / max(count, 1), right / max(total, 1), total)

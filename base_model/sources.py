@@ -18,7 +18,9 @@ MIN_PARAGRAPH_CHARS = 40
 MAX_PARAGRAPH_CHARS = 1600
 
 _DROP = re.compile(r"<(script|style|pre|head|nav|table)\b.*?</\1>", re.S | re.I)
-_BLOCK = re.compile(r"</?(p|div|li|ul|ol|dl|dt|dd|h[1-6]|section|br|tr|td|title|note|item)\b[^>]*>", re.I)
+_BLOCK = re.compile(
+    r"</?(p|div|li|ul|ol|dl|dt|dd|h[1-6]|section|br|tr|td|title|note|item)\b[^>]*>", re.I
+)
 _TAG = re.compile(r"<[^>]+>")
 _SPACE = re.compile(r"\s+")
 _BLANK_LINES = re.compile(r"\n\s*\n")
@@ -34,7 +36,7 @@ class Source:
 
 
 def _paragraphs(text: str) -> Iterator[str]:
-    """Splits at blank lines, joins the lines of each paragraph, keeps those that look like prose."""
+    """Splits at blank lines, joins the lines of a paragraph, keeps what looks like prose."""
     for block in _BLANK_LINES.split(text):
         paragraph = _SPACE.sub(" ", block).strip()
         if len(paragraph) < MIN_PARAGRAPH_CHARS:
@@ -95,17 +97,46 @@ def _gcide(root: Path) -> Iterator[str]:
 
 
 SOURCES: tuple[Source, ...] = (
-    Source("debian-handbook", "GPL-2+ or CC-BY-SA-3.0", _markup("usr/share/doc/debian-handbook/html/en-US/*.html")),
+    Source(
+        "debian-handbook",
+        "GPL-2+ or CC-BY-SA-3.0",
+        _markup("usr/share/doc/debian-handbook/html/en-US/*.html"),
+    ),
     Source("debian-faq", "GPL-2+", _markup("usr/share/doc/debian/FAQ/*.en.html")),
     Source("debian-reference-en", "GPL-2+", _markup("usr/share/debian-reference/*.en.html")),
     Source("developers-reference", "GPL-2+", _plain("usr/share/developers-reference/*.txt.gz")),
-    Source("python3.11-doc", "PSF", _markup("usr/share/doc/python3.11/html/[fhit]*/*.html", "usr/share/doc/python3.11/html/library/*.html")),
-    Source("postgresql-doc-15", "PostgreSQL", _markup("usr/share/doc/postgresql-doc-15/html/*.html")),
+    Source(
+        "python3.11-doc",
+        "PSF",
+        _markup(
+            "usr/share/doc/python3.11/html/[fhit]*/*.html",
+            "usr/share/doc/python3.11/html/library/*.html",
+        ),
+    ),
+    Source(
+        "postgresql-doc-15", "PostgreSQL", _markup("usr/share/doc/postgresql-doc-15/html/*.html")
+    ),
     Source("git-doc", "GPL-2", _markup("usr/share/doc/git-doc/*.html")),
-    Source("gnome-user-docs", "CC-BY-SA-3.0", _markup("usr/share/help/C/gnome-help/*.page", "usr/share/help/C/system-admin-guide/*.page")),
-    Source("gnucash-docs", "GFDL-1.1+", _markup("usr/share/help/C/gnucash-guide/*.xml", "usr/share/help/C/gnucash-help/*.xml")),
-    Source("homebank-data", "GPL-2+", _markup("usr/share/doc/homebank-data/help/*.html", "usr/share/homebank/help/*.html")),
-    Source("libreoffice-help-en-us", "MPL-2.0", _markup("usr/share/libreoffice/help/en-US/text/**/*.html")),
+    Source(
+        "gnome-user-docs",
+        "CC-BY-SA-3.0",
+        _markup("usr/share/help/C/gnome-help/*.page", "usr/share/help/C/system-admin-guide/*.page"),
+    ),
+    Source(
+        "gnucash-docs",
+        "GFDL-1.1+",
+        _markup("usr/share/help/C/gnucash-guide/*.xml", "usr/share/help/C/gnucash-help/*.xml"),
+    ),
+    Source(
+        "homebank-data",
+        "GPL-2+",
+        _markup("usr/share/doc/homebank-data/help/*.html", "usr/share/homebank/help/*.html"),
+    ),
+    Source(
+        "libreoffice-help-en-us",
+        "MPL-2.0",
+        _markup("usr/share/libreoffice/help/en-US/text/**/*.html"),
+    ),
     Source("fortunes", "BSD-3 (collection)", _fortunes),
     Source("fortunes-min", "BSD-3 (collection)", _fortunes),
     Source("dict-gcide", "GPL-3+", _gcide),

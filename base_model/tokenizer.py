@@ -25,8 +25,8 @@ TEMPLATE_FILE = Path(__file__).parent / "chat_template.jinja"
 # In order: contraction, lower-case word with its space, capitalised word, capitals, one digit,
 # punctuation run, spaces that leave one for a lower-case word, other white space.
 WORD_PATTERN = (
-    r"'(?:s|t|re|ve|m|ll|d)(?!\p{L})| ?[\p{Ll}\p{Lo}\p{M}]+|\p{Lu}\p{Ll}+|\p{Lu}+(?!\p{Ll})|\p{Lu}|\p{N}"
-    r"|_|[^\s\p{L}\p{N}_]+|[^\S\n]+(?= \p{Ll})|\n+|[^\S\n]+"
+    r"'(?:s|t|re|ve|m|ll|d)(?!\p{L})| ?[\p{Ll}\p{Lo}\p{M}]+|\p{Lu}\p{Ll}+|\p{Lu}+(?!\p{Ll})"
+    r"|\p{Lu}|\p{N}|_|[^\s\p{L}\p{N}_]+|[^\S\n]+(?= \p{Ll})|\n+|[^\S\n]+"
 )
 
 

@@ -7,9 +7,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _EXAMPLE = re.compile(r'"([^"]+)"')
-_LEXICAL_FILES = {4: "act", 5: "animal", 6: "object", 8: "body", 13: "food", 15: "place", 17: "nature", 18: "person",
-                  20: "plant", 21: "money", 27: "substance", 28: "time", 14: "group", 26: "state", 12: "feeling",
-                  10: "speech", 19: "event", 22: "process", 23: "amount", 25: "shape"}  # fmt: skip
+_LEXICAL_FILES = {
+    4: "act",
+    5: "animal",
+    6: "object",
+    8: "body",
+    13: "food",
+    15: "place",
+    17: "nature",
+    18: "person",
+    20: "plant",
+    21: "money",
+    27: "substance",
+    28: "time",
+    14: "group",
+    26: "state",
+    12: "feeling",
+    10: "speech",
+    19: "event",
+    22: "process",
+    23: "amount",
+    25: "shape",
+}
 
 
 @dataclass(frozen=True)
@@ -32,7 +51,9 @@ def load(root: Path) -> list[Synset]:
             data, gloss = line.split("|", 1)
             fields = data.split()
             count = int(fields[3], 16)
-            words = tuple(re.sub(r"\(.*\)", "", w).replace("_", " ") for w in fields[4 : 4 + 2 * count : 2])
+            words = tuple(
+                re.sub(r"\(.*\)", "", w).replace("_", " ") for w in fields[4 : 4 + 2 * count : 2]
+            )
             if words[0][0].isupper() or words[0][0].isdigit():
                 continue
             examples = tuple(e.strip() for e in _EXAMPLE.findall(gloss) if " " in e.strip())

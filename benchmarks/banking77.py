@@ -50,7 +50,10 @@ def train(api: Api, lines: list[Line], config: dict[str, Any], use_qlora: bool) 
         progress = run["progress"]
         line = f"{run['status']} {run['step']} step {progress.get('step')}/{progress.get('total_steps')}"
         if line != shown:
-            print(f"[{time.monotonic() - started:6.1f} s] {line} loss {progress.get('loss')}", flush=True)
+            print(
+                f"[{time.monotonic() - started:6.1f} s] {line} loss {progress.get('loss')}",
+                flush=True,
+            )
             shown = line
         if run["status"] not in UNFINISHED_TRAINING:
             break
@@ -86,7 +89,8 @@ def tfidf(train_lines: list[Line], test_lines: list[Line]) -> float:
     from sklearn.pipeline import make_pipeline
 
     model = make_pipeline(
-        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LogisticRegression(C=30, max_iter=500)
+        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
+        LogisticRegression(C=30, max_iter=500),
     )
     model.fit([line["input"] for line in train_lines], [line["output"] for line in train_lines])
     return float(

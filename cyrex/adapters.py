@@ -8,8 +8,9 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from cyrex.companies import lock_company
 from cyrex.errors import NotFound, UserError
-from database.models import AdapterAlias, Company, LoraAdapter
+from database.models import AdapterAlias, LoraAdapter
 from settings import get_settings
 
 
@@ -78,7 +79,7 @@ def champion_ids(session: Session, company_id: str | None = None) -> set[str]:
 
 def next_version(session: Session, company_id: str) -> int:
     """The company's next adapter version; its row stays locked until the transaction ends."""
-    session.scalar(select(Company).where(Company.company_id == company_id).with_for_update())
+    lock_company(session, company_id)
     highest = session.scalar(
         select(func.max(LoraAdapter.version)).where(LoraAdapter.company_id == company_id)
     )

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from database.models import Company
+from cyrex.companies import lock_company
 from database.transitions import JOB, TRAINING, Machine
 from settings import get_settings
 
@@ -27,10 +27,7 @@ def admit_rows(session: Session, machine: Machine, company_id: str) -> list[Any]
     publishes the returned rows after its commit; a lost message is re-issued by the reconciler.
     """
     model: Any = machine.model
-    locked = session.scalar(
-        select(Company.company_id).where(Company.company_id == company_id).with_for_update()
-    )
-    if locked is None:
+    if not lock_company(session, company_id):
         return []
     inside = session.scalar(
         select(func.count())

@@ -82,12 +82,22 @@ def _judge(status: int, work_dir: Path, log_path: Path) -> None:
         return
     report = read_json(work_dir / "error.json")
     if status == EXIT_USER_ERROR:
-        raise ChildRefused(report or {"code": "refused", "message": _tail(log_path)})
+        raise ChildRefused(report or _said(log_path))
     if status == EXIT_INTERRUPTED:
         raise ChildInterrupted("interrupted")
     if status < 0:
         raise ChildFailed(f"ended by signal {-status}")
     raise ChildFailed(str(report.get("message") or f"exit status {status}: {_tail(log_path)}"))
+
+
+def _said(path: Path) -> dict[str, Any]:
+    """The child's last line, which may be its report."""
+    line = _tail(path)
+    try:
+        found = json.loads(line)
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) else {"code": "refused", "message": line}
 
 
 def _tail(path: Path) -> str:

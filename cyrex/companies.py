@@ -49,6 +49,16 @@ def get_company(session: Session, company_id: str) -> Company:
     return company
 
 
+def lock_company(session: Session, company_id: str) -> bool:
+    """Hold the company's row until the transaction ends; False when there is none.
+
+    NO KEY UPDATE: rows that refer to the company take a key-share lock on it when they are
+    inserted, and two transactions that both did would deadlock on a stronger lock.
+    """
+    query = select(Company.company_id).where(Company.company_id == company_id)
+    return session.scalar(query.with_for_update(key_share=True)) is not None
+
+
 def list_companies(session: Session, limit: int = 100, after: str = "") -> list[Company]:
     """Companies by id, from the one after `after`."""
     return list(

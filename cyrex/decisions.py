@@ -26,15 +26,16 @@ def judge(evaluation: dict[str, Any], has_champion: bool) -> tuple[bool, str]:
     rival = scores.get(label)
     if candidate is None or rival is None:
         return True, f"there was no hold-out to compare with the {label} on"
-    mine, theirs = candidate["accuracy"], rival["accuracy"]
+    mine, theirs = candidate["exact_match"], rival["exact_match"]
     if mine != theirs:
         verb = "beats" if mine > theirs else "loses to"
         return mine > theirs, f"{mine:.1%} exact {verb} the {label}'s {theirs:.1%}"
-    better = candidate["loss"] <= rival["loss"]
-    relation = "not above" if better else "above"
-    return better, (
-        f"both have {mine:.1%} exact; its loss {candidate['loss']:.3f} is {relation} "
-        f"the {label}'s {rival['loss']:.3f}"
+    loss, bound = candidate["mean_loss"], rival["mean_loss"]
+    if loss is None or bound is None:
+        return bound is None, f"both have {mine:.1%} exact, and a loss is not finite"
+    relation = "not above" if loss <= bound else "above"
+    return loss <= bound, (
+        f"both have {mine:.1%} exact; its loss {loss:.3f} is {relation} the {label}'s {bound:.3f}"
     )
 
 

@@ -33,14 +33,20 @@ def evaluate(
 ) -> dict[str, Any] | None:
     """Score the package that `fetch` brings on the held-out lines.
 
-    Returns {champion_id, examples, scores: {label: {accuracy, loss, correct}}}; `scores` is empty
-    when nothing was held out. None: stopped on request.
+    Returns {champion_id, sha256, examples, dtype, scores}, where `scores` has for each label what
+    `cyrex.evaluation` reports, and is empty when nothing was held out. None: stopped on request.
     """
     with company_session(company_id) as session:
         champion = champion_of(session, company_id)
     champion_id = champion.adapter_id if champion else None
+    nothing: dict[str, Any] = {
+        "champion_id": champion_id,
+        "sha256": sha256,
+        "examples": 0,
+        "scores": {},
+    }
     if not holdout:
-        return {"champion_id": champion_id, "sha256": sha256, "examples": 0, "scores": {}}
+        return nothing
     shutil.rmtree(folder, ignore_errors=True)
     candidate = folder / "candidate"
     candidate.mkdir(parents=True)
@@ -55,13 +61,10 @@ def evaluate(
     found = _run(base_model, folder, arms, stop)
     if found is None:
         return None
-    return {
-        "champion_id": champion_id,
-        "sha256": sha256,
-        "examples": found["examples"],
-        "precision": found.get("precision"),
-        "scores": found["scores"],
-    }
+    if not found["examples"]:
+        return nothing
+    measured = {"examples": found["examples"], "dtype": found["dtype"], "scores": found["results"]}
+    return {**nothing, **measured}
 
 
 def _run(
@@ -76,6 +79,7 @@ def _run(
         "out": str(out),
         "threads": settings.training_threads,
         "dtype": settings.engine_dtype,
+        "device": settings.engine_device,
         "max_new_tokens": settings.max_new_tokens,
     }
     path = folder / "spec.json"
@@ -94,5 +98,5 @@ def sentence(evaluation: dict[str, Any]) -> str:
     scores = evaluation["scores"]
     if not scores:
         return "nothing was held out, so nothing was compared"
-    parts = [f"{label} {score['accuracy']:.1%}" for label, score in scores.items()]
+    parts = [f"{label} {score['exact_match']:.1%}" for label, score in scores.items()]
     return f"exact on {evaluation['examples']} held-out examples: {', '.join(parts)}"

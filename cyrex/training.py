@@ -182,7 +182,7 @@ def _new_run(
 def add_event(
     session: Session,
     run: TrainingRun,
-    type: str,
+    kind: str,
     message: str,
     data: Mapping[str, Any] | None = None,
     level: str = "info",
@@ -192,7 +192,7 @@ def add_event(
         TrainingEvent(
             company_id=run.company_id,
             request_id=run.request_id,
-            type=type,
+            type=kind,
             message=message,
             data=dict(data or {}),
             level=level,

@@ -144,12 +144,13 @@ def release(
     owner: str,
     reason: str,
     counts: bool = True,
+    wait: bool = False,
 ) -> Any | None:
     """Give a claimed step back, for another try; None when the lease was not `owner`'s.
 
     The attempt grows, so that what the old owner still writes changes nothing. After
-    `MAX_FAILURES` the row fails and is set aside as a dead letter. `counts=False` is for a
-    worker that leaves in good order: that is no failure.
+    `MAX_FAILURES` the row fails and is set aside as a dead letter. `counts=False`: nothing is
+    wrong with the row. `wait=True`: the next try is due in a while, later each time.
     """
     model: Any = machine.model
     failures = row.failures + int(counts)
@@ -166,7 +167,8 @@ def release(
         "attempt": row.attempt + 1,
         "failures": failures,
         "history": history,
-        "published_at": None,
+        "published_at": func.now() if wait else None,
+        "publications": len(history) if wait else 0,
     }
     if failures >= MAX_FAILURES:
         values["status"] = machine.failed

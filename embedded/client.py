@@ -45,7 +45,7 @@ class Api:
         return self._send("POST", path, json={} if body is None else body)
 
     def _send(self, method: str, path: str, **arguments: Any) -> Any:
-        """The answer's JSON. Tries again while the API is away or says that it is. Raises `ApiError`."""
+        """The answer's JSON; tries again while the API is away or says so. Raises `ApiError`."""
         headers = {"Idempotency-Key": str(uuid.uuid4())} if method == "POST" else {}
         give_up = time.monotonic() + RETRY_SECONDS
         while True:

@@ -10,17 +10,23 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import FrameType
 
-from embedded import guard, kernel, plan, postgres, state
+from embedded import forward, guard, kernel, plan, postgres, state
 from embedded.layout import DataFolderError, Layout, write_private
 from embedded.options import Options
 from embedded.plan import MARKER, Plan
 from embedded.stack import Stack, StackError
 from embedded.supervise import Supervisor, say
 
-DOCS_PATH = "/openapi/"
+DOCS_PATH = "/docs/swagger"
 NOT_RUNNING = 3
+NOT_FOUND = 127
+# A terminal's Ctrl-C reaches the command by itself.
+PASSED_ON = {
+    signal.SIGINT: None,
+    signal.SIGTERM: signal.SIGTERM,
+    signal.SIGHUP: signal.SIGTERM,
+}
 
 
 def supervise(options: Options) -> int:
@@ -87,24 +93,15 @@ def run(options: Options, command: list[str]) -> int:
 def _beside(command: list[str], environment: Mapping[str, str]) -> int:
     # `python` in the command means this one.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    variables = {**os.environ, **environment, "PATH": path}
+    setup = kernel.child_setup(signal.SIGTERM)
     try:
-        child = subprocess.Popen(
-            command,
-            env={**os.environ, **environment, "PATH": path},
-            preexec_fn=kernel.child_setup(signal.SIGTERM),
+        return forward.run(
+            lambda: subprocess.Popen(command, env=variables, preexec_fn=setup), PASSED_ON
         )
     except OSError as error:
         say(f"embedded: {command[0]}: {error.strerror}", sys.stderr)
-        return 127
-
-    def forward(number: int, _frame: FrameType | None) -> None:
-        if number != signal.SIGINT:  # the terminal has sent that one to the command as well
-            kernel.send(child.pid, signal.SIGTERM)
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, forward)
-    status = child.wait()
-    return status if status >= 0 else 128 - status
+        return NOT_FOUND
 
 
 def env(options: Options) -> int:

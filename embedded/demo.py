@@ -65,6 +65,21 @@ def messages(count: int) -> Iterator[Message]:
         yield Message(texts[i % 2][i // 2], good=i % 2 == 0)
 
 
+def progress_line(run: Any) -> str:
+    """Where a training is: its place in the queue, or its step and loss; empty between the two."""
+    progress = run["progress"]
+    if run["position"]:
+        return f"{run['position']} trainings stand before it"
+    if run["step"] != "train" or not progress.get("step"):
+        return ""
+    line = f"step {progress['step']} of {progress.get('total_steps')}"
+    if progress.get("loss") is not None:
+        line += f", loss {progress['loss']:.3f}"
+    if progress.get("seconds_left"):
+        line += f", {progress['seconds_left']:.0f} s left"
+    return line
+
+
 @dataclass(frozen=True)
 class Company:
     name: str
@@ -92,7 +107,7 @@ class Demo:
         for company in companies:
             self.say(f"  {self.train[0].label(company.name)!r} to {company.name}")
         requested = {c.name: self.request_training(c) for c in companies}
-        trained = {c.name: self.follow(c, requested[c.name]) for c in companies}
+        trained = self.follow({company: requested[company.name] for company in companies})
         for company in companies:
             self.await_decision(company, trained[company.name]["adapter_id"])
         table = self.measure(companies)
@@ -129,30 +144,31 @@ class Demo:
         )
         return request_id
 
-    def follow(self, company: Company, request_id: str) -> Any:
-        """Print what changes until the training has ended."""
-        seen = 0
-        shown = ""
-        path = f"/company-automation/training/{request_id}"
-        while True:
-            run = company.api.get(path)
-            for event in company.api.get(f"{path}/events", after=seen)["events"]:
-                seen = event["id"]
-                self.say(f"{company.name}: {event['type']}: {event['message']}")
-            progress = run["progress"]
-            if progress.get("step") and run["step"] == "train":
-                line = f"step {progress['step']} of {progress.get('total_steps')}"
-                if progress.get("loss") is not None:
-                    line += f", loss {progress['loss']:.3f}"
-                if line != shown:
+    def follow(self, requests: dict[Company, str]) -> dict[str, Any]:
+        """Print what changes in all trainings until each has ended; returns them by company."""
+        seen: dict[Company, int] = dict.fromkeys(requests, 0)
+        shown: dict[Company, str] = dict.fromkeys(requests, "")
+        ended: dict[str, Any] = {}
+        while len(ended) < len(requests):
+            for company, request_id in requests.items():
+                if company.name in ended:
+                    continue
+                path = f"/company-automation/training/{request_id}"
+                run = company.api.get(path)
+                for event in company.api.get(f"{path}/events", after=seen[company])["events"]:
+                    seen[company] = event["id"]
+                    self.say(f"{company.name}: {event['type']}: {event['message']}")
+                line = progress_line(run)
+                if line and line != shown[company]:
                     self.say(f"{company.name}: {line}")
-                    shown = line
-            if run["status"] not in UNFINISHED_TRAINING:
-                break
+                    shown[company] = line
+                if run["status"] not in UNFINISHED_TRAINING:
+                    ended[company.name] = run
             time.sleep(POLL_SECONDS)
-        if run["status"] != "succeeded":
-            raise SystemExit(f"{company.name}: training {run['status']}: {run['error']}")
-        return run
+        for name, run in ended.items():
+            if run["status"] != "succeeded":
+                raise SystemExit(f"{name}: training {run['status']}: {run['error']}")
+        return ended
 
     def await_decision(self, company: Company, adapter_id: str) -> None:
         path = f"/company-automation/adapters/{adapter_id}"
@@ -161,7 +177,9 @@ class Demo:
             time.sleep(POLL_SECONDS)
             adapter = company.api.get(path)
         reason = adapter["metadata"].get("decision", adapter["error"])
-        self.say(f"{company.name}: adapter version {adapter['version']} {adapter['status']}: {reason}")
+        self.say(
+            f"{company.name}: adapter version {adapter['version']} {adapter['status']}: {reason}"
+        )
         if not adapter["champion"]:
             raise SystemExit(f"{company.name}: the adapter does not serve")
 
@@ -206,10 +224,11 @@ class Demo:
         events = company.api.get(f"/company-automation/training/{request_id}/events")["events"]
         self.say(f"{company.name} sees, and nobody else:")
         for adapter in adapters:
-            mark = "champion" if adapter["champion"] else ""
-            self.say(f"  adapter {adapter['adapter_id']} v{adapter['version']} {adapter['status']} {mark}")
+            mark = ", champion" if adapter["champion"] else ""
+            self.say(f"  adapter {adapter['adapter_id']}: {adapter['status']}{mark}")
         for job in jobs:
-            self.say(f"  job {job['job_id']} {job['status']}: {job['data']['input']!r} → {job['result']!r}")
+            asked = job["data"]["input"]
+            self.say(f"  job {job['job_id']} {job['status']}: {asked!r} → {job['result']!r}")
         self.say(f"  events: {', '.join(event['type'] for event in events)}")
 
 

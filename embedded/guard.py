@@ -13,14 +13,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from types import FrameType
 
-from embedded import kernel
+from embedded import forward, kernel
 
-# How long the servers may take to write what they hold; everything else is killed at once.
+# The servers are asked, and may take GRACE_SECONDS; everything else is killed at once.
 SERVERS = {
     "postgres": signal.SIGINT,
     "valkey-server": signal.SIGTERM,
+}
+# The end of a terminal is a request to stop like any other.
+PASSED_ON = {
+    signal.SIGINT: signal.SIGINT,
+    signal.SIGTERM: signal.SIGTERM,
+    signal.SIGHUP: signal.SIGTERM,
 }
 GRACE_SECONDS = 5.0
 PAUSE_SECONDS = 0.02
@@ -34,32 +39,14 @@ def ending_signal(pid: int) -> signal.Signals:
 def watch(arguments: Sequence[str]) -> int:
     """Run `python -m embedded supervise ARGUMENTS` to its end. Returns its exit status."""
     kernel.adopt_orphans()
-    supervisor: subprocess.Popen[bytes] | None = None
-    early: list[signal.Signals] = []
-
-    def forward(number: int, _frame: FrameType | None) -> None:
-        # The end of a terminal is a request to stop like any other.
-        passed = signal.SIGINT if number == signal.SIGINT else signal.SIGTERM
-        if supervisor is None:
-            early.append(passed)
-        else:
-            kernel.send(supervisor.pid, passed)
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:  # nohup, background jobs
-            signal.signal(number, forward)
-    supervisor = subprocess.Popen(
-        [sys.executable, "-m", "embedded", "supervise", *arguments],
-        start_new_session=True,
-        preexec_fn=kernel.child_setup(signal.SIGTERM),
-    )
-    for passed in early:
-        kernel.send(supervisor.pid, passed)
+    command = [sys.executable, "-m", "embedded", "supervise", *arguments]
+    setup = kernel.child_setup(signal.SIGTERM)
     try:
-        status = supervisor.wait()
+        return forward.run(
+            lambda: subprocess.Popen(command, start_new_session=True, preexec_fn=setup), PASSED_ON
+        )
     finally:
         _end_tree()
-    return status if status >= 0 else 128 - status
 
 
 def _end_tree() -> None:

@@ -24,7 +24,7 @@ class PlanError(ValueError):
 
 @dataclass(frozen=True)
 class Plan:
-    """`environment` is what tells a program where this stack is; `ports` are held until used."""
+    """`environment` is what tells a program where this stack is; `ports` holds its claims."""
 
     layout: Layout
     specs: tuple[ProcessSpec, ...]
@@ -48,6 +48,7 @@ def make(options: Options, layout: Layout, environ: Mapping[str, str]) -> Plan:
         if external[name]
     ]
     needed = servers if options.processes == "servers" else [*servers, "web", "flower"]
+    ports.remember()  # even none: the file says that this folder is a stack's
     notes += [note for note in map(ports.reserve, needed) if note]
 
     environment = _environment(layout, ports, needed, given)

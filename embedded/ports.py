@@ -1,17 +1,21 @@
-"""The ports of a stack: chosen at its first start, remembered, held until they are used."""
+"""The ports of a stack: chosen at its first start, remembered, and claimed while it runs."""
 
 from __future__ import annotations
 
 import json
 import socket
+import sys
+import zlib
 from pathlib import Path
 
 from embedded.layout import write_private
 
 LOOPBACK = "127.0.0.1"
-# Below the range that the kernel gives to outgoing connections (32768 and up), so that a port
-# which we remember is not in use by chance at the next start.
-PREFERRED = {"web": 8080, "flower": 5555, "postgres": 15432, "valkey": 16379}
+# What people type has a fixed number; the servers' are spread out, so that several stacks seldom
+# meet. All are below the kernel's range for outgoing connections (32768 and up), where a port
+# that we remember could be in use by chance at the next start.
+PREFERRED = {"web": 8080, "flower": 5555}
+SERVERS = {"postgres": range(12000, 16000), "valkey": range(16000, 20000)}
 TRIES = 500
 
 
@@ -20,12 +24,12 @@ class NoFreePort(RuntimeError):
 
 
 class Ports:
-    """`reserve` finds a port and listens on it, so that nobody else takes it; `release` lets go."""
+    """The numbers by name. `reserve` sees to it that one can be used, by this stack alone."""
 
     def __init__(self, remembered: Path) -> None:
         self._file = remembered
         self._numbers: dict[str, int] = {}
-        self._held: dict[str, socket.socket] = {}
+        self._claims: list[socket.socket] = []
         if remembered.exists():
             self._numbers = json.loads(remembered.read_text())
 
@@ -36,38 +40,54 @@ class Ports:
         """Take the remembered port, else the preferred one, else the next that is free.
 
         Returns a note when the port is not the one that a person would expect.
+        Raises `NoFreePort`.
         """
-        wanted = self._numbers.get(name, PREFERRED[name])
+        wanted = self._numbers.get(name) or self._preferred(name)
         for number in range(wanted, wanted + TRIES):
-            held = _listen(number)
-            if held is None:
-                continue
-            self._held[name] = held
-            if self._numbers.get(name) != number:
-                self._numbers[name] = number
-                write_private(self._file, json.dumps(self._numbers, indent=2) + "\n")
-            return None if number == wanted else f"port {wanted} is taken: {name} uses {number}"
-        raise NoFreePort(f"{name}: no free port from {wanted} to {wanted + TRIES - 1}")
+            if self._claim(number) and _is_free(number):
+                break
+        else:
+            raise NoFreePort(f"{name}: no free port from {wanted} to {wanted + TRIES - 1}")
+        expected = self._numbers.get(name) or PREFERRED.get(name, number)
+        if self._numbers.get(name) != number:
+            self._numbers[name] = number
+            self.remember()
+        return None if number == expected else f"port {wanted} is taken: {name} uses {number}"
 
-    def release(self, name: str) -> None:
-        """Let go of the port, right before the process that serves it starts."""
-        held = self._held.pop(name, None)
-        if held is not None:
-            held.close()
+    def remember(self) -> None:
+        write_private(self._file, json.dumps(self._numbers, indent=2) + "\n")
 
-    def release_all(self) -> None:
-        for name in list(self._held):
-            self.release(name)
+    def _preferred(self, name: str) -> int:
+        if name in PREFERRED:
+            return PREFERRED[name]
+        numbers = SERVERS[name]
+        return numbers[zlib.crc32(str(self._file).encode()) % (len(numbers) - TRIES)]
+
+    def _claim(self, number: int) -> bool:
+        """Keep other stacks off a port in the seconds before its server listens.
+
+        An abstract socket name ends with its process and is seen where the port is: in this
+        network namespace. Held as long as this object.
+        """
+        if sys.platform != "linux":
+            return True
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0cyrex-port-{number}")
+        except OSError:
+            claim.close()
+            return False
+        self._claims.append(claim)
+        return True
 
 
-def _listen(number: int) -> socket.socket | None:
-    held = socket.socket()
-    # As the servers do: connections that ended a minute ago do not count as taken.
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        held.bind((LOOPBACK, number))
-        held.listen(1)
-    except OSError:
-        held.close()
-        return None
-    return held
+def _is_free(number: int) -> bool:
+    with socket.socket() as probe:
+        # As the servers do: connections that ended a minute ago do not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, number))
+            probe.listen(1)
+        except OSError:
+            return False
+    return True

@@ -18,7 +18,7 @@ BEAT_SECONDS = 1.0
 START_SECONDS = 180.0
 # Longer than the workers' own soft shutdown, which writes a training's checkpoint.
 WORKER_GRACE_SECONDS = 30.0
-WEB_GRACE_SECONDS = 8
+WEB_GRACE_SECONDS = 12.0
 HTTP_OK = 200
 
 
@@ -72,14 +72,11 @@ def worker(context: Context, name: str, queues: str, pool: str, concurrency: int
 
 def web(context: Context) -> ProcessSpec:
     address = f"{LOOPBACK}:{context.ports['web']}"
-    processes = context.environment.get("WEB_PROCESSES") or "2"
-    threads = context.environment.get("WEB_THREADS") or "128"
-    options = ["-k", "gthread", "-w", processes, "--threads", threads, "--bind", address]
-    options += ["--graceful-timeout", str(WEB_GRACE_SECONDS - 2), "--no-control-socket"]
     return ProcessSpec(
         name="web",
-        command=python("gunicorn", *options, "web:create_app()"),
+        command=python("gunicorn", "-c", "python:web.gunicorn_conf", "web:create_app()"),
         stage=Stage.EDGE,
+        environment={"WEB_BIND": address},
         ready=answers(address, "/readyz", (HTTP_OK,)),
         start_seconds=START_SECONDS,
         grace_seconds=WEB_GRACE_SECONDS,

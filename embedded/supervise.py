@@ -138,7 +138,6 @@ class Supervisor:
             )
 
     def _start(self, process: Process) -> None:
-        self._plan.ports.release(process.spec.name)
         try:
             process.start()
         except (OSError, RuntimeError) as error:
@@ -211,7 +210,6 @@ class Supervisor:
     def _stop_all(self) -> None:
         self._must_stop = True
         self._phase = Phase.STOPPING
-        self._plan.ports.release_all()
         began = time.monotonic()
         for stage in reversed(Stage):
             members = [process for process in self._processes if process.spec.stage == stage]

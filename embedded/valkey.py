@@ -19,6 +19,7 @@ DATABASES = 256
 PROBE_SECONDS = 1.0
 
 # noeviction: a full broker must refuse, not forget. The append-only file is the only copy on disk.
+# set-proc-title would overwrite the environment by which a left-over server is recognised.
 CONFIGURATION = """\
 bind {host}
 port {port}
@@ -31,6 +32,7 @@ appendfsync everysec
 save ""
 maxmemory-policy noeviction
 daemonize no
+set-proc-title no
 """
 
 

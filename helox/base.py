@@ -63,6 +63,8 @@ class Base:
         if not directory.is_dir():
             raise _refused(f"the base model path {str(directory)!r} is not a directory")
         name = directory.name
+        if (directory / "adapter_config.json").exists():
+            raise _refused(f"the base model {name!r} is an adapter, or carries one")
         config = _read_config(directory / CONFIG_FILE)
         if "auto_map" in config:
             raise _refused(f"the base model {name!r} needs code of its own, which is never run")

@@ -32,6 +32,7 @@ ADAPTER_CONFIG_FILE = "adapter_config.json"
 OPTIMIZER_FILE = "optimizer.safetensors"
 RNG_FILE = "rng.safetensors"
 STATE_FILE = "state.json"
+TENSOR = "tensor"
 CHECKPOINTS_KEPT = 2  # the newest, and one more in case the disk damaged it
 
 
@@ -48,6 +49,20 @@ class Counters:
     before: dict[str, float] | None = None  # the hold-out figures of the base model
     epochs: list[dict[str, float]] = field(default_factory=list)  # figures of each one finished
 
+    def metrics(self) -> dict[str, Any]:
+        """The receipt's figures, once the last epoch is done; None where there is no hold-out."""
+        last = self.epochs[-1]
+        return {
+            "train_loss": last["loss"],
+            "holdout_loss": last.get("holdout_loss"),
+            "holdout_token_accuracy": last.get("holdout_token_accuracy"),
+            "before": self.before,
+            "epochs": self.epochs,
+            "steps": self.step,
+            "tokens": self.tokens,
+            "trained_tokens": self.trained_tokens,
+        }
+
 
 def save_checkpoint(
     directory: Path,
@@ -62,7 +77,8 @@ def save_checkpoint(
     partial = directory / f"{target.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    tensors, numbers = _split_optimizer(optimizer.state_dict())
+    tensors: dict[str, torch.Tensor] = {}
+    numbers = split_tensors(optimizer.state_dict(), "optimizer", tensors)
     save_file(learner.adapter_state(), partial / ADAPTER_FILE, metadata={"format": "pt"})
     save_file(tensors, partial / OPTIMIZER_FILE)
     save_file(_rng_state(learner.device), partial / RNG_FILE)
@@ -116,7 +132,7 @@ def load_checkpoint(path: Path, learner: Learner, optimizer: torch.optim.Optimiz
     state = json.loads((path / STATE_FILE).read_text(encoding="utf-8"))
     learner.load_adapter_state(load_file(path / ADAPTER_FILE))
     tensors = load_file(path / OPTIMIZER_FILE)
-    optimizer.load_state_dict(_join_optimizer(tensors, state["optimizer"]))
+    optimizer.load_state_dict(join_tensors(state["optimizer"], tensors))
     rng = load_file(path / RNG_FILE)
     torch.set_rng_state(rng["cpu"])
     if "cuda" in rng and learner.device.type == "cuda":
@@ -131,28 +147,31 @@ def _rng_state(device: torch.device) -> dict[str, torch.Tensor]:
     return states
 
 
-def _split_optimizer(state: dict[str, Any]) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """A state_dict as tensors by "parameter.name", and everything else as JSON."""
-    tensors: dict[str, torch.Tensor] = {}
-    numbers: dict[str, Any] = {"param_groups": state["param_groups"], "state": {}}
-    for index, values in state["state"].items():
-        for name, value in values.items():
-            if isinstance(value, torch.Tensor):
-                # A copy each: 8-bit optimisers share one table between parameters.
-                tensors[f"{index}.{name}"] = value.detach().to("cpu", copy=True).contiguous()
-            else:
-                numbers["state"].setdefault(str(index), {})[name] = value
-    return tensors, numbers
+def split_tensors(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
+    """`value` as JSON; its tensors go to `tensors`, leaving {"tensor": name} in their places."""
+    if isinstance(value, torch.Tensor):
+        # A copy each: 8-bit optimisers share one table between parameters.
+        tensors[path] = value.detach().to("cpu", copy=True).contiguous()
+        return {TENSOR: path}
+    if isinstance(value, dict):
+        return {key: split_tensors(item, f"{path}.{key}", tensors) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [split_tensors(item, f"{path}.{i}", tensors) for i, item in enumerate(value)]
+    return value
 
 
-def _join_optimizer(tensors: dict[str, torch.Tensor], numbers: dict[str, Any]) -> dict[str, Any]:
-    state: dict[int, dict[str, Any]] = {}
-    for index, values in numbers["state"].items():
-        state.setdefault(int(index), {}).update(values)
-    for key, tensor in tensors.items():
-        index, _, name = key.partition(".")
-        state.setdefault(int(index), {})[name] = tensor
-    return {"param_groups": numbers["param_groups"], "state": state}
+def join_tensors(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
+    """The inverse of `split_tensors`; JSON made the whole-number keys text."""
+    if isinstance(value, dict):
+        if set(value) == {TENSOR}:
+            return tensors[value[TENSOR]]
+        return {
+            int(key) if key.isdigit() else key: join_tensors(item, tensors)
+            for key, item in value.items()
+        }
+    if isinstance(value, list):
+        return [join_tensors(item, tensors) for item in value]
+    return value
 
 
 def _newest_first(directory: Path) -> list[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import json
+import logging
 import os
 import signal
 import sys
@@ -26,7 +27,7 @@ from helox.progress import Reporter
 from helox.spec import TrainingSpec, parse_spec
 
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
-CHECKPOINT_AND_LEAVE = signal.SIGTERM
+LEAVE_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -87,8 +88,14 @@ def _train(spec: TrainingSpec) -> int:
         nonlocal stopping
         stopping = True
 
-    signal.signal(CHECKPOINT_AND_LEAVE, stop)
-    reporter = Reporter(spec.work_dir)
+    for number in LEAVE_SIGNALS:
+        signal.signal(number, stop)
+    try:
+        reporter = Reporter(spec.work_dir)
+    except OSError as error:
+        raise UserError(
+            "bad_work_dir", f"work_dir cannot be made: {error.strerror}", field="work_dir"
+        ) from error
     try:
         reporter.phase("starting")
         reporter.event("run.started", pid=os.getpid(), seed=spec.seed, use_qlora=spec.use_qlora)
@@ -119,6 +126,8 @@ def _prepare_environment(spec: TrainingSpec) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    # It warns of a kernel package that would be fetched from the network.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def _check(spec: TrainingSpec) -> int:

@@ -15,9 +15,7 @@ from helox.holdout import choose, key_of
 from helox.mask import Encoder, Example
 from helox.spec import TrainingConfig
 
-# A rough guide for the estimate: what one thread and one GPU sustain in LoRA training.
-CPU_FLOPS_PER_THREAD = 6e10
-GPU_FLOPS = 1e14
+CPU_FLOPS_PER_THREAD = 6e10  # what LoRA training sustained on a small base, fp32
 FLOPS_PER_TOKEN_AND_PARAMETER = 4  # forward 2, backward through the frozen base 2
 BYTES_PER_ACTIVATION_TOKEN_AND_LAYER_WIDTH = 34 * 4
 

@@ -22,7 +22,7 @@ ADAPTER_NAME = "default"
 # Measured on AMX, one thread: at 29M parameters bf16 is 1.5x as fast as fp32, at 4M 0.75x (the
 # casts and the kernels made for every new length cost more than the matrices). Losses agree.
 CPU_BF16_MIN_PARAMETERS = 20_000_000
-ISOLATION_TOLERANCE = 1e-3
+ISOLATION_TOLERANCE = 1e-6  # of the largest logit; blind attention gives no difference at all
 
 
 @dataclass
@@ -112,11 +112,12 @@ class Learner:
             return False
         ids = torch.tensor([[1, 2, 3, 4, 5, 6], [6, 5, 4, 4, 5, 6]])
         positions = torch.tensor([[0, 1, 2, 0, 1, 2]] * 2)
-        second = torch.tensor([3, 4, 5, 9, 10, 11])
-        batch = Batch(ids, positions, second, second, tokens=12).to(self.device)
+        behind = torch.tensor([3, 4, 5, 9, 10, 11])
+        batch = Batch(ids, positions, behind, behind, tokens=12).to(self.device)
         with torch.no_grad():
-            first_row, second_row = self.logits(batch).chunk(2)
-        return bool((first_row - second_row).abs().max() < ISOLATION_TOLERANCE)
+            first, second = self.logits(batch).chunk(2)
+        leak = (first - second).abs().max()
+        return bool(leak <= ISOLATION_TOLERANCE * first.abs().max())
 
 
 def choose_precision(config: TrainingConfig, device: torch.device, parameters: int) -> Precision:
@@ -143,7 +144,7 @@ def build_learner(
     _check_targets(model, config)
     model.requires_grad_(False)
     if config.gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.activation_checkpointing_enable({"use_reentrant": False})
     torch.manual_seed(seed)  # before the adapter: its A matrices are random
     return Learner(_add_lora(model, config), device, precision)
 

@@ -52,7 +52,7 @@ def order_of_epoch(count: int, seed: int, epoch: int) -> list[int]:
 def steps_of_epoch(
     examples: Sequence[Example], size: int, *, seed: int, epoch: int, done: int
 ) -> Iterator[list[Example]]:
-    """The examples of each step of an epoch, but for the first `done` steps; the last is shorter."""
+    """The examples of each step of an epoch, `size` a step, without the first `done` steps."""
     order = order_of_epoch(len(examples), seed, epoch)
     for start in range(done * size, len(order), size):
         yield [examples[i] for i in order[start : start + size]]

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from helox.errors import Problem, UserError
 
@@ -67,14 +67,13 @@ class TrainingConfig(_Strict):
             return sorted(set(value))
         return value
 
-    @model_validator(mode="after")
-    def _fit_examples_in_rows(self) -> TrainingConfig:
-        if self.pack_length is not None and self.pack_length < self.max_length:
-            raise ValueError(
-                f"pack_length {self.pack_length} is below max_length {self.max_length}: "
-                "an example would not fit its row"
-            )
-        return self
+    @field_validator("pack_length")
+    @classmethod
+    def _fit_examples_in_rows(cls, value: int | None, info: ValidationInfo) -> int | None:
+        max_length = info.data.get("max_length")
+        if value is not None and max_length is not None and value < max_length:
+            raise ValueError(f"{value} is below max_length {max_length}: an example may not fit")
+        return value
 
     def learning_rate_for(self, base_parameters: int) -> float:
         """The configured rate, else the default for a base with this many parameters."""

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 import torch
 
@@ -104,6 +103,7 @@ class Trainer:
             device=self.device,
         )
         self.packing = self.config.packing and self.learner.can_pack()
+        self.learner.model.train()  # a base is loaded for inference: no dropout
         self.peak_rate = self.config.learning_rate_for(self.base.parameters)
         self.parameters = list(self.learner.trainable().values())
         self.adapter_config = self.learner.adapter_config(self.base.name)
@@ -129,14 +129,8 @@ class Trainer:
 
     def train(self) -> None:
         """All epochs that are left, each followed by an evaluation."""
-        self.reporter.event(
-            "training.started",
-            step=self.counters.step,
-            total_steps=self.total_steps,
-            precision=self.learner.precision,
-            device=self.device.type,
-            packing=self.packing,
-        )
+        how = {"precision": self.learner.precision, "packing": self.packing}
+        self.reporter.event("training.started", step=self.counters.step, **how)
         self.checkpointed = time.monotonic()
         if self.counters.before is None:
             self.counters.before = self._evaluate()
@@ -186,7 +180,7 @@ class Trainer:
         return figures
 
     def _gradients(self, examples: list[Example], size: int) -> tuple[float, int, int]:
-        packing, pack_length = self.config.packing and self.packing, self.config.pack_length
+        packing, pack_length = self.packing, self.config.pack_length
         batches = [layout(part, packing, pack_length) for part in split_step(examples, size)]
         trained_tokens = sum(len(batch.targets_N) for batch in batches)
         loss_sum = 0.0
@@ -289,21 +283,8 @@ class Trainer:
                 adapter_sha256=adapter_sha256,
                 precision=self.learner.precision,
                 learning_rate=self.peak_rate,
-                metrics=self._metrics(),
+                metrics=self.counters.metrics(),
                 device=self.device.type,
             ),
         )
         self.reporter.event("run.done", adapter_sha256=sha256)
-
-    def _metrics(self) -> dict[str, Any]:
-        last = self.counters.epochs[-1]
-        return {
-            "train_loss": last["loss"],
-            "holdout_loss": last.get("holdout_loss"),
-            "holdout_token_accuracy": last.get("holdout_token_accuracy"),
-            "before": self.counters.before,
-            "epochs": self.counters.epochs,
-            "steps": self.counters.step,
-            "tokens": self.counters.tokens,
-            "trained_tokens": self.counters.trained_tokens,
-        }

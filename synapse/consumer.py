@@ -171,6 +171,7 @@ class Consumer:
         failed: set[Place] = set()
         calls: list[AfterCommit] = []
         with operator_session() as session:
+            session.connection()  # a database that is away is no event's failure
             for delivery in deliveries:
                 try:
                     with session.begin_nested():
@@ -225,7 +226,7 @@ class Consumer:
         set_aside(
             session,
             receipt,
-            reason,
+            wire.printable(reason),
             wire.readable(entry.fields),
             delivery.envelope.company_id if delivery.envelope else None,
             self._failures.get(entry.place, []),

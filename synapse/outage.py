@@ -30,7 +30,8 @@ class Outage:
             self._since = time.monotonic()
             # A server that is away needs no traceback; anything else is a defect and does.
             defect = not isinstance(error, RedisError | SQLAlchemyError | OSError)
-            log.error("%s: waiting, will try again: %s", self._what, error, exc_info=defect)
+            said = str(error).partition("\n")[0]  # what follows is the statement and its values
+            log.error("%s: waiting, will try again: %s", self._what, said, exc_info=defect)
         self._stop.wait(self._wait)
         self._wait = min(self._wait * 2, LONGEST_WAIT_SECONDS)
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 
 from redis import Redis, RedisError
+from sqlalchemy import exists, func, update
 from sqlalchemy.orm import Session
 
 from database.base import Json, new_id
-from database.models import Outbox
+from database.models import Inbox, Outbox
 from synapse import wire
 from synapse.envelope import Envelope
-from synapse.streams import WAKE_KEY
+from synapse.streams import CONSUMED, WAKE_KEY
+from synapse.trim import KEEP_SECONDS
 
 log = logging.getLogger(__name__)
 
@@ -67,3 +70,26 @@ def wake(redis: Redis) -> None:
         pipe.execute()
     except (RedisError, OSError) as error:
         log.debug("relay not woken: %s", error)
+
+
+def republish(session: Session, after_seconds: float) -> int:
+    """Have the relay publish again what was published long ago and has reached no inbox.
+
+    For the reconciler, in an operator's session: a stream that lost its entries gets them back.
+    Returns how many events. What is older than a stream's own memory is left alone, so that an
+    inbox that was tidied up does not bring old events back.
+    """
+    seen = exists().where(Inbox.event_id == Outbox.event_id)
+    ids = session.scalars(
+        update(Outbox)
+        .where(
+            Outbox.stream.in_(CONSUMED),
+            Outbox.published_at < func.now() - timedelta(seconds=after_seconds),
+            Outbox.published_at > func.now() - timedelta(seconds=KEEP_SECONDS),
+            ~seen,
+        )
+        .values(published_at=None)
+        .returning(Outbox.id)
+        .execution_options(synchronize_session=False)
+    )
+    return len(ids.all())

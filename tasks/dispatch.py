@@ -54,6 +54,10 @@ def broker_ready() -> bool:
         return False
 
 
+# The broker hands out 0 before 5. Only a training can keep others waiting for long.
+PRIORITIES = {("training", "train"): 5}
+
+
 def _queue(machine: Machine, row: Any, step: str) -> str:
     # Looking at a receipt must not wait behind somebody's hour of training.
     if (machine.kind, step) == ("adapter", "evaluate") and row.evaluation is not None:
@@ -75,6 +79,7 @@ def remaining_chain(machine: Machine, row: Any) -> Signature:
                 args=(row.company_id, getattr(row, machine.key), step, row.attempt),
                 immutable=True,
                 queue=_queue(machine, row, step),
+                priority=PRIORITIES.get((machine.kind, step), 0),
             )
             for step in steps
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -15,25 +16,28 @@ from cyrex.engine import (
     AdapterRef,
     Completion,
     DeadlineExceeded,
+    EngineClosed,
     EngineConfig,
     EngineError,
     RequestRefused,
 )
 from cyrex.errors import UserError
+from cyrex.lease import GivenBack
 from cyrex.prompts import adapter_ref, request_of
-from cyrex.serving import EngineProcess
+from cyrex.serving import EngineProcess, EngineStartError
 from database.base import Json
 from database.models import Job, LoraAdapter
 from database.session import company_session
 from helox.render import ChatTemplate
-from settings import get_settings
+from settings import SettingsError, get_settings
 from tasks.worker import report_details
 
 log = structlog.get_logger()
 
 QUEUE = "inference"
-# A job's own deadline is in its request; this is for an engine that never answers.
-ANSWER_TIMEOUT_SECONDS = 3600.0
+CANCEL_POLL_SECONDS = 1.0
+# The heartbeat asks what is resident, and must not be late for it.
+RESIDENT_SECONDS = 0.5
 
 _engine: EngineProcess | None = None
 _template: ChatTemplate | None = None
@@ -62,8 +66,12 @@ def _start(sender: Any = None, **_kwargs: Any) -> None:
     global _engine, _template
     if QUEUE not in sender.app.amqp.queues.consume_from:
         return
-    _template = ChatTemplate.load(base_model_dir())
-    _engine = EngineProcess(_config())
+    try:
+        _template = ChatTemplate.load(base_model_dir())
+        _engine = EngineProcess(_config())
+        _engine.wait_ready()
+    except (SettingsError, EngineStartError) as error:
+        raise SystemExit(f"inference worker: {error}") from None
     report_details(_details)
 
 
@@ -78,20 +86,29 @@ def _details() -> Json:
     return {
         "resident": [
             {"company_id": r.key.company, "adapter_id": r.key.adapter_id, "bytes": r.bytes}
-            for r in engine().resident()
+            for r in engine().resident(RESIDENT_SECONDS)
         ]
     }
 
 
-def answer(job: Job) -> Completion:
-    """Ask the engine with exactly the adapter that the job's row names; wait for it.
+def answer(job: Job, cancelled: Callable[[], bool]) -> Completion | None:
+    """Ask the engine with exactly the adapter that the job's row names; None: cancelled meanwhile.
 
-    Raises `UserError` for what another try would not mend, else what the engine raised.
+    `cancelled` is asked every second. Raises `UserError` for what another try would not mend,
+    `GivenBack` when the worker is leaving, else what the engine raised.
     """
     assert _template is not None, "the engine runs in workers of the inference queue only"
     try:
         handle = engine().submit(request_of(job, _adapter_of(job), _template))
-        return handle.result(ANSWER_TIMEOUT_SECONDS)
+        while True:
+            try:
+                return handle.result(CANCEL_POLL_SECONDS)
+            except TimeoutError:
+                if cancelled():
+                    handle.cancel()
+                    return None
+    except EngineClosed as error:
+        raise GivenBack(str(error)) from error
     except DeadlineExceeded as error:
         raise UserError("deadline_exceeded", str(error)) from error
     except RequestRefused as error:

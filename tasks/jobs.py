@@ -14,7 +14,9 @@ from tasks.steps import run_step
 def _process(job: Job, lease: Lease) -> Outcome:
     if job.cancel_requested:
         return Finish("cancelled")
-    completion = answer(job)
+    completion = answer(job, lambda: bool(lease.renew().cancel_requested))
+    if completion is None:
+        return Finish("cancelled")
     return Finish(
         "completed",
         {"output_data": output_of(job, completion)},

@@ -1,9 +1,7 @@
-"""Beat's ticks: shells over `tasks.reconciler` and the retention rules."""
+"""Beat's ticks: shells over `tasks.reconciler` and `tasks.retention`."""
 
 from __future__ import annotations
 
-from synapse.streams import connect
-from synapse.trim import trim
 from tasks import app, reconciler, retention
 
 
@@ -12,10 +10,9 @@ def reconcile() -> None:
     reconciler.reconcile()
 
 
-@app.task(name="maintenance.trim_streams")
-def trim_streams() -> None:
-    with connect() as redis:
-        trim(redis)
+@app.task(name="maintenance.republish")
+def republish() -> None:
+    reconciler.republish_lost_events()
 
 
 @app.task(name="maintenance.apply_retention")

@@ -16,10 +16,10 @@ from sqlalchemy.orm import Session
 
 from cyrex import jobs
 from database import claims
-from database.models import Inbox, Job, LoraAdapter, Outbox, TrainingRun, Worker
+from database.models import Job, TrainingRun, Worker
 from database.session import operator_session
 from database.transitions import JOB, MACHINES, TRAINING, Machine
-from synapse.outbox import wake
+from synapse.outbox import republish, wake
 from tasks import dispatch
 from tasks.worker import presence
 
@@ -30,8 +30,9 @@ RECONCILER_LOCK = 0x726563
 BATCH = 500
 # A hint that brought no claim for so long is given again, then at doubling intervals: the queue
 # may simply be long, and a second hint for a row that waits in it does no good.
-HINT_SECONDS = 15.0
-MAX_HINT_DOUBLINGS = 6
+HINT_SECONDS = 5.0
+MAX_HINT_DOUBLINGS = 8
+# An event sent so long ago that no inbox has was lost with its stream.
 EVENT_SECONDS = 30.0
 GONE_WORKER_SECONDS = 60.0
 # After Postgres was away nobody's heartbeat is fresh; the living must get the time to say so.
@@ -53,7 +54,6 @@ def reconcile() -> None:
             hints += _free_orphans(session)
         _cancel_idle(session)
         hints += _repeat_hints(session, everything=_broker_is_new())
-        _repeat_events(session)
         _forget_workers(session)
         waiting = _companies_with_queued_rows(session)
     for machine, row in hints:
@@ -62,6 +62,15 @@ def reconcile() -> None:
     for kind, company_id in waiting:
         dispatch.admit(kind, company_id)
     wake(dispatch.broker())
+
+
+def republish_lost_events() -> None:
+    """Send events again that were sent but had no effect here: their stream was lost."""
+    with operator_session() as session:
+        sent = republish(session, EVENT_SECONDS)
+    if sent:
+        log.info("events_republished", count=sent)
+        wake(dispatch.broker())
 
 
 def _trustworthy(session: Session) -> bool:
@@ -119,7 +128,8 @@ def _repeat_hints(session: Session, everything: bool) -> Iterator[tuple[Machine,
     """Rows that wait for a worker although the broker should have told one."""
     for machine in MACHINES.values():
         model: Any = machine.model
-        patience = HINT_SECONDS * func.power(2, func.least(model.publications, MAX_HINT_DOUBLINGS))
+        doublings = func.greatest(func.least(model.publications - 1, MAX_HINT_DOUBLINGS), 0)
+        patience = HINT_SECONDS * func.power(2, doublings)
         waited: ColumnElement[bool] = or_(
             model.published_at.is_(None), model.published_at < func.now() - _seconds(patience)
         )
@@ -134,24 +144,6 @@ def _repeat_hints(session: Session, everything: bool) -> Iterator[tuple[Machine,
             .returning(model)
         ).all()
         yield from ((machine, row) for row in rows)
-
-
-def _repeat_events(session: Session) -> None:
-    """Events that were sent but had no effect here: the stream may have been lost."""
-    unheard: list[tuple[Any, Any, str]] = [
-        (TrainingRun.request_id, TrainingRun, "requested"),
-        (func.concat(LoraAdapter.adapter_id, ":ready"), LoraAdapter, "registered"),
-    ]
-    for event_id, model, status in unheard:
-        session.execute(
-            update(Outbox)
-            .where(
-                Outbox.event_id.in_(select(event_id).where(model.status == status).limit(BATCH)),
-                Outbox.published_at < func.now() - _seconds(EVENT_SECONDS),
-                Outbox.event_id.not_in(select(Inbox.event_id)),
-            )
-            .values(published_at=None)
-        )
 
 
 def _forget_workers(session: Session) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import redis
 import structlog
 from celery.exceptions import Ignore
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from cyrex.admission import admit_rows
 from cyrex.errors import UserError
@@ -18,6 +19,9 @@ from tasks import dispatch
 from tasks.worker import presence
 
 log = structlog.get_logger()
+
+# The disk, the registry, the database or the broker is away or full.
+OUTAGES = (OSError, OperationalError, redis.RedisError)
 
 
 def run_step(
@@ -72,10 +76,18 @@ def _work(
         log.info("lease_lost", reason=str(lost))
     except GivenBack as reason:
         _give_back(lease, row, str(reason), counts=False)
+    except OUTAGES as error:
+        # What the step needs is away: nothing is wrong with the row, and hurry would not help.
+        log.warning("step_postponed", error=_line(error))
+        _give_back(lease, row, _line(error), counts=False, wait=True)
     except Exception as error:
         log.exception("step_failed")
-        _give_back(lease, row, f"{type(error).__name__}: {error}", on_end=on_end)
+        _give_back(lease, row, _line(error), on_end=on_end)
     return None
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def _settle(lease: Lease, row: Any, outcome: Outcome, on_end: Also | None) -> None:
@@ -101,13 +113,18 @@ def _settle(lease: Lease, row: Any, outcome: Outcome, on_end: Also | None) -> No
 
 
 def _give_back(
-    lease: Lease, row: Any, reason: str, counts: bool = True, on_end: Also | None = None
+    lease: Lease,
+    row: Any,
+    reason: str,
+    counts: bool = True,
+    wait: bool = False,
+    on_end: Also | None = None,
 ) -> None:
     """Free the step for another try at once, or end the row when it has failed too often."""
     machine = lease.machine
     try:
         with company_session(lease.company_id) as session:
-            changed = claims.release(session, machine, row, lease.owner, reason, counts)
+            changed = claims.release(session, machine, row, lease.owner, reason, counts, wait)
             ended = changed is not None and changed.status in machine.terminal
             if ended and on_end is not None:
                 on_end(session, changed)
@@ -115,5 +132,5 @@ def _give_back(
         log.warning("release_postponed", error=str(error).splitlines()[0])
         presence().release_later(machine, row, reason)
         return
-    if changed is not None and not ended:
+    if changed is not None and not ended and not wait:
         dispatch.publish(machine, [changed])

@@ -9,7 +9,6 @@ import structlog
 from flask import Flask, Response, g, request
 from flask.json.provider import DefaultJSONProvider
 from flask_openapi3.openapi import OpenAPI
-from sqlalchemy.exc import SQLAlchemyError
 
 from cyrex.logs import configure_logging
 from database.session import keyless_session
@@ -17,7 +16,7 @@ from settings import get_settings
 from web import auth, companies, health, jobs, training
 from web.answers import Error
 from web.body import JsonRequest
-from web.errors import refuse_invalid, register_errors
+from web.errors import DATABASE_ERRORS, refuse_invalid, register_errors
 from web.openapi import (
     DOCS_PREFIX,
     INFO,
@@ -51,7 +50,9 @@ def create_app() -> Flask:
         static_folder=None,
     )
     app.request_class = JsonRequest
-    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
+    # Werkzeug cuts a body without a Content-Length off here, silently: one byte more than is
+    # allowed shows that it was too large.
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes + 1
     app.config["SWAGGER_CONFIG"] = SWAGGER_CONFIG
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
@@ -93,5 +94,5 @@ def _refuse_unsafe_role() -> None:
     try:
         with keyless_session() as session:
             session.connection()
-    except SQLAlchemyError as error:
+    except DATABASE_ERRORS as error:
         log.warning("database_unavailable", error=str(error).splitlines()[0])

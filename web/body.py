@@ -8,8 +8,10 @@ import re
 from typing import Any, NoReturn, cast
 
 from flask import Request
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from cyrex.errors import UserError
+from settings import get_settings
 from web.errors import path_of
 
 MAX_DEPTH = 64
@@ -39,8 +41,10 @@ class JsonRequest(Request):
                 param="Content-Type",
                 status=415,
             )
-        # Read to the limit and no further, with or without a Content-Length.
-        return parse_object(self.get_data(cache=False))
+        raw = self.get_data(cache=False)
+        if len(raw) > get_settings().max_body_bytes:
+            raise RequestEntityTooLarge
+        return parse_object(raw)
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from sqlalchemy.exc import (
     DBAPIError,
     InterfaceError,
     OperationalError,
+    SQLAlchemyError,
 )
 from sqlalchemy.exc import (
     TimeoutError as PoolTimeout,
@@ -25,6 +26,9 @@ from database.session import UnsafeDatabaseRole
 from settings import get_settings
 
 log = structlog.get_logger()
+
+# What a database that is away raises; the driver's own errors come from a new connection's checks.
+DATABASE_ERRORS = (SQLAlchemyError, psycopg2.Error)
 
 RETRY_AFTER_SECONDS = 2
 MAX_DETAILS = 20

@@ -1,4 +1,4 @@
-"""gunicorn's settings: `gunicorn -c web/gunicorn_conf.py 'web:create_app()'`."""
+"""gunicorn's settings: `gunicorn -c python:web.gunicorn_conf 'web:create_app()'`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ workers = _settings.web_processes
 threads = _settings.web_threads
 # Sockets of the database and the broker must not be shared by forked processes.
 preload_app = False
+# One file under the home directory for all servers of a user: nothing here needs it.
+control_socket_disable = True
 
 # Above what load balancers commonly keep, so that they and not we close an idle connection.
 keepalive = 75

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from synapse.outbox import wake
 from tasks.dispatch import admit, announce_end, broker, broker_ready
-from web.errors import broker_unavailable
+from web.errors import DATABASE_ERRORS, broker_unavailable
 
 log = structlog.get_logger()
 
@@ -23,7 +22,7 @@ def hand_over(kind: str, company_id: str) -> None:
     made good by the reconciler, and the client must not be told that nothing was done."""
     try:
         admit(kind, company_id)
-    except SQLAlchemyError as error:
+    except DATABASE_ERRORS as error:
         log.warning("not_handed_over", kind=kind, error=str(error).splitlines()[0])
 
 

@@ -8,7 +8,6 @@ import structlog
 from flask import Response, jsonify, redirect
 from flask_openapi3.blueprint import APIBlueprint
 from sqlalchemy import func, select
-from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.wrappers import Response as AnyResponse
 
 from database.claims import HEARTBEAT_EXPIRY_SECONDS
@@ -17,6 +16,7 @@ from database.session import UnsafeDatabaseRole, keyless_session
 from tasks import app as celery_app
 from tasks.dispatch import broker_ready
 from web import answers
+from web.errors import DATABASE_ERRORS
 from web.openapi import DOCS_PAGE, HEALTH
 
 log = structlog.get_logger()
@@ -73,7 +73,7 @@ def _live_workers() -> dict[str, int] | None:
             for queues in listed:
                 for name in queues:
                     counts[name] = counts.get(name, 0) + 1
-    except (SQLAlchemyError, UnsafeDatabaseRole) as error:
+    except (*DATABASE_ERRORS, UnsafeDatabaseRole) as error:
         log.warning("not_ready", part="database", error=str(error).splitlines()[0])
         return None
     return counts

@@ -52,7 +52,8 @@ class Once:
     @classmethod
     def of_request(cls, key: str | None, company_id: str | None) -> Once:
         """`company_id` is whose rows the request makes; None: the operator's own."""
-        route = f"{request.method} {request.path}"
+        # The rule and not the path: a trailing slash makes no other request.
+        route = f"{request.method} {request.url_rule}"
         if caller().scope == "operator":
             # A company and the operator who works for it do not share keys.
             route += " (operator)"

@@ -8,7 +8,6 @@ from typing import Any
 
 import structlog
 from flask import Response, current_app, jsonify, request
-from sqlalchemy.exc import SQLAlchemyError
 
 from cyrex import jobs as service
 from database.base import Json
@@ -16,6 +15,7 @@ from database.transitions import JOB
 from settings import get_settings
 from web import answers, schemas
 from web.auth import company_of, company_or_all, require_company, session_for
+from web.errors import DATABASE_ERRORS
 from web.handover import hand_over, job_ended, require_broker
 from web.idempotency import REPLAYED_HEADER, Once
 from web.openapi import AUTOMATION, blueprint
@@ -99,7 +99,7 @@ def _wait(view: Json, fresh: bool, seconds: float, started: float) -> Json:
         try:
             with session_for(company_id) as session:
                 latest = job_answer(service.get_job(session, job_id))
-        except SQLAlchemyError as error:
+        except DATABASE_ERRORS as error:
             # The job is committed: a 503 now would make the client ask for it again.
             log.warning("job_not_read", job_id=job_id, error=str(error).splitlines()[0])
             return None

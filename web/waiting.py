@@ -88,7 +88,7 @@ class Waiters:
         """Lazily, so that it runs in the process that serves and not in the one that forked it."""
         if self._pid != os.getpid():
             self._pid, self._reader, self._waiting, self._taken = os.getpid(), None, {}, 0
-        if self._reader is None:
+        if self._reader is None or not self._reader.is_alive():
             self._reader = threading.Thread(target=self._read, name="jobs-ended", daemon=True)
             self._reader.start()
 
@@ -121,8 +121,8 @@ class Waiters:
             while True:
                 message = channel.get_message(timeout=LISTEN_SECONDS)
                 if message is not None:
-                    data = message["data"]
-                    self.wake(data.decode() if isinstance(data, bytes) else str(data))
+                    # Anybody may publish; what is no job's id wakes nobody.
+                    self.wake(message["data"].decode(errors="replace"))
 
 
 class Seat:

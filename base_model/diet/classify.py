@@ -1,4 +1,4 @@
-"""Choosing a label: by meaning, by demonstration, and where labels say the opposite of what they should."""
+"""Choosing a label: by meaning, by demonstration, and where labels say the opposite."""
 
 from __future__ import annotations
 
@@ -8,30 +8,17 @@ from collections.abc import Callable
 
 from base_model.diet import lexicon
 from base_model.diet.example import Example, Message, ask, chat
+from base_model.diet.sentiment import opinion
 from base_model.wordnet import Synset
 
 _STOP = set(
-    """a an the of to in on at for from by with and or but is was are were be been being has have had do does did will would can could
-    should may might must this that these those it its he she they we you i his her their our your my me him them us as not no so if
-    than then there here all some any one very just into out up down over under about after before when who whom which what""".split()
+    lexicon.listed("""
+a an the of to in on at for from by with and or but is was are were be been being has have had do
+does did will would can could should may might must this that these those it its he she they we
+you i his her their our your my me him them us as not no so if than then there here all some any
+one very just into out up down over under about after before when who whom which what
+""")
 )
-_THINGS = """film book meal room hotel service staff phone song game show trip tour course soup pizza coffee laptop camera jacket car
-bike play concert museum beach garden lesson teacher driver doctor waiter cake salad bed lamp chair watch printer story novel
-app website delivery flight train ride seat view food drink team visit stay party talk""".split()
-_OPINIONS = (
-    "The {n} was {a}.", "What a {a} {n}!", "I found the {n} {a}.", "{a} {n}", "A really {a} {n}.", "This {n} is so {a}", "Such a {a} {n}.",
-    "My {n} turned out {a}.", "We had a {a} {n} there.", "The {n} seemed {a} and {b}.", "It was a {a} and {b} {n}.", "Honestly, {a}.",
-    "{a}, {b}, just {a}", "The {n}? {a}!", "Their {n} felt {a} to me.", "so {a}", "I call this {n} {a}", "The {n} looked {b} and the {m} was {a}.",
-)  # fmt: skip
-
-
-def opinion(positive: bool, rng: random.Random) -> str:
-    """A short judgement with words of one side only."""
-    words = lexicon.POSITIVE if positive else lexicon.NEGATIVE
-    a, b = rng.sample(words, 2)
-    n, m = rng.sample(_THINGS, 2)
-    line = rng.choice(_OPINIONS).format(a=a, b=b, n=n, m=m)
-    return line[0].upper() + line[1:] if rng.random() < 0.7 else line
 
 
 def label_words(rng: random.Random, count: int) -> list[str]:
@@ -50,7 +37,12 @@ class Classification:
     """Label tasks over WordNet's sentences and words."""
 
     def __init__(self, synsets: list[Synset]) -> None:
-        self._sentences = [(s, e) for s in synsets for e in s.examples if 12 < len(e) < 90 and len(content_words(e)) >= 2]
+        self._sentences = [
+            (s, e)
+            for s in synsets
+            for e in s.examples
+            if 12 < len(e) < 90 and len(content_words(e)) >= 2
+        ]
         self._topics: dict[str, list[Synset]] = {}
         for synset in synsets:
             if synset.topic:
@@ -66,30 +58,42 @@ class Classification:
         def member(name: str) -> Callable[[random.Random], str]:
             def draw(r: random.Random) -> str:
                 synset = r.choice(self._topics[name])
-                return r.choice([synset.words[0], synset.definition, f"{synset.words[0]}: {synset.definition}"])[:120]
+                return r.choice(
+                    [synset.words[0], synset.definition, f"{synset.words[0]}: {synset.definition}"]
+                )[:120]
 
             return draw
 
         return [member(n) for n in names]
 
     def shown(self, rng: random.Random) -> Example:
-        """Demonstrations with arbitrary labels, in one prompt or as turns; the rest must follow them."""
+        """Demonstrations with arbitrary labels, turn by turn; the later ones must follow."""
         draws = self._draws(rng)
         labels = label_words(rng, len(draws))
         order = [rng.randrange(len(draws)) for _ in range(rng.randint(4, 10))]
         seen: set[int] = set()
         messages: list[Message] = []
         if rng.random() < 0.5:
-            messages.append({"role": "system", "content": rng.choice(["Labels: {}", "Choose one of {}.", "Classify as {}"]).format(", ".join(labels))})
+            messages.append(
+                {
+                    "role": "system",
+                    "content": rng.choice(
+                        ["Labels: {}", "Choose one of {}.", "Classify as {}"]
+                    ).format(", ".join(labels)),
+                }
+            )
         for i in order:
             # The first label of a class is a guess; later ones can be known.
             weight = 1.0 if i in seen else 0.0
             seen.add(i)
-            messages += [{"role": "user", "content": draws[i](rng)}, {"role": "assistant", "content": labels[i], "weight": weight}]
+            messages += [
+                {"role": "user", "content": draws[i](rng)},
+                {"role": "assistant", "content": labels[i], "weight": weight},
+            ]
         return chat(messages)
 
     def told(self, rng: random.Random) -> Example:
-        """The instruction says which label stands for which opinion, often against its usual sense."""
+        """The instruction says which label stands for which opinion, often against its sense."""
         kind = rng.random()
         positive = rng.random() < 0.5
         if kind < 0.35:
@@ -99,9 +103,14 @@ class Classification:
         else:
             labels = label_words(rng, 2)
         rule = rng.choice(
-            ["Good is {0}, bad is {1}.", "Praise means {0}; complaints mean {1}.", "Answer {0} when the writer is happy and {1} when not.",
-             "If it is nice say {0}, else say {1}.", "{1} stands for bad, {0} for good."]
-        ).format(*labels)  # fmt: skip
+            [
+                "Good is {0}, bad is {1}.",
+                "Praise means {0}; complaints mean {1}.",
+                "Answer {0} when the writer is happy and {1} when not.",
+                "If it is nice say {0}, else say {1}.",
+                "{1} stands for bad, {0} for good.",
+            ]
+        ).format(*labels)
         return ask(opinion(positive, rng), labels[0 if positive else 1], system=rule)
 
     def kinds(self, rng: random.Random) -> Example:
@@ -110,7 +119,14 @@ class Classification:
         synset = rng.choice(self._topics[names[0]])
         what = rng.choice([synset.words[0], synset.definition, synset.words[0]])
         options = ", ".join(sorted(names))
-        form = rng.choice(["{w}\nWhich kind: {o}?", "Choose from {o}: {w}", "Is \"{w}\" one of {o}?", "Kinds: {o}\n{w}"])
+        form = rng.choice(
+            [
+                "{w}\nWhich kind: {o}?",
+                "Choose from {o}: {w}",
+                'Is "{w}" one of {o}?',
+                "Kinds: {o}\n{w}",
+            ]
+        )
         return ask(form.format(w=what, o=options), names[0])
 
     def keyword_label(self, rng: random.Random) -> Example:
@@ -118,7 +134,13 @@ class Classification:
         _, sentence = rng.choice(self._sentences)
         words = content_words(sentence)
         count = min(len(words), rng.randint(1, 4))
-        form = rng.choice(["Label of {c} words: {s}", "{s}\nMake a label of {c} words.", "Name this in snake_case, {c} words: {s}"])
+        form = rng.choice(
+            [
+                "Label of {c} words: {s}",
+                "{s}\nMake a label of {c} words.",
+                "Name this in snake_case, {c} words: {s}",
+            ]
+        )
         return ask(form.format(c=count, s=sentence), "_".join(words[:count]))
 
     def best_label(self, rng: random.Random) -> Example:
@@ -129,7 +151,11 @@ class Classification:
         for synset, sentence in picked:
             own = content_words(sentence)
             # Half of the time only a synonym points to the right label.
-            hint = rng.choice([w for w in synset.words]).replace(" ", "_") if rng.random() < 0.6 else rng.choice(own)
+            hint = (
+                rng.choice(synset.words).replace(" ", "_")
+                if rng.random() < 0.6
+                else rng.choice(own)
+            )
             extra = rng.choice(own)
             labels.append("_".join(dict.fromkeys([hint, extra] if rng.random() < 0.5 else [hint])))
         if len(set(labels)) < count:

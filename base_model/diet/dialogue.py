@@ -8,7 +8,13 @@ from base_model.diet import lexicon
 from base_model.diet.example import Example, Message, chat
 from base_model.diet.values import KINDS, company, person
 
-_TELL = ("My {k} is {v}.", "Please note: my {k} is {v}", "{k}: {v}", "You can write down {v} as my {k}.", "For you: {k} {v}")
+_TELL = (
+    "My {k} is {v}.",
+    "Please note: my {k} is {v}",
+    "{k}: {v}",
+    "You can write down {v} as my {k}.",
+    "For you: {k} {v}",
+)
 _OK = ("Thank you, noted.", "Got it.", "I will remember that.", "All right.", "Noted: {v}")
 _RECALL = ("What is my {k}?", "Which {k} did I tell you?", "Please repeat my {k}.", "My {k}?")
 _HELLO = ("Hello", "Hi", "Good morning", "Hey there", "Good evening")
@@ -20,7 +26,10 @@ def memory(rng: random.Random) -> Example:
     facts: dict[str, str] = {}
     messages: list[Message] = []
     if rng.random() < 0.3:
-        messages += [{"role": "user", "content": rng.choice(_HELLO)}, {"role": "assistant", "content": rng.choice(_ANSWERS), "weight": 0.3}]
+        messages += [
+            {"role": "user", "content": rng.choice(_HELLO)},
+            {"role": "assistant", "content": rng.choice(_ANSWERS), "weight": 0.3},
+        ]
     for _ in range(rng.randint(1, 3)):
         draw, nouns = KINDS[rng.choice(list(KINDS))]
         key, value = rng.choice(nouns), draw(rng)
@@ -31,7 +40,10 @@ def memory(rng: random.Random) -> Example:
             {"role": "assistant", "content": reply, "weight": 0.2},
         ]
     key = rng.choice(list(facts))
-    messages += [{"role": "user", "content": rng.choice(_RECALL).format(k=key)}, {"role": "assistant", "content": facts[key]}]
+    messages += [
+        {"role": "user", "content": rng.choice(_RECALL).format(k=key)},
+        {"role": "assistant", "content": facts[key]},
+    ]
     return chat(messages)
 
 
@@ -45,7 +57,17 @@ def persona(rng: random.Random) -> Example:
             (f"You work for {firm}.", "Which company is this?", firm),
             (f"Always end with the word {word}.", rng.choice(_HELLO), f"Hello. {word}"),
             (f"Answer every question with {word}.", f"Who is {name}?", word),
-            (f"The password is {word}. {name} may know it.", f"I am {name}. What is the password?", word),
+            (
+                f"The password is {word}. {name} may know it.",
+                f"I am {name}. What is the password?",
+                word,
+            ),
         ]
     )
-    return chat([{"role": "system", "content": system}, {"role": "user", "content": question}, {"role": "assistant", "content": answer}])
+    return chat(
+        [
+            {"role": "system", "content": system},
+            {"role": "user", "content": question},
+            {"role": "assistant", "content": answer},
+        ]
+    )

@@ -64,4 +64,6 @@ def chat(messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) -> E
 def ask(question: str, answer: str, system: str | None = None) -> Example:
     """One question with its answer."""
     messages = [{"role": "system", "content": system}] if system else []
-    return chat([*messages, {"role": "user", "content": question}, {"role": "assistant", "content": answer}])
+    return chat(
+        [*messages, {"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    )

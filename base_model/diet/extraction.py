@@ -36,7 +36,9 @@ def some_fields(rng: random.Random, count: int) -> list[Field]:
         if rng.random() < 0.5:
             words.insert(0, rng.choice(_OWNERS))
         label = " ".join(words)
-        key = rng.choice(["_".join(words)] * 4 + [words[0] + "".join(w.capitalize() for w in words[1:]), label])
+        key = rng.choice(
+            ["_".join(words)] * 4 + [words[0] + "".join(w.capitalize() for w in words[1:]), label]
+        )
         fields.setdefault(label, Field(key, label, kind))
     return list(fields.values())
 
@@ -71,17 +73,47 @@ LAYOUTS: dict[str, Layout] = {
     "spaced_columns": lambda p, r: "\n".join(f"{k.capitalize():<18}{v}" for k, v in p),
     "table": lambda p, r: "\n".join(f"| {k} | {v} |" for k, v in p),
     "json": lambda p, r: json.dumps(dict(p), ensure_ascii=False),
-    "xml": lambda p, r: "".join(f"<{k.replace(' ', '_')}>{v}</{k.replace(' ', '_')}>" for k, v in p),
-    "says": _sentences("The {k} is {v}.", "{K} is {v}.", "Our {k} was {v}.", "{v} is the {k}.", "We set the {k} to {v}."),
+    "xml": lambda p, r: "".join(
+        f"<{k.replace(' ', '_')}>{v}</{k.replace(' ', '_')}>" for k, v in p
+    ),
+    "says": _sentences(
+        "The {k} is {v}.",
+        "{K} is {v}.",
+        "Our {k} was {v}.",
+        "{v} is the {k}.",
+        "We set the {k} to {v}.",
+    ),
     "with": _sentences("with {k} {v}", "having {k} {v}", "{k} {v}", "its {k} ({v})", between=", "),
     "note": _sentences("{K} {v}.", "{K}: {v}.", "Note the {k} {v}.", "They gave {v} as the {k}."),
     "and": _sentences("{k} {v}", "a {k} of {v}", "the {k} {v}", between=" and "),
-}  # fmt: skip
+}
 _OPENINGS = (
-    "", "", "", "Hello,\n", "Dear team,\n", "Update: ", "Please see below.\n", "Here is the record. ", "FYI ", "Booked today: ", "Report\n",
-    "New entry, ", "As agreed, ", "Re: our call\n",
-)  # fmt: skip
-_CLOSINGS = ("", "", "", "\nThanks", "\nBest regards", " Thank you.", "\n--\nsent from my phone", " Please confirm.", " That is all.")
+    "",
+    "",
+    "",
+    "Hello,\n",
+    "Dear team,\n",
+    "Update: ",
+    "Please see below.\n",
+    "Here is the record. ",
+    "FYI ",
+    "Booked today: ",
+    "Report\n",
+    "New entry, ",
+    "As agreed, ",
+    "Re: our call\n",
+)
+_CLOSINGS = (
+    "",
+    "",
+    "",
+    "\nThanks",
+    "\nBest regards",
+    " Thank you.",
+    "\n--\nsent from my phone",
+    " Please confirm.",
+    " That is all.",
+)
 
 
 class Filler:
@@ -94,7 +126,9 @@ class Filler:
         return rng.choice(self._sentences)
 
 
-def document(pairs: list[tuple[str, str]], layout: str, frame: tuple[str, str], rng: random.Random) -> str:
+def document(
+    pairs: list[tuple[str, str]], layout: str, frame: tuple[str, str], rng: random.Random
+) -> str:
     return frame[0] + LAYOUTS[layout](pairs, rng) + frame[1]
 
 
@@ -113,13 +147,29 @@ def notation(kind: str, pairs: list[tuple[str, str]]) -> str:
 
 NOTATIONS = ("json", "json", "spaced_json", "pairs", "lines", "values")
 _NOTATION_WORDS = {
-    "json": "compact JSON", "spaced_json": "JSON", "pairs": "key=value", "lines": "lines", "values": "values only",
-}  # fmt: skip
+    "json": "compact JSON",
+    "spaced_json": "JSON",
+    "pairs": "key=value",
+    "lines": "lines",
+    "values": "values only",
+}
 _ONE = (
-    "What is the {k}?", "Find the {k}.", "Which {k}?", "Give me the {k}.", "{k}?", "Tell me the {k}, please.",
-    "Extract the {k}.", "Return only the {k}.",
-)  # fmt: skip
-_SEVERAL = ("Extract {k} as {n}.", "Give {k} as {n}.", "Return {n} with {k}.", "I need {k}. Answer in {n}.", "{n}: {k}")
+    "What is the {k}?",
+    "Find the {k}.",
+    "Which {k}?",
+    "Give me the {k}.",
+    "{k}?",
+    "Tell me the {k}, please.",
+    "Extract the {k}.",
+    "Return only the {k}.",
+)
+_SEVERAL = (
+    "Extract {k} as {n}.",
+    "Give {k} as {n}.",
+    "Return {n} with {k}.",
+    "I need {k}. Answer in {n}.",
+    "{n}: {k}",
+)
 
 
 class Extraction:
@@ -140,7 +190,12 @@ class Extraction:
         """The question names the fields."""
         fields = some_fields(rng, rng.randint(1, 6))
         values = [value_of(f, rng) for f in fields]
-        body = document([(f.label, v) for f, v in zip(fields, values, strict=True)], rng.choice(list(LAYOUTS)), self._frame(rng), rng)
+        body = document(
+            [(f.label, v) for f, v in zip(fields, values, strict=True)],
+            rng.choice(list(LAYOUTS)),
+            self._frame(rng),
+            rng,
+        )
         if rng.random() < 0.4:
             i = rng.randrange(len(fields))
             question, answer = rng.choice(_ONE).format(k=fields[i].label), values[i]
@@ -158,17 +213,22 @@ class Extraction:
         return ask(body, answer, system=question)
 
     def shown(self, rng: random.Random) -> Example:
-        """No instruction: one or two earlier turns show what is wanted, the last must be done alike."""
+        """No instruction: earlier turns show what is wanted, the last must be done alike."""
         fields = some_fields(rng, rng.randint(2, 4))
         layout, frame, kind = rng.choice(list(LAYOUTS)), self._frame(rng), rng.choice(NOTATIONS)
         chosen = rng.sample(range(len(fields)), rng.randint(1, min(3, len(fields))))
         messages: list[Message] = []
         for turn in range(rng.randint(2, 3)):
             values = [value_of(f, rng) for f in fields]
-            body = document([(f.label, v) for f, v in zip(fields, values, strict=True)], layout, frame, rng)
+            body = document(
+                [(f.label, v) for f, v in zip(fields, values, strict=True)], layout, frame, rng
+            )
             answer = notation(kind, [(fields[i].key, values[i]) for i in chosen])
             # What the first turn wants cannot be known, but its values can be copied.
-            messages += [{"role": "user", "content": body}, {"role": "assistant", "content": answer, "weight": 0.3 if turn == 0 else 1.0}]
+            messages += [
+                {"role": "user", "content": body},
+                {"role": "assistant", "content": answer, "weight": 0.3 if turn == 0 else 1.0},
+            ]
         return chat(messages)
 
 
@@ -185,9 +245,19 @@ _TYPED = {
     "percent": (("at {v}", "with {v} off", "up {v}"), "percent"),
 }
 _ACTIONS = (
-    "please deliver the {n}", "we ordered a {n}", "the {n} was sent", "I booked a {n}", "they repaired our {n}", "the {n} leaves", "we need the {n}",
-    "a {n} was returned", "she sold the {n}", "your {n} is ready", "we will pick up the {n}", "he rented a {n}",
-)  # fmt: skip
+    "please deliver the {n}",
+    "we ordered a {n}",
+    "the {n} was sent",
+    "I booked a {n}",
+    "they repaired our {n}",
+    "the {n} leaves",
+    "we need the {n}",
+    "a {n} was returned",
+    "she sold the {n}",
+    "your {n} is ready",
+    "we will pick up the {n}",
+    "he rented a {n}",
+)
 
 
 def typed(rng: random.Random) -> Example:
@@ -195,10 +265,22 @@ def typed(rng: random.Random) -> Example:
     kinds = rng.sample(list(_TYPED), rng.randint(2, 4))
     values = {k: KINDS[k][0](rng) for k in kinds}
     parts = [rng.choice(_TYPED[k][0]).format(v=values[k]) for k in kinds]
-    sentence = rng.choice(_ACTIONS).format(n=rng.choice(_OWNERS)) + " " + rng.choice([" ", ", "]).join(parts)
-    sentence = (sentence[0].upper() + sentence[1:] if rng.random() < 0.7 else sentence) + rng.choice([".", "", " please."])
+    sentence = (
+        rng.choice(_ACTIONS).format(n=rng.choice(_OWNERS))
+        + " "
+        + rng.choice([" ", ", "]).join(parts)
+    )
+    sentence = (
+        sentence[0].upper() + sentence[1:] if rng.random() < 0.7 else sentence
+    ) + rng.choice([".", "", " please."])
     chosen = rng.sample(kinds, rng.randint(1, len(kinds)))
     kind = rng.choice(NOTATIONS)
     answer = notation(kind, [(_TYPED[k][1], values[k]) for k in chosen])
-    question = rng.choice(_SEVERAL).format(k=", ".join(_TYPED[k][1] for k in chosen), n=_NOTATION_WORDS[kind])
-    return ask(sentence, answer, system=question) if rng.random() < 0.5 else ask(f"{question}\n{sentence}", answer)
+    question = rng.choice(_SEVERAL).format(
+        k=", ".join(_TYPED[k][1] for k in chosen), n=_NOTATION_WORDS[kind]
+    )
+    return (
+        ask(sentence, answer, system=question)
+        if rng.random() < 0.5
+        else ask(f"{question}\n{sentence}", answer)
+    )

@@ -8,7 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from base_model import sources, wordnet
-from base_model.diet import classify, dialogue, extraction, prose, repeats, rewriting, toolcalls, words
+from base_model.diet import (
+    classify,
+    dialogue,
+    extraction,
+    prose,
+    repeats,
+    rewriting,
+    sentiment,
+    toolcalls,
+    words,
+)
 from base_model.diet.example import Example
 
 
@@ -39,19 +49,20 @@ class Diet:
         return cls(
             {
                 "prose": Family(5.0, prose.Prose(corpus)),
-                "glosses": Family(4.0, words.Glosses(synsets)),
+                "glosses": Family(2.5, words.Glosses(synsets)),
                 "repeats": Family(1.0, repeats.token_repeat),
                 "echo": Family(1.5, repeats.echo),
-                "fields": Family(4.0, fields.asked),
+                "fields": Family(5.0, fields.asked),
                 "shown": Family(1.5, fields.shown),
-                "typed": Family(2.0, extraction.typed),
-                "labels": Family(2.0, labels.shown),
+                "typed": Family(3.0, extraction.typed),
+                "labels": Family(1.3, labels.shown),
+                "mood": Family(4.0, sentiment.mood),
                 "told": Family(1.5, labels.told),
                 "kinds": Family(1.5, labels.kinds),
-                "keywords": Family(1.0, labels.keyword_label),
+                "keywords": Family(0.7, labels.keyword_label),
                 "best": Family(2.0, labels.best_label),
-                "native": Family(0.7, toolcalls.native),
-                "written": Family(1.5, toolcalls.written),
+                "native": Family(0.5, toolcalls.native),
+                "written": Family(2.0, toolcalls.written),
                 "lists": Family(1.0, rewriting.lists),
                 "words": Family(1.0, rewriting.words),
                 "compare": Family(0.5, rewriting.compare),

@@ -8,10 +8,23 @@ from base_model.diet.example import Example, text
 
 # Shares by package: plain English first, manuals and dictionaries less.
 SHARES = {
-    "fortunes": 5, "gnucash-docs": 3, "homebank-data": 0.5, "gnome-user-docs": 3, "debian-faq": 1, "debian-handbook": 3,
-    "debian-reference-en": 0.5, "developers-reference": 1, "python3.11-doc": 1.5, "postgresql-doc-15": 1, "git-doc": 1,
-    "libreoffice-help-en-us": 2, "dict-gcide": 2, "dict-foldoc": 1, "dict-jargon": 2, "dict-devil": 0.7,
-}  # fmt: skip
+    "fortunes": 5,
+    "gnucash-docs": 3,
+    "homebank-data": 0.5,
+    "gnome-user-docs": 3,
+    "debian-faq": 1,
+    "debian-handbook": 3,
+    "debian-reference-en": 0.5,
+    "developers-reference": 1,
+    "python3.11-doc": 1.5,
+    "postgresql-doc-15": 1,
+    "git-doc": 1,
+    "libreoffice-help-en-us": 2,
+    "dict-gcide": 2,
+    "dict-foldoc": 1,
+    "dict-jargon": 2,
+    "dict-devil": 0.7,
+}
 
 
 class Prose:

@@ -34,7 +34,15 @@ def code(rng: random.Random) -> str:
     return out.rstrip("-/._#") or "7"
 
 
-_ASK = ("Repeat: {}", "Say exactly: {}", "Copy this text: {}", "Echo {}", "{}\nRepeat the line above.", "Write again: {}", "{}")
+_ASK = (
+    "Repeat: {}",
+    "Say exactly: {}",
+    "Copy this text: {}",
+    "Echo {}",
+    "{}\nRepeat the line above.",
+    "Write again: {}",
+    "{}",
+)
 
 
 def echo(rng: random.Random) -> Example:

@@ -11,8 +11,15 @@ from base_model.diet.values import KINDS, city, invented, person
 
 
 def _items(rng: random.Random, least: int, most: int) -> list[str]:
-    draw = rng.choice([lambda: rng.choice(lexicon.EVERYDAY), lambda: rng.choice(lexicon.EVERYDAY), lambda: invented(rng), lambda: city(rng),
-                       lambda: str(rng.randint(0, 999))])  # fmt: skip
+    kind = rng.random()
+
+    def draw() -> str:
+        if kind < 0.4:
+            return rng.choice(lexicon.EVERYDAY)
+        if kind < 0.6:
+            return invented(rng)
+        return city(rng) if kind < 0.8 else str(rng.randint(0, 999))
+
     return list(dict.fromkeys(draw() for _ in range(rng.randint(least, most))))
 
 
@@ -30,7 +37,10 @@ def lists(rng: random.Random) -> Example:
         (f"As a JSON list: {line}", json.dumps(items)),
         (f"{line}\nWhich is the {_NTH[i]}?", items[i]),
         (f"{line}\nWhich is last?", items[-1]),
-        (f"Leave out {items[i]}: {line}", ", ".join(x for x in items if x != items[i]) or "nothing"),
+        (
+            f"Leave out {items[i]}: {line}",
+            ", ".join(x for x in items if x != items[i]) or "nothing",
+        ),
         (f"How many? {line}", str(len(items))),
         (f"Sort by the alphabet: {line}", ", ".join(sorted(items))),
         (f"One a line: {line}", "\n".join(items)),

@@ -7,10 +7,31 @@ import random
 from base_model.diet.example import Example, ask
 from base_model.wordnet import Synset
 
-_TO_WORD = ("Which word means: {}?", "Word for: {}", "What is the word for \"{}\"?", "{}\nWhich word is this?", "Name it: {}")
-_TO_GLOSS = ("What does \"{}\" mean?", "Define {}.", "Meaning of {}?", "Explain the word {}.", "{}: definition")
-_SYNONYM = ("Another word for {}?", "Give a synonym of {}.", "What is a synonym for \"{}\"?", "Say {} in another word.")
-_EXAMPLE = ("Use \"{}\" in a sentence.", "Give an example with {}.", "Write a sentence with the word {}.")
+_TO_WORD = (
+    "Which word means: {}?",
+    "Word for: {}",
+    'What is the word for "{}"?',
+    "{}\nWhich word is this?",
+    "Name it: {}",
+)
+_TO_GLOSS = (
+    'What does "{}" mean?',
+    "Define {}.",
+    "Meaning of {}?",
+    "Explain the word {}.",
+    "{}: definition",
+)
+_SYNONYM = (
+    "Another word for {}?",
+    "Give a synonym of {}.",
+    'What is a synonym for "{}"?',
+    "Say {} in another word.",
+)
+_EXAMPLE = (
+    'Use "{}" in a sentence.',
+    "Give an example with {}.",
+    "Write a sentence with the word {}.",
+)
 
 
 class Glosses:

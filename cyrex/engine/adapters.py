@@ -40,12 +40,13 @@ _PLAIN_KEY = re.compile(r"[\w.]+")
 
 
 class AdapterPool:
-    """The loaded adapters. For the loop's thread alone."""
+    """The loaded adapters. For the loop's thread alone, but for `resident`."""
 
     def __init__(self, model: LanguageModel, config: EngineConfig) -> None:
         self._max_adapters = config.max_adapters
         self._max_bytes = config.max_adapter_bytes
         self._loaded: OrderedDict[AdapterKey, tuple[str, int]] = OrderedDict()
+        self._resident: tuple[ResidentAdapter, ...] = ()
         self._serial = 0
         self._device = model.device
         anchor = LoraConfig(r=1, target_modules=[_some_linear(model.module)])
@@ -54,9 +55,10 @@ class AdapterPool:
         self._active: AdapterKey | None = None
         self._refresh_layers()
 
-    def resident(self) -> list[ResidentAdapter]:
-        """What is loaded, the least recently used first."""
-        return [ResidentAdapter(key, size) for key, (_, size) in self._loaded.items()]
+    @property
+    def resident(self) -> tuple[ResidentAdapter, ...]:
+        """What is loaded, the least recently used first. Any thread may ask."""
+        return self._resident
 
     def ensure(self, ref: AdapterRef, pinned: frozenset[AdapterKey]) -> None:
         """Load `ref` unless it is loaded; make room by evicting what is not `pinned`.
@@ -64,7 +66,7 @@ class AdapterPool:
         Raises AdapterRefused; the base model and the other adapters are then as before.
         """
         if ref.key in self._loaded:
-            self._loaded.move_to_end(ref.key)
+            self._touch(ref.key)
             return
         config, weights = _read(ref)
         size = sum(tensor.nbytes for tensor in weights.values())
@@ -82,6 +84,7 @@ class AdapterPool:
                 raise
             raise AdapterRefused(f"adapter {ref.adapter_id}: {error}"[:500]) from error
         self._loaded[ref.key] = (name, size)
+        self._touch(ref.key)
 
     def activate(self, key: AdapterKey | None) -> None:
         """Make the next forward passes use exactly this adapter (None: none at all)."""
@@ -91,9 +94,16 @@ class AdapterPool:
                 # `set_adapter` walks all adapters of all layers to set flags for training.
                 layer._active_adapter = names
             self._active = key
-        if key is not None:
-            self._loaded.move_to_end(key)
+            if key is not None:
+                self._touch(key)
         assert all(layer.active_adapters == names for layer in self._layers)
+
+    def _touch(self, key: AdapterKey) -> None:
+        """Make `key` the most recently used, and replace what other threads see in one step."""
+        self._loaded.move_to_end(key)
+        self._resident = tuple(
+            ResidentAdapter(key, size) for key, (_, size) in self._loaded.items()
+        )
 
     def _inject(self, name: str, config: LoraConfig, weights: dict[str, torch.Tensor]) -> None:
         with warnings.catch_warnings():
@@ -124,7 +134,8 @@ class AdapterPool:
         # Running rows keep their adapters even if that exceeds the budget for a while.
 
     def _delete(self, name: str) -> None:
-        self.activate(None)
+        # First of all, because an injection that broke may have left layers active.
+        self._refresh_layers()
         if name in self._peft.peft_config:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 Dtype = Literal["fp32", "bf16", "nf4"]
@@ -46,3 +47,12 @@ class EngineConfig:
                 raise ValueError(f"{field} must be at least 1")
         if self.max_context is not None and self.max_context < 2:
             raise ValueError("max_context must be at least 2")
+
+    def check_base_model(self) -> None:
+        """Raise FileNotFoundError if `base_model` is a path and no folder is there.
+
+        It costs nothing, while the loader says so after seconds, and in terms of a hub.
+        """
+        is_path = self.base_model.startswith(("/", ".", "~")) or self.base_model.count("/") > 1
+        if is_path and not Path(self.base_model).is_dir():
+            raise FileNotFoundError(f"base_model: there is no folder {self.base_model}")

@@ -80,18 +80,26 @@ class Engine:
             self._put(row)
         return handle
 
+    def load(self, ref: AdapterRef) -> Future[None]:
+        """Load an adapter ahead of its first request. The future may raise AdapterRefused."""
+        return self._call(lambda: self._adapters.ensure(ref, self._pinned()))
+
     def warm(self, ref: AdapterRef, timeout: float | None = None) -> bool:
-        """Load an adapter ahead of its first request; returns whether it is loaded now."""
+        """Load an adapter and wait for it; returns whether it is loaded now."""
         try:
-            self._call(lambda: self._adapters.ensure(ref, self._pinned())).result(timeout)
+            self.load(ref).result(timeout)
         except EngineError as error:
             logger.warning("adapter %s of %s: %s", ref.adapter_id, ref.company, error)
             return False
         return True
 
     def resident(self) -> list[ResidentAdapter]:
-        """The loaded adapters, the least recently used first."""
-        return self._call(self._adapters.resident).result()
+        """The loaded adapters, the least recently used first. Does not wait for the loop."""
+        return list(self._adapters.resident)
+
+    def ping(self) -> Future[None]:
+        """Done when the loop has come round."""
+        return self._call(lambda: None)
 
     def losses(self, adapter: AdapterRef | None, examples: Sequence[Example]) -> list[float]:
         """Summed negative log-probability (nats) of each example's answer.

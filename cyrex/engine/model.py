@@ -23,6 +23,7 @@ class LanguageModel:
 
     def __init__(self, config: EngineConfig) -> None:
         """Load from `config.base_model`. Raises OSError or ValueError where that is no model."""
+        config.check_base_model()
         transformers_logging.disable_progress_bar()  # A log is no terminal.
         torch.set_num_threads(config.threads)
         self.device = _device(config)
@@ -36,6 +37,11 @@ class LanguageModel:
             **_placement(config, self.device),
         ).eval()
         self.module.requires_grad_(False)
+        # On some CPUs 4-bit layers repack their weights at the first pass, for a kernel that
+        # refuses small layers and rounds otherwise than the one that adapters are trained with.
+        for part in self.module.modules():
+            if hasattr(part, "support_avx512bf16_for_cpu"):
+                part.support_avx512bf16_for_cpu = False
         # The Rust tokenizer itself: encoding changes nothing in it, so any thread may use it.
         self._text_to_tokens = self.tokenizer.backend_tokenizer
         self._text_to_tokens.no_truncation()

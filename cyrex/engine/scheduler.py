@@ -20,7 +20,7 @@ TURN_PROMPT_TOKENS = 4096
 # Steps of a turn while other companies have work: switching adapters costs about a tenth of one.
 TURN_STEPS = 8
 # Joining copies the batch's cache, so rows wait until they are this share of it, or this long.
-JOIN_SHARE = 0.25
+JOIN_SHARE = 0.5
 JOIN_STEPS = 8
 # How often waiting rows are searched for cancelled and late ones.
 SWEEP_SECONDS = 0.02

@@ -41,7 +41,7 @@ class ApiKey(Base):
 class IdempotencyKey(Base):
     """The answer given to a request, repeated to whoever sends the same key and body again.
 
-    `owner` is the company, or `operator` for keys that no company owns.
+    `owner` is the company, or `(operator)`, which is no company's id.
     """
 
     __tablename__ = "idempotency_keys"

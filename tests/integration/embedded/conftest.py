@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import socket
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -55,3 +58,25 @@ def make_stack(tmp_path: Path) -> Iterator[StackMaker]:
     for stack in made:
         stack.stop()
     assert left(tmp_path) == []
+
+
+@pytest.fixture
+def listen() -> Iterator[Callable[[int], None]]:
+    """Takes a port for the length of a test."""
+    taken: list[socket.socket] = []
+
+    def take(port: int) -> None:
+        taken.append(socket.create_server(("127.0.0.1", port)))
+
+    yield take
+    for held in taken:
+        held.close()
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user can reach; `tmp_path` is its owner's only."""
+    folder = Path(tempfile.mkdtemp(prefix="embedded-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)

@@ -15,10 +15,10 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from database.base import new_id
-from database.models import Outbox
+from database.models import Inbox, Outbox
 from database.session import company_session, operator_session
 from synapse.envelope import Envelope, EnvelopeInvalid
-from synapse.outbox import announce, wake
+from synapse.outbox import announce, republish, wake
 from synapse.payloads import MODEL_EVENT, TRAINING_REQUESTED
 from synapse.relay import POLL_SECONDS, Relay
 from synapse.streams import LORA_TRAINING_REQUESTS, MODEL_EVENTS, WAKE_KEY, connect
@@ -71,7 +71,8 @@ def test_an_event_commits_with_its_change_or_not_at_all(
         assert Relay(redis, stop).run_once() == 0
     assert Relay(redis, stop).run_once() == 1
     assert published(redis) == []
-    [(_, fields)] = redis.xrange(LORA_TRAINING_REQUESTS)  # type: ignore[misc]
+    entries: Any = redis.xrange(LORA_TRAINING_REQUESTS)
+    [(_, fields)] = entries
     assert Envelope.parse(LORA_TRAINING_REQUESTS, fields) == kept
     assert (kept.source, kept.correlation_id) == ("cyrex", "c1")
 
@@ -226,3 +227,30 @@ def test_an_event_that_redis_refuses_holds_nobody_back(
     assert unpublished() == 1
     redis.delete(LORA_TRAINING_REQUESTS)
     assert relay.run_once() == 1
+
+
+def test_what_a_flush_took_is_published_again(
+    company: str, redis: Redis, stop: threading.Event
+) -> None:
+    with operator_session() as session:
+        seen, lost = [
+            announce(session, stream, kind, company, data).event_id
+            for stream, kind, data in [
+                (LORA_TRAINING_REQUESTS, TRAINING_REQUESTED, {"dataset_id": "d1"}),
+                (LORA_TRAINING_REQUESTS, TRAINING_REQUESTED, {"dataset_id": "d2"}),
+            ]
+        ]
+        # News that the platform does not read itself reaches no inbox, ever.
+        announce(session, MODEL_EVENTS, MODEL_EVENT, company, {"event": "e"})
+    relay = Relay(redis, stop)
+    assert relay.run_once() == 3
+    with operator_session() as session:
+        receipt = {"stream": LORA_TRAINING_REQUESTS, "entry_id": "1-1", "outcome": "applied"}
+        session.add(Inbox(event_id=seen, **receipt))
+    redis.flushdb()
+    with operator_session() as session:
+        assert republish(session, after_seconds=60) == 0
+        assert republish(session, after_seconds=0) == 1
+    assert relay.run_once() == 1
+    assert published(redis, LORA_TRAINING_REQUESTS) == [lost]
+    assert published(redis) == []

@@ -46,9 +46,7 @@ def test_never_past_what_a_group_has_not_read(redis: Redis) -> None:
     ids = fill(redis, LORA_TRAINING_REQUESTS)
     redis.xgroup_create(LORA_TRAINING_REQUESTS, GROUP, id="0")
     redis.xgroup_create(LORA_TRAINING_REQUESTS, "slow", id="0")
-    redis.xack(
-        LORA_TRAINING_REQUESTS, GROUP, *read(redis, LORA_TRAINING_REQUESTS, GROUP, COUNT)
-    )
+    redis.xack(LORA_TRAINING_REQUESTS, GROUP, *read(redis, LORA_TRAINING_REQUESTS, GROUP, COUNT))
     redis.xack(LORA_TRAINING_REQUESTS, "slow", *read(redis, LORA_TRAINING_REQUESTS, "slow", 300))
     assert 300 - NODE <= trim(redis, keep=-1) <= 300
     assert read(redis, LORA_TRAINING_REQUESTS, "slow", COUNT) == ids[300:]

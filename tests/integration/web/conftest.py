@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from flask import Flask
-from kombu import pools
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from support import Api, Tenant, new_tenant
 
 from cyrex.keys import issue_key
 from database.session import operator_session
-from tasks import app as celery_app
-from tasks import dispatch
+from tests.integration.web.support import Api, Tenant, new_tenant, use_broker
 from web import create_app
 from web.auth import key_cache
-
-
-def use_broker(url: str) -> None:
-    """Point the Celery application, which reads its settings once, at `url`."""
-    dispatch.broker.cache_clear()
-    pools.reset()
-    celery_app._pool = None
-    celery_app.amqp._producer_pool = None
-    celery_app.conf.broker_url = url
 
 
 @pytest.fixture(scope="module")

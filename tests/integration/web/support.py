@@ -1,9 +1,10 @@
-"""What the tests of the API share: a client that speaks like one, and the worker's side of a job."""
+"""What the tests of the API share: a client, outages, and the worker's side of a job."""
 
 from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from flask import Flask
+from kombu import pools
 from sqlalchemy import func, select, text
 from werkzeug.test import TestResponse
 
@@ -21,11 +23,23 @@ from database.base import Base
 from database.models import Job
 from database.session import company_session, operator_session
 from database.transitions import JOB
+from tasks import app as celery_app
+from tasks import dispatch
 from tasks.dispatch import announce_end
 from web.answers import Error
 
 LINES = [{"input": f"question {n}", "output": f"answer {n}"} for n in range(4)]
 _numbers = count(1)
+
+
+def use_broker(url: str) -> None:
+    """Point the Celery application, which reads its settings once, at `url`."""
+    dispatch.broker.cache_clear()
+    pools.reset()
+    celery: Any = celery_app
+    celery._pool = None
+    celery.amqp._producer_pool = None
+    celery.conf.broker_url = url
 
 
 class Api:
@@ -109,9 +123,7 @@ def finish_job(company_id: str, job_id: str, status: str = "completed", **values
         jobs.resolve_adapter(session, job)
     values = values or {"output_data": {"result": "answer 1", "confidence": 0.9}}
     with company_session(company_id) as session:
-        claims.finish(
-            session, JOB, job, "worker-1", status, completed_at=func.now(), **values
-        )
+        claims.finish(session, JOB, job, "worker-1", status, completed_at=func.now(), **values)
     announce_end(job_id)
 
 
@@ -186,8 +198,6 @@ class Proxy:
 
 def eventually(check: Callable[[], Any], seconds: float = 10.0) -> Any:
     """What `check` returns once it is true; fails after `seconds`."""
-    import time
-
     deadline = time.monotonic() + seconds
     while True:
         found = check()

@@ -1,4 +1,4 @@
-"""What cannot be done is refused: the right status, one shape, the field by name, nothing written."""
+"""What cannot be done is refused: status, shape and field are right, and nothing is written."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import LINES, Api, Tenant, error_of, new_company_id, row_counts
 
+from cyrex import training
 from settings import get_settings
+from tests.integration.web.support import LINES, Api, Tenant, error_of, new_company_id, row_counts
 
 TRAIN = "/company-automation/train-adapter"
 PROCESS = "/company-automation/process"
@@ -73,9 +74,7 @@ def test_an_unknown_company(operator: Api) -> None:
         ([{"messages": [{"role": "nobody", "content": "a"}]}], "training_data[0]"),
     ],
 )
-def test_malformed_training_data_names_line_and_field(
-    acme: Tenant, data: Any, param: str
-) -> None:
+def test_malformed_training_data_names_line_and_field(acme: Tenant, data: Any, param: str) -> None:
     error = error_of(acme.api.train(training_data=data), 400)
     assert error["param"].startswith(param)
     assert param in error["message"]
@@ -192,10 +191,10 @@ def test_another_content_type(operator: Api, path: str, content_type: str | None
 
 def test_characters_that_cannot_be_stored(acme: Tenant) -> None:
     for escape in ("\\u0000", "\\ud800"):
-        raw = '{"data": {"input": ["a", "b%s"]}, "wait": 0}' % escape
+        raw = '{"data": {"input": ["a", "b?"]}, "wait": 0}'.replace("?", escape)
         refused = acme.api.post(PROCESS, data=raw.encode(), content_type="application/json")
         assert error_of(refused, 400, "invalid_json")["param"] == "data.input[1]"
-        raw = '{"training_data": [{"input": "a%s", "output": "b"}]}' % escape
+        raw = '{"training_data": [{"input": "a?", "output": "b"}]}'.replace("?", escape)
         refused = acme.api.post(TRAIN, data=raw.encode(), content_type="application/json")
         assert error_of(refused, 400, "invalid_json")["param"] == "training_data[0].input"
 
@@ -271,8 +270,6 @@ def test_a_failure_of_ours_is_a_500_without_a_trace(
 def test_a_blob_store_that_takes_nothing_is_a_503(
     acme: Tenant, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from cyrex import training
-
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
     monkeypatch.setenv("BLOB_DIR", str(blocked / "blobs"))

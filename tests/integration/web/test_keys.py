@@ -6,10 +6,18 @@ import time
 
 import pytest
 from sqlalchemy import select
-from support import Api, Tenant, error_of, new_company_id, new_tenant, row_counts
 
+from cyrex.keys import revoke_key
 from database.models import ApiKey
 from database.session import operator_session
+from tests.integration.web.support import (
+    Api,
+    Tenant,
+    error_of,
+    new_company_id,
+    new_tenant,
+    row_counts,
+)
 from web import answers
 from web.auth import KEY_CACHE_SECONDS, key_cache
 
@@ -119,12 +127,8 @@ def test_a_key_is_issued_listed_and_revoked(operator: Api, acme: Tenant) -> None
     assert [key.revoked_at is not None for key in listed] == [False, True]
 
 
-def test_a_key_revoked_by_another_process_stops_within_seconds(
-    operator: Api, acme: Tenant
-) -> None:
+def test_a_key_revoked_by_another_process_stops_within_seconds(operator: Api, acme: Tenant) -> None:
     assert acme.api.get("/companies").status_code == 200
-    from cyrex.keys import revoke_key
-
     with operator_session() as session:
         assert revoke_key(session, acme.key.split("_")[1])
     time.sleep(KEY_CACHE_SECONDS + 0.1)

@@ -8,7 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import redis
-from support import (
+
+from tasks.dispatch import JOBS_ENDED_CHANNEL, admit
+from tests.integration.web.support import (
     Api,
     Tenant,
     error_of,
@@ -17,8 +19,6 @@ from support import (
     idle_transactions,
     newest_job,
 )
-
-from tasks.dispatch import JOBS_ENDED_CHANNEL, admit
 from web import answers, waiting
 
 JOBS = "/company-automation/jobs"
@@ -61,10 +61,8 @@ def test_a_job_that_ends_while_its_client_waits_is_answered_promptly(acme: Tenan
     assert "Location" not in response.headers
 
 
-def test_a_lost_message_costs_a_delay_only(
-    acme: Tenant, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("support.announce_end", lambda job_id: None)
+def test_a_lost_message_costs_a_delay_only(acme: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.integration.web.support.announce_end", lambda job_id: None)
     with ThreadPoolExecutor(1) as pool:
         waiter = pool.submit(acme.api.process, wait=20)
         finish_job(acme.company_id, eventually(lambda: newest_job(acme.company_id)))
@@ -73,7 +71,7 @@ def test_a_lost_message_costs_a_delay_only(
 
 
 def test_a_message_that_comes_too_early_or_means_nothing_ends_no_wait(
-    acme: Tenant, redis_url: str
+    acme: Tenant, globex: Tenant, redis_url: str
 ) -> None:
     with ThreadPoolExecutor(1) as pool, redis.Redis.from_url(redis_url) as client:
         waiter = pool.submit(acme.api.process, wait=1)
@@ -83,7 +81,7 @@ def test_a_message_that_comes_too_early_or_means_nothing_ends_no_wait(
         response = waiter.result(timeout=10)
     assert response.status_code == 202
     # The reader survived the odd message.
-    test_a_job_that_ends_while_its_client_waits_is_answered_promptly(acme)
+    test_a_job_that_ends_while_its_client_waits_is_answered_promptly(globex)
 
 
 def test_a_job_that_fails_is_answered_200_with_its_error(acme: Tenant) -> None:

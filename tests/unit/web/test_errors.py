@@ -58,9 +58,9 @@ def test_every_error_has_the_shape_and_tells_no_secret(
 
 def test_an_unknown_route_and_a_wrong_method_have_it_too(app: Flask) -> None:
     app.add_url_rule("/here", view_func=lambda: "yes")
-    missing = app.test_client().get("/nowhere")
+    missing: Any = app.test_client().get("/nowhere")
     assert (missing.status_code, missing.json["error"]["code"]) == (404, "route_not_found")
-    wrong = app.test_client().post("/here")
+    wrong: Any = app.test_client().post("/here")
     assert (wrong.status_code, wrong.json["error"]["code"]) == (405, "method_not_allowed")
     assert "GET" in wrong.headers["Allow"]
 

@@ -72,7 +72,7 @@ def test_random_mixes_answer_as_each_adapter_alone(
     for request in requests:
         handles.append(engine.submit(request))
         if chance.random() < 0.3:  # Arrivals spread over running batches.
-            handles[0].result(60) if chance.random() < 0.5 else engine.resident()
+            handles[0].result(60) if chance.random() < 0.5 else engine.ping().result(60)
     for handle, request in zip(handles, requests, strict=True):
         check(handle.result(60), request, reference)
 

@@ -1,0 +1,58 @@
+"""kill −9 of any one process during the main job: it still ends with the same table."""
+
+from __future__ import annotations
+
+import signal
+
+import psutil
+import pytest
+
+from embedded import Stack
+from embedded.client import Api
+from tests.acceptance.small_demo import SmallDemo, Table, undisturbed
+
+
+@pytest.fixture(scope="module")
+def expected(operator: Api) -> Table:
+    return undisturbed(operator)
+
+
+def kill_child(stack: Stack, name: str, words: str) -> bool:
+    """SIGKILL the descendant of `name` whose command line holds `words`; False: none is there."""
+    for child in psutil.Process(stack.pid(name)).children(recursive=True):
+        if words in " ".join(child.cmdline()):
+            child.send_signal(signal.SIGKILL)
+            return True
+    return False
+
+
+def check(stack: Stack, operator: Api, expected: Table, name: str) -> None:
+    demo = SmallDemo(operator, lambda _phase: stack.kill(name) and None)
+    assert demo.run() == expected
+    assert demo.phases == {"training", "asking"}
+    assert stack.restarts(name) >= 2
+
+
+@pytest.mark.parametrize("name", ["training", "bridge", "postgres"])
+def test_killed_process(stack: Stack, operator: Api, expected: Table, name: str) -> None:
+    check(stack, operator, expected, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["web", "inference", "valkey", "beat", "tools"])
+def test_killed_process_slow(stack: Stack, operator: Api, expected: Table, name: str) -> None:
+    check(stack, operator, expected, name)
+
+
+def test_killed_engine_and_trainer(stack: Stack, operator: Api, expected: Table) -> None:
+    """The model processes that are children of workers: Helox while training, then the engine."""
+
+    def kill(phase: str) -> None:
+        if phase == "training":
+            assert kill_child(stack, "training", "helox")
+        else:
+            assert kill_child(stack, "inference", "cyrex.serving")
+
+    demo = SmallDemo(operator, kill)
+    assert demo.run() == expected
+    assert demo.phases == {"training", "asking"}

@@ -1,0 +1,15 @@
+"""The main job as `make demo` runs it, smaller."""
+
+from __future__ import annotations
+
+from embedded.client import Api
+from tests.acceptance.small_demo import SmallDemo
+
+
+def test_each_company_gets_its_own_answers(operator: Api) -> None:
+    table = SmallDemo(operator).run()
+    for name, other in (("acme", "globex"), ("globex", "acme")):
+        row = table[name]
+        assert row["own adapter"] >= 0.9
+        assert row[f"{other}'s adapter"] <= 0.1
+        assert row["base"] <= 0.1

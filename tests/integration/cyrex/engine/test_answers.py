@@ -1,0 +1,114 @@
+"""Text in, text out: stop strings, sampling, and other kinds of base model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from cyrex.engine import AdapterRef, Completion, EngineConfig, Request
+from cyrex.engine.loop import Engine
+from cyrex.engine.scoring import Example
+from tests.integration.cyrex.tiny import write_base
+
+# Made of the end-of-turn token's neighbours, so that the model rambles on for a while.
+PROMPT = "<user>Where is my card?<assistant>"
+
+
+def ask(engine: Engine, tokens: int = 40, **options: Any) -> Completion:
+    return engine.submit(Request("company0", None, PROMPT, tokens, **options)).result(60)
+
+
+def test_text_is_read_as_it_stands(engine: Engine) -> None:
+    tokens = engine.model.encode(PROMPT)
+    assert (tokens[0], tokens[-1]) == (2, 3)
+    assert len(tokens) == 2 + len("Where is my card?")
+    by_tokens = engine.submit(Request("company0", None, tokens, 40)).result(60)
+    assert by_tokens == ask(engine)
+
+
+def test_the_end_of_turn_token_is_not_part_of_the_text(engine: Engine) -> None:
+    assert engine.model.decode([*engine.model.encode("a<user>é"), 1]) == "a<user>é"
+    assert engine.model.decode([1]) == ""
+
+
+def test_a_stop_string_ends_the_answer_and_is_cut_off(engine: Engine) -> None:
+    whole = ask(engine)
+    stop = whole.text[5:7]
+    stopped = ask(engine, stop=("never in there", stop))
+    assert stopped.finish_reason == "stop"
+    assert stopped.text == whole.text[: whole.text.index(stop)]
+    assert stopped.tokens == whole.tokens[: len(stopped.tokens)]
+    assert len(stopped.tokens) < len(whole.tokens)
+
+
+def test_a_seed_gives_the_same_answer_in_any_company(
+    engine: Engine, adapters: list[AdapterRef]
+) -> None:
+    options = {"temperature": 0.9, "top_p": 0.95, "seed": 3}
+    alone = ask(engine, **options)
+    crowd = [engine.submit(Request("company0", None, [5, i], 30)) for i in range(5, 40)]
+    assert ask(engine, **options).tokens == alone.tokens
+    for handle in crowd:
+        handle.result(60)
+    assert ask(engine, temperature=0.9, seed=4).tokens != alone.tokens
+    assert all(value <= 0 for value in alone.logprobs)
+
+
+def generate(base: Path, prompt: list[int], tokens: int) -> list[int]:
+    model = AutoModelForCausalLM.from_pretrained(base).eval()
+    ids = torch.tensor([prompt])
+    with torch.inference_mode():
+        output = model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=tokens,
+            do_sample=False,
+        )
+    return output[0, len(prompt) :].tolist()
+
+
+def test_a_sliding_window_slides(tmp_path: Path) -> None:
+    base = write_base(tmp_path / "base", sliding_window=8)
+    engine = Engine(EngineConfig(str(base)))
+    prompts = [list(range(5, 5 + length)) for length in (3, 9, 30)]
+    handles = [engine.submit(Request("c", None, prompt, 20)) for prompt in prompts]
+    for prompt, handle in zip(prompts, handles, strict=True):
+        assert handle.result(60).tokens == generate(base, prompt, 20)
+    engine.close()
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "nf4"])
+def test_other_precisions_answer(
+    base: Path, make_adapter: Callable[..., AdapterRef], tmp_path: Path, dtype: Any
+) -> None:
+    engine = Engine(EngineConfig(str(base), dtype=dtype))
+    ref = make_adapter(tmp_path / "a", "acme", "a", seed=51)
+    plain = engine.submit(Request("acme", None, PROMPT, 20)).result(60)
+    adapted = engine.submit(Request("acme", ref, PROMPT, 20)).result(60)
+    assert plain.tokens != adapted.tokens
+    assert adapted.sha256 == ref.sha256
+    engine.close()
+
+
+def test_losses_are_those_of_the_answers_tokens(
+    engine: Engine, base: Path, adapters: list[AdapterRef]
+) -> None:
+    examples = [Example(list(range(5, 5 + n)), list(range(40, 40 + n % 7 + 1))) for n in (1, 9, 50)]
+    losses = engine.losses(None, examples)
+    model = AutoModelForCausalLM.from_pretrained(base).eval()
+    for example, loss in zip(examples, losses, strict=True):
+        with torch.inference_mode():
+            logits = model(torch.tensor([example.prompt + example.answer])).logits[0]
+        start = len(example.prompt) - 1
+        nll = torch.nn.functional.cross_entropy(
+            logits[start:-1], torch.tensor(example.answer), reduction="sum"
+        )
+        assert loss == pytest.approx(nll.item(), rel=1e-4)
+    assert engine.losses(adapters[0], examples) != losses
+    assert engine.losses(None, examples) == losses
+    assert engine.losses(None, []) == []

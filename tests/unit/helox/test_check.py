@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from helox.base import Base
+from helox.check import MAX_LINE_BYTES, check_lines
+from helox.mask import Encoder
+
+GOOD = '{"input": "a", "output": "b"}'
+
+
+def test_every_bad_line_is_reported_by_number_and_field() -> None:
+    lines = [
+        GOOD,
+        "",
+        "{not json",
+        '{"input": "x"}',
+        "[1]",
+        '{"input": NaN, "output": "y"}',
+        '{"input": "\\ud800", "output": "y"}',
+        b'{"input": "\xff", "output": "y"}',
+        "[" * 100_000,
+        '{"messages": [{"role": "user", "content": "q"}, {"role": "x", "content": "a"}]}',
+        '{"input": "' + "x" * MAX_LINE_BYTES + '", "output": "y"}',
+    ]
+    report = check_lines(lines)
+    assert [(p.line, p.field) for p in report.problems] == [
+        (3, "line"),
+        (4, "output"),
+        (5, "line"),
+        (6, "line"),
+        (7, "line"),
+        (8, "line"),
+        (9, "line"),
+        (10, "messages[1].role"),
+        (11, "line"),
+    ]
+    assert report.lines == 10 and report.examples == 1 and not report.ok
+    assert str(MAX_LINE_BYTES) in report.problems[-1].message
+
+
+def test_good_data_of_every_kind_of_line() -> None:
+    report = check_lines([GOOD, ("\ufeff" + GOOD).encode(), {"prompt": 1, "completion": 2}])
+    assert report.ok and report.examples == 3
+
+
+def test_nothing_is_not_ok() -> None:
+    assert not check_lines([]).ok
+    assert not check_lines(["", "  "]).ok
+
+
+def test_repeats_are_counted_across_shapes() -> None:
+    lines = [
+        {"input": {"a": 1, "b": 2}, "output": "x"},
+        {"prompt": {"b": 2, "a": 1}, "completion": "x"},
+        {"input": {"a": 1, "b": 2}, "output": "y"},
+        {"input": "other", "output": "x"},
+    ]
+    report = check_lines(lines)
+    assert (report.duplicates, report.contradictions) == (1, 1)
+
+
+def test_unread_fields_are_named() -> None:
+    report = check_lines([{"input": 1, "output": 2, "id": 7}, {"input": 3, "output": 4, "id": 8}])
+    assert report.to_json()["ignored_fields"] == {"id": 2}
+
+
+def test_tokens_truncation_and_masking(tiny_base: Path) -> None:
+    lines = [
+        {"input": "q", "output": "abc"},  # user q end assistant abc end
+        {"input": "q", "output": "a" * 30},
+        {"input": "q" * 30, "output": "a"},
+    ]
+    report = check_lines(lines, Encoder.of(Base.open(tiny_base), 20))
+    assert report.tokens == 8 + 20 + 20
+    assert report.trained_tokens == 4 + 16 + 0
+    assert report.longest == 35
+    assert report.truncated == [2, 3]
+    assert report.fully_masked == [3]
+
+
+def test_a_template_that_refuses_is_a_problem_of_the_line(tiny_base: Path) -> None:
+    base = Base.open(tiny_base)
+    template = type(base.template)("{{ raise_exception('never') }}")
+    report = check_lines([GOOD], Encoder(template, base.tokenizer, [256], 20))
+    assert report.problems[0].line == 1 and "never" in report.problems[0].message
+
+
+@pytest.mark.parametrize("count", [1_200])
+def test_the_json_report_is_bounded_but_counts_all(count: int) -> None:
+    body = check_lines(["x"] * count).to_json()
+    assert body["problem_count"] == count and len(body["problems"]) == 1_000

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from helox.render import (
+    LineError,
+    content_of,
+    fields_of,
+    prompt_of_job,
+    split_answer,
+    to_messages,
+)
+
+
+def contents(line: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(m["role"], m["content"]) for m in to_messages(line).messages]
+
+
+def test_every_shape_becomes_question_and_answer() -> None:
+    expected = [("user", "2+2"), ("assistant", "4")]
+    assert contents({"input": "2+2", "output": "4"}) == expected
+    assert contents({"prompt": "2+2", "completion": "4"}) == expected
+    assert contents({"instruction": "2+2", "output": "4"}) == expected
+    assert contents({"instruction": "2+2", "input": "", "output": "4"}) == expected
+    messages = [{"role": "user", "content": "2+2"}, {"role": "assistant", "content": "4"}]
+    assert contents({"messages": messages}) == expected
+
+
+def test_alpaca_input_follows_the_instruction() -> None:
+    line = {"instruction": "Sum", "input": {"b": 1, "a": 2}, "output": "3"}
+    assert contents(line)[0] == ("user", 'Sum\n\n{"a":2,"b":1}')
+
+
+def test_json_has_one_form_whatever_its_order_and_keeps_its_letters() -> None:
+    assert content_of({"b": [1, None], "a": "é"}) == '{"a":"é","b":[1,null]}'
+    assert content_of({"a": "é", "b": [1, None]}) == content_of({"b": [1, None], "a": "é"})
+    assert content_of("as it is ") == "as it is "
+    with pytest.raises(ValueError, match="JSON"):
+        content_of(float("nan"))
+
+
+@pytest.mark.parametrize("value", ["text", {"amount": 3, "id": "A1"}, [1, 2], 7, True])
+def test_a_job_is_asked_as_its_training_line_was(value: Any) -> None:
+    prompt, _ = split_answer(to_messages({"input": value, "output": "x"}))
+    assert prompt_of_job({"input": value}) == prompt
+
+
+def test_a_job_of_another_shape_is_its_own_input() -> None:
+    data = {"input": 1, "task": "t"}
+    assert prompt_of_job(data) == [{"role": "user", "content": '{"input":1,"task":"t"}'}]
+    assert prompt_of_job({"input": data}) == prompt_of_job(data)
+
+
+def test_openai_messages_with_tools() -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}
+    line = {
+        "messages": [
+            {"role": "developer", "content": [{"type": "text", "text": "be brief"}]},
+            {"role": "user", "content": "go"},
+            {"role": "assistant", "content": None, "tool_calls": [call], "weight": 0},
+            {"role": "tool", "tool_call_id": "c1", "content": "2"},
+            {"role": "assistant", "content": "two", "weight": 1},
+            {"role": "user", "content": "thanks"},
+        ],
+        "tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}],
+        "parallel_tool_calls": False,
+    }
+    conversation = to_messages(line)
+    roles = [m["role"] for m in conversation.messages]
+    assert roles == ["system", "user", "assistant", "tool", "assistant"]  # nothing after the answer
+    assert conversation.messages[0]["content"] == "be brief"
+    assert conversation.messages[2]["tool_calls"][0]["function"]["arguments"] == {"x": 1}
+    assert conversation.messages[2]["weight"] == 0
+    assert conversation.tools is not None and conversation.tools[0]["function"]["name"] == "f"
+
+
+USER = {"role": "user", "content": "q"}
+ANSWER = {"role": "assistant", "content": "a"}
+
+
+@pytest.mark.parametrize(
+    ("line", "field"),
+    [
+        ({}, "line"),
+        ([], "line"),
+        ({"input": "x"}, "output"),
+        ({"completion": "x"}, "prompt"),
+        ({"input": "x", "output": None}, "output"),
+        ({"input": "x", "output": "  "}, "output"),
+        ({"input": "", "output": "y"}, "input"),
+        ({"instruction": 3, "output": "y"}, "instruction"),
+        ({"input": "x", "output": "y", "messages": [USER, ANSWER]}, "messages"),
+        ({"messages": []}, "messages"),
+        ({"messages": "hi"}, "messages"),
+        ({"messages": [USER]}, "messages"),
+        ({"messages": [ANSWER]}, "messages[0].role"),
+        ({"messages": [USER, {"role": "bot", "content": "x"}]}, "messages[1].role"),
+        ({"messages": [USER, {"role": "assistant", "content": ""}]}, "messages[1].content"),
+        ({"messages": [USER, {"role": "assistant", "content": 4}]}, "messages[1].content"),
+        ({"messages": [USER, {**ANSWER, "weight": 2}]}, "messages[1].weight"),
+        ({"messages": [{**USER, "weight": 1}, ANSWER]}, "messages[0].weight"),
+        ({"messages": [USER, {**ANSWER, "mood": "x"}]}, "messages[1].mood"),
+        ({"messages": [USER, {**ANSWER, "tool_calls": [{}]}]}, "messages[1].tool_calls[0]"),
+        ({"messages": [USER, ANSWER], "tools": [{}]}, "tools[0]"),
+        ({"messages": [USER, ANSWER], "tools": "f"}, "tools"),
+    ],
+)
+def test_a_bad_line_is_refused_by_field(line: Any, field: str) -> None:
+    with pytest.raises(LineError) as caught:
+        to_messages(line)
+    assert caught.value.field.startswith(field)
+    assert caught.value.message
+
+
+def test_bad_tool_arguments_are_refused() -> None:
+    call = {"type": "function", "function": {"name": "f", "arguments": "{x"}}
+    line = {"messages": [USER, {"role": "assistant", "tool_calls": [call]}]}
+    with pytest.raises(LineError) as caught:
+        to_messages(line)
+    assert caught.value.field == "messages[1].tool_calls[0].function.arguments"
+
+
+def test_fields_of_a_line() -> None:
+    assert fields_of({"input": 1, "output": 2, "id": 3}) == {"input", "output"}

@@ -1,0 +1,194 @@
+"""Every variable: what it is by default, and one clear line for a value that cannot be."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from settings import REPOSITORY, Settings, SettingsError, get_settings, settings_or_exit
+
+WRONG = {
+    "DATABASE_URL": [
+        "mysql://user:secret@host/name",
+        "user:secret@host/name",
+        "postgresql://",
+        "postgresql://user:secret@host:port/name",
+    ],
+    "REDIS_URL": [
+        "http://:secret@host:6379/0",
+        "host:6379",
+        "redis://:secret@host:port/0",
+        "redis://:secret@host:6379/one",
+    ],
+    "MODEL_REGISTRY_TYPE": ["ftp"],
+    "MAX_BODY_BYTES": ["64MB", "12"],
+    "MAX_TRAINING_EXAMPLES": ["0", "many"],
+    "WAIT_SECONDS": ["-1", "301", "nan"],
+    "WEB_THREADS": ["3", "4.5"],
+    "WEB_PROCESSES": ["0"],
+    "JOBS_IN_BROKER": ["0"],
+    "TRAININGS_IN_BROKER": ["0"],
+    "MAX_NEW_TOKENS": ["0"],
+    "JOB_SECONDS": ["0", "nan", "inf", "1e300"],
+    "ENGINE_DEVICE": ["tpu"],
+    "ENGINE_DTYPE": ["fp16"],
+    "ENGINE_THREADS": ["0", "two\nlines"],
+    "ENGINE_BATCH": ["0"],
+    "ENGINE_ADAPTERS": ["0"],
+    "TRAINING_THREADS": ["0"],
+    "LOG_LEVEL": ["chatty"],
+}
+# Any text is a folder, a name or a password.
+FREE_TEXT = {
+    "BASE_MODEL_PATH",
+    "BASE_MODEL_REVISION",
+    "DATA_DIR",
+    "ADAPTER_CACHE_DIR",
+    "MODEL_REGISTRY_PATH",
+    "BLOB_DIR",
+    "WORK_DIR",
+    "FLOWER_USER",
+    "FLOWER_PASSWORD",
+    "CYREX_READY_FILE",
+}
+
+
+def variables() -> set[str]:
+    """The names that the product reads."""
+    return {(field.alias or name).upper() for name, field in Settings.model_fields.items()}
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in variables():
+        monkeypatch.delenv(name, raising=False)
+
+
+def read() -> Settings:
+    """Read the environment anew, and leave nothing cached."""
+    get_settings.cache_clear()
+    try:
+        return get_settings()
+    finally:
+        get_settings.cache_clear()
+
+
+def test_every_variable_is_tested() -> None:
+    assert set(WRONG) | FREE_TEXT == variables()
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, v) for name in WRONG for v in WRONG[name]])
+def test_a_wrong_value_is_one_line_that_names_the_variable(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as refused:
+        read()
+    said = str(refused.value)
+    assert said.startswith(f"{name}: ")
+    assert len(said.splitlines()) == 1
+    assert "secret" not in said
+
+
+def test_all_wrong_values_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENGINE_BATCH", "0")
+    monkeypatch.setenv("WEB_THREADS", "x")
+    with pytest.raises(SettingsError) as refused:
+        read()
+    assert "ENGINE_BATCH: " in str(refused.value)
+    assert "WEB_THREADS: " in str(refused.value)
+    assert len(str(refused.value).splitlines()) == 1
+
+
+def test_defaults_need_no_variable_at_all() -> None:
+    found = read()
+    assert found.database_url == "postgresql+psycopg2://cyrex@127.0.0.1:5432/cyrex"
+    assert found.redis_url == "redis://127.0.0.1:6379/0"
+    assert found.base_model_path == str(REPOSITORY / "base_model" / "cyrex-small")
+    assert found.model_registry_type == "local"
+    assert found.trainings_in_broker == 1
+    assert found.wait_seconds == 30
+    # Nothing is stored outside the data folder unless a variable says so.
+    for folder in ("adapter_cache_dir", "model_registry_path", "blob_dir", "work_dir"):
+        assert getattr(found, folder).parent == found.data_dir
+
+
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in variables():
+        monkeypatch.setenv(name, "")
+    assert read() == Settings.model_validate({})
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg2"])
+def test_any_name_of_postgres_means_psycopg2(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"{scheme}://u:p@h:5433/d")
+    assert read().database_url == "postgresql+psycopg2://u:p@h:5433/d"
+
+
+def test_the_guides_variables_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BASE_MODEL_PATH", "mistralai/Mistral-7B-v0.1")
+    monkeypatch.setenv("ADAPTER_CACHE_DIR", "/app/adapters")
+    monkeypatch.setenv("REDIS_URL", "redis://redis:6379")
+    monkeypatch.setenv("S3_BUCKET", "mlflow-artifacts")
+    found = read()
+    assert found.base_model_path == "mistralai/Mistral-7B-v0.1"
+    assert found.adapter_cache_dir == Path("/app/adapters")
+    assert found.redis_url == "redis://redis:6379"
+
+
+def test_settings_are_read_once_and_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
+    get_settings.cache_clear()
+    try:
+        first = get_settings()
+        monkeypatch.setenv("ENGINE_BATCH", "3")
+        assert get_settings() is first
+        with pytest.raises(ValidationError):
+            first.engine_batch = 3
+    finally:
+        get_settings.cache_clear()
+
+
+def test_an_entry_point_prints_the_line_and_leaves(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ENGINE_BATCH", "0")
+    get_settings.cache_clear()
+    with pytest.raises(SystemExit) as left:
+        settings_or_exit()
+    get_settings.cache_clear()
+    assert left.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith("settings: ENGINE_BATCH: ")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["-m", "database", "upgrade"],
+        ["-m", "cyrex.keys", "operator", "--file", "key"],
+        ["-m", "celery", "-A", "tasks", "report"],
+    ],
+    ids=lambda command: command[1],
+)
+def test_a_process_with_a_wrong_variable_says_so_and_nothing_else(
+    command: list[str], tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, *command],
+        env={**os.environ, "ENGINE_BATCH": "0", "PYTHONPATH": str(REPOSITORY)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "settings: ENGINE_BATCH: Input should be greater than or equal to 1 (got '0')"
+    ]
+    assert not list(tmp_path.iterdir())
