@@ -102,9 +102,9 @@ SOURCES: tuple[Source, ...] = (
         "GPL-2+ or CC-BY-SA-3.0",
         _markup("usr/share/doc/debian-handbook/html/en-US/*.html"),
     ),
-    Source("debian-faq", "GPL-2+", _markup("usr/share/doc/debian/FAQ/*.en.html")),
+    Source("debian-faq", "Debian FAQ (permissive)", _markup("usr/share/doc/debian/FAQ/*.en.html")),
     Source("debian-reference-en", "GPL-2+", _markup("usr/share/debian-reference/*.en.html")),
-    Source("developers-reference", "GPL-2+", _plain("usr/share/developers-reference/*.txt.gz")),
+    Source("developers-reference", "GPL-2", _plain("usr/share/developers-reference/*.txt.gz")),
     Source(
         "python3.11-doc",
         "PSF",
@@ -124,7 +124,7 @@ SOURCES: tuple[Source, ...] = (
     ),
     Source(
         "gnucash-docs",
-        "GFDL-1.1+",
+        "GFDL-NIV-1.1+",
         _markup("usr/share/help/C/gnucash-guide/*.xml", "usr/share/help/C/gnucash-help/*.xml"),
     ),
     Source(
@@ -137,8 +137,7 @@ SOURCES: tuple[Source, ...] = (
         "MPL-2.0",
         _markup("usr/share/libreoffice/help/en-US/text/**/*.html"),
     ),
-    Source("fortunes", "BSD-3 (collection)", _fortunes),
-    Source("fortunes-min", "BSD-3 (collection)", _fortunes),
+    Source("fortunes", "BSD-3-Clause (collection)", _fortunes),
     Source("dict-gcide", "GPL-3+", _gcide),
     Source("dict-foldoc", "GFDL-1.2+", _plain("usr/share/dictd/foldoc.dict.dz")),
     Source("dict-jargon", "public domain", _plain("usr/share/dictd/jargon.dict.dz")),

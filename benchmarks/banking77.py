@@ -48,7 +48,8 @@ def train(api: Api, lines: list[Line], config: dict[str, Any], use_qlora: bool) 
     while True:
         run = api.get(f"/company-automation/training/{request_id}")
         progress = run["progress"]
-        line = f"{run['status']} {run['step']} step {progress.get('step')}/{progress.get('total_steps')}"
+        where = f"step {progress.get('step')} of {progress.get('total_steps')}"
+        line = f"{run['status']} {run['step']} {where}"
         if line != shown:
             print(
                 f"[{time.monotonic() - started:6.1f} s] {line} loss {progress.get('loss')}",

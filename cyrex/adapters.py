@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from cyrex.base_model import base_sha256
 from cyrex.companies import lock_company
 from cyrex.errors import NotFound, UserError
 from database.models import AdapterAlias, LoraAdapter
@@ -64,6 +65,14 @@ def check_base(adapter: LoraAdapter) -> None:
             "base_model_mismatch",
             f"adapter {adapter.adapter_id} was trained on {trained[0]} ({trained[1]}), "
             f"but {served[0]} ({served[1]}) is served",
+            param="adapter_id",
+            status=409,
+        )
+    if adapter.base_sha256 not in (None, base_sha256()):
+        raise UserError(
+            "base_model_mismatch",
+            f"adapter {adapter.adapter_id} was trained on other weights of {served[0]} than those "
+            "served: train it again",
             param="adapter_id",
             status=409,
         )

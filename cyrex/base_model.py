@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from cyrex.errors import UserError
+from helox.base import Base
 from settings import SettingsError, get_settings
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -28,6 +29,12 @@ def base_model_dir() -> Path:
     if not (folder / "config.json").is_file():
         raise SettingsError(f"BASE_MODEL_PATH: no model in {named}: config.json is missing")
     return folder
+
+
+@lru_cache(maxsize=1)
+def base_sha256() -> str:
+    """The identity of the base model's files on this machine. Reads all of them, once a process."""
+    return Base.open(base_model_dir()).sha256
 
 
 def _from_hub(name: str, revision: str) -> Path:

@@ -45,7 +45,7 @@ def run_child(
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
     with log_path.open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments, "--die-with-parent"],
+            [sys.executable, "-m", module, *arguments, "--die-with-parent", str(os.getpid())],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -149,7 +149,12 @@ def train(run: TrainingRun, lease: Lease, leaving: Callable[[], bool]) -> Outcom
             )
         )
 
-    return Advance({"package_sha256": package_sha256, "metrics": metrics}, also)
+    trained = {
+        "package_sha256": package_sha256,
+        "base_sha256": receipt["base_model"]["sha256"],
+        "metrics": metrics,
+    }
+    return Advance(trained, also)
 
 
 def evaluate(run: TrainingRun, lease: Lease, leaving: Callable[[], bool]) -> Outcome:
@@ -245,6 +250,7 @@ def _new_adapter(session: Session, run: TrainingRun) -> LoraAdapter:
         version=next_version(session, run.company_id),
         base_model=run.base_model,
         base_model_revision=run.base_model_revision,
+        base_sha256=run.base_sha256,
         adapter_type="qlora" if run.use_qlora else "lora",
         request_id=run.request_id,
         config=run.config,

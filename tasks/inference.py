@@ -11,7 +11,7 @@ from celery.signals import worker_init, worker_shutdown
 from celery.worker.control import control_command
 from sqlalchemy import select
 
-from cyrex.base_model import base_model_dir
+from cyrex.base_model import base_model_dir, base_sha256
 from cyrex.engine import (
     AdapterRef,
     Completion,
@@ -68,6 +68,7 @@ def _start(sender: Any = None, **_kwargs: Any) -> None:
         return
     try:
         _template = ChatTemplate.load(base_model_dir())
+        base_sha256()
         _engine = EngineProcess(_config())
         _engine.wait_ready()
     except (SettingsError, EngineStartError) as error:

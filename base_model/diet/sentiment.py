@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from base_model.diet import lexicon
-from base_model.diet.example import Example, ask
+from base_model.diet.example import Example, Message, chat
 
 # The tokenizer was trained with the words of `lexicon`; these came later.
 PRAISE_WORDS = lexicon.POSITIVE + lexicon.listed("""
@@ -148,14 +148,6 @@ def opinion(positive: bool, rng: random.Random) -> str:
     return line[0].upper() + line[1:] if rng.random() < 0.7 else line
 
 
-_PAIRS = (
-    ("positive", "negative"),
-    ("good", "bad"),
-    ("happy", "unhappy"),
-    ("praise", "complaint"),
-    ("yes", "no"),
-    ("like", "dislike"),
-)
 _QUESTIONS = {
     ("positive", "negative"): (
         "Positive or negative? {s}",
@@ -187,11 +179,39 @@ _QUESTIONS = {
 }
 
 
+_THANKS = (
+    "Thank you for the kind words.",
+    "Thanks, we are glad to hear it.",
+    "Thank you, that makes us happy.",
+    "We are glad that you liked it.",
+)
+_REGRETS = (
+    "We are sorry to hear that.",
+    "Sorry, we will do better.",
+    "We apologize for the trouble.",
+    "Sorry that it did not go well.",
+)
+# A side is one or two tokens, and all that the example teaches.
+_SIDE_WEIGHT = 2.0
+
+
 def mood(rng: random.Random) -> Example:
-    """The plain question which side an opinion or a single word is on."""
+    """Which side an opinion or a word is on: asked for, or answered with thanks or regret."""
     positive = rng.random() < 0.5
-    words = rng.choice(_PAIRS)
+    side = 0 if positive else 1
     said = opinion(positive, rng)
     if rng.random() < 0.25:
         said = rng.choice(PRAISE_WORDS if positive else BLAME_WORDS)
-    return ask(rng.choice(_QUESTIONS[words]).format(s=said), words[0 if positive else 1])
+    words = rng.choice(list(_QUESTIONS))
+    question, answer = rng.choice(_QUESTIONS[words]), words[side]
+    kind = rng.random()
+    messages: list[Message] = []
+    if kind < 0.4:
+        said = question.format(s=said)
+    elif kind < 0.65:
+        messages = [{"role": "system", "content": question.format(s="").strip(": \n")}]
+    else:
+        answer = rng.choice((_THANKS, _REGRETS)[side])
+    turns: list[Message] = [{"role": "user", "content": said}]
+    turns.append({"role": "assistant", "content": answer, "weight": _SIDE_WEIGHT})
+    return chat([*messages, *turns])

@@ -99,8 +99,12 @@ class AdapterPool:
         assert all(layer.active_adapters == names for layer in self._layers)
 
     def _touch(self, key: AdapterKey) -> None:
-        """Make `key` the most recently used, and replace what other threads see in one step."""
+        """Make `key` the most recently used."""
         self._loaded.move_to_end(key)
+        self._publish()
+
+    def _publish(self) -> None:
+        """Replace what other threads see, in one step."""
         self._resident = tuple(
             ResidentAdapter(key, size) for key, (_, size) in self._loaded.items()
         )
@@ -131,6 +135,7 @@ class AdapterPool:
                 name, freed = self._loaded.pop(key)
                 self._delete(name)
                 used -= freed
+                self._publish()
         # Running rows keep their adapters even if that exceeds the budget for a while.
 
     def _delete(self, name: str) -> None:

@@ -24,6 +24,8 @@ class LoraAdapter(OfCompany, Stepped, Base):
     version: Mapped[int] = mapped_column(Integer)
     base_model: Mapped[str]
     base_model_revision: Mapped[str]
+    # Of the base model's files: the same name and revision may hold other weights one day.
+    base_sha256: Mapped[str | None]
     adapter_type: Mapped[str]
     adapter_path: Mapped[str | None]
     registry_path: Mapped[str | None]

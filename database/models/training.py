@@ -29,6 +29,7 @@ class TrainingRun(OfCompany, Stepped, Base):
     metrics: Mapped[Json] = mapped_column(server_default="{}")
     # Between train and register: the trained package's manifest hash and the evaluation.
     package_sha256: Mapped[str | None]
+    base_sha256: Mapped[str | None]
     evaluation: Mapped[Json | None]
     adapter_id: Mapped[str | None]
     queued_at: Mapped[datetime | None]

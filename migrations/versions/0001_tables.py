@@ -334,6 +334,7 @@ def upgrade() -> None:
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("base_model", sa.Text(), nullable=False),
         sa.Column("base_model_revision", sa.Text(), nullable=False),
+        sa.Column("base_sha256", sa.Text(), nullable=True),
         sa.Column("adapter_type", sa.Text(), nullable=False),
         sa.Column("adapter_path", sa.Text(), nullable=True),
         sa.Column("registry_path", sa.Text(), nullable=True),
@@ -827,6 +828,7 @@ def upgrade() -> None:
             "metrics", postgresql.JSONB(astext_type=sa.Text()), server_default="{}", nullable=False
         ),
         sa.Column("package_sha256", sa.Text(), nullable=True),
+        sa.Column("base_sha256", sa.Text(), nullable=True),
         sa.Column("evaluation", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.Column("adapter_id", sa.Text(), nullable=True),
         sa.Column("queued_at", sa.DateTime(timezone=True), nullable=True),

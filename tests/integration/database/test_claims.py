@@ -272,7 +272,7 @@ def test_orphans_are_the_leases_of_the_dead(acme: str) -> None:
     }
     with operator_session() as session:
         found = {row.job_id for row in claims.orphans(session, JOB, 100)}
-    assert found == {keys[dead], keys["nobody"]}
+    assert found & set(keys.values()) == {keys[dead], keys["nobody"]}
 
 
 def test_orphans_skip_rows_that_somebody_is_at(acme: str) -> None:

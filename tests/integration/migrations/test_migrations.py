@@ -39,7 +39,8 @@ UNION ALL
 SELECT 'policy', tablename, policyname, concat_ws(' ', roles, cmd, qual, with_check)
   FROM pg_policies WHERE schemaname = 'public'
 UNION ALL
-SELECT 'security', relname, concat(relrowsecurity, relforcerowsecurity), relacl::text
+SELECT 'security', relname, concat(relrowsecurity, relforcerowsecurity),
+       coalesce(relacl, acldefault('r', relowner))::text
   FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
 UNION ALL
 SELECT 'function', proname, pg_get_userbyid(proowner), concat(proacl::text, prosrc)
@@ -164,6 +165,7 @@ def test_an_upgrade_that_fails_leaves_nothing_and_can_be_tried_again(empty: Quer
     with pytest.raises(Exception, match="workers"):
         migrate.upgrade()
     assert tables(empty) <= {"workers", "alembic_version"}
+    assert empty("SELECT pid FROM pg_locks WHERE locktype = 'advisory'") == []
     empty("DROP TABLE workers")
     migrate.upgrade()
     assert empty("SELECT version_num FROM alembic_version") == [(HEAD,)]

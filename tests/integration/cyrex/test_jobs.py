@@ -1,0 +1,210 @@
+"""Automation jobs: asked for, bound to an adapter when first claimed, ended, cancelled."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import select
+
+from cyrex import jobs
+from cyrex.engine import Completion
+from cyrex.errors import Conflict, NotFound, UserError
+from database import claims
+from database.base import new_id
+from database.models import AdapterAlias, Job, JobStep, LoraAdapter, Usage
+from database.session import WEB, company_session, operator_session
+from database.transitions import JOB
+from tests import rows
+
+pytestmark = pytest.mark.usefixtures("database_url")
+
+
+@pytest.fixture
+def acme() -> str:
+    return rows.company()
+
+
+def champion(company_id: str, **values: str) -> str:
+    """Make a new adapter the company's champion; returns its id."""
+    adapter_id = rows.adapter(company_id, **{"status": "ready", "sha256": "a" * 64, **values})
+    with operator_session() as session:
+        alias = session.scalar(select(AdapterAlias).where(AdapterAlias.company_id == company_id))
+        if alias is None:
+            alias = AdapterAlias(alias_id=new_id(), company_id=company_id)
+            session.add(alias)
+        alias.champion_id = adapter_id
+    return adapter_id
+
+
+def claim(company_id: str, job_id: str) -> Job:
+    """What a worker does first: claim, and resolve the adapter in the same transaction."""
+    with company_session(company_id) as session:
+        attempt = jobs.get_job(session, job_id).attempt
+        job: Job = claims.claim(session, JOB, job_id, "process", attempt, "worker")
+        jobs.resolve_adapter(session, job)
+    return job
+
+
+def give_back(company_id: str, job: Job) -> None:
+    with company_session(company_id) as session:
+        assert claims.release(session, JOB, job, "worker", "died")
+
+
+def test_a_job_is_queued_with_a_deadline(acme: str) -> None:
+    with company_session(acme, WEB) as session:
+        job = jobs.create_job(
+            session, acme, ["any", {"json": 1}], "sorting", use_adapter=False, metadata={"for": "x"}
+        )
+    found = rows.get(Job, job.job_id)
+    assert (found.status, found.step, found.source) == ("queued", "process", "api")
+    assert found.input_data == {"data": ["any", {"json": 1}]}
+    assert (found.job_type, found.use_adapter, found.details) == ("sorting", False, {"for": "x"})
+    assert found.deadline_at > datetime.now(UTC)
+    shown = jobs.job_view(found)
+    assert json.loads(json.dumps(shown)) == shown
+    assert (shown["data"], shown["result"], shown["error"]) == (["any", {"json": 1}], None, None)
+
+
+def test_the_adapter_is_the_champion_of_the_first_claim(acme: str) -> None:
+    champion(acme)
+    job_id = rows.job(acme, status="admitted")
+    at_claim = champion(acme, sha256="b" * 64)
+    job = claim(acme, job_id)
+    assert (job.adapter_id, job.adapter_sha256) == (at_claim, "b" * 64)
+    give_back(acme, job)
+    champion(acme, sha256="c" * 64)
+    again = claim(acme, job_id)
+    assert (again.adapter_id, again.adapter_sha256) == (at_claim, "b" * 64)
+    assert again.started_at == job.started_at
+
+
+def test_that_there_was_no_adapter_is_remembered_too(acme: str) -> None:
+    job_id = rows.job(acme, status="admitted")
+    job = claim(acme, job_id)
+    assert job.adapter_id is None
+    give_back(acme, job)
+    champion(acme)
+    assert claim(acme, job_id).adapter_id is None
+
+
+def test_a_job_that_wants_none_gets_none(acme: str) -> None:
+    champion(acme)
+    job_id = rows.job(acme, status="admitted", use_adapter=False)
+    assert claim(acme, job_id).adapter_id is None
+
+
+def test_another_companys_champion_is_nobodys_else(acme: str) -> None:
+    champion(rows.company("globex"))
+    assert claim(acme, rows.job(acme, status="admitted")).adapter_id is None
+
+
+@pytest.mark.parametrize("other", [{"base_model": "x/other"}, {"base_model_revision": "v2"}])
+def test_a_champion_of_another_base_is_refused_by_name(acme: str, other: dict[str, str]) -> None:
+    adapter_id = champion(acme, **other)
+    job_id = rows.job(acme, status="admitted")
+    with pytest.raises(UserError, match=adapter_id) as refused:
+        claim(acme, job_id)
+    assert refused.value.code == "base_model_mismatch"
+    assert next(iter(other.values())).rpartition("/")[2] in refused.value.message
+    assert rows.get(Job, job_id).adapter_resolved is False
+
+
+@pytest.mark.parametrize("status", ["queued", "admitted", "running"])
+def test_a_job_that_nobody_has_is_cancelled_at_once(acme: str, status: str) -> None:
+    job_id = rows.job(acme, status=status)
+    with company_session(acme, WEB) as session:
+        assert jobs.cancel_job(session, job_id).status == "cancelled"
+    found = rows.get(Job, job_id)
+    assert (found.status, found.cancel_requested) == ("cancelled", True)
+    assert found.completed_at is not None
+    (envelope,) = rows.announced(acme, "company_automation_jobs")
+    assert envelope["data"] == {"job_id": job_id, "status": "cancelled", "adapter_id": None}
+    assert envelope["type"] == "job.updated"
+
+
+def test_a_job_that_a_worker_has_is_asked_to_stop(acme: str) -> None:
+    job_id = rows.job(acme, status="admitted")
+    claim(acme, job_id)
+    with company_session(acme, WEB) as session:
+        jobs.cancel_job(session, job_id)
+    found = rows.get(Job, job_id)
+    assert (found.status, found.cancel_requested, found.lease_owner) == ("running", True, "worker")
+    assert rows.announced(acme, "company_automation_jobs") == []
+
+
+@pytest.mark.parametrize("status", JOB.terminal)
+def test_an_ended_job_is_not_cancelled(acme: str, status: str) -> None:
+    job_id = rows.job(acme, status=status)
+    with company_session(acme, WEB) as session, pytest.raises(Conflict, match=status):
+        jobs.cancel_job(session, job_id)
+    assert rows.get(Job, job_id).cancel_requested is False
+
+
+def test_a_job_is_its_companys_alone(acme: str) -> None:
+    job_id = rows.job(acme)
+    with company_session(rows.company("globex"), WEB) as session:
+        for look in (jobs.get_job, jobs.cancel_job):
+            with pytest.raises(NotFound):
+                look(session, job_id)
+        assert jobs.list_jobs(session) == []
+
+
+def test_jobs_are_listed_newest_first_and_by_status(acme: str) -> None:
+    made = [rows.job(acme) for _ in range(4)]
+    rows.change(Job, made[0], status="completed")
+    with company_session(acme, WEB) as session:
+        first = jobs.list_jobs(session, limit=3)
+        rest = jobs.list_jobs(session, limit=3, after=first[-1].job_id)
+        done = jobs.list_jobs(session, status="completed")
+    assert [job.job_id for job in first + rest] == made[::-1]
+    assert [job.job_id for job in done] == made[:1]
+
+
+ANSWER = Completion(
+    text="answer",
+    tokens=[5, 6],
+    logprobs=[-0.1, -0.3],
+    finish_reason="stop",
+    prompt_tokens=7,
+    completion_tokens=2,
+    adapter_id=None,
+    sha256=None,
+)
+
+
+def test_an_answer_is_recorded_and_metered_once(acme: str) -> None:
+    job_id = rows.job(acme, status="admitted")
+    job = claim(acme, job_id)
+    for _ in range(2):  # its worker died after the commit, and another one was told again
+        with company_session(acme) as session:
+            jobs.record_answer(session, job, ANSWER)
+    with operator_session() as session:
+        (step,) = session.scalars(select(JobStep).where(JobStep.job_id == job_id))
+        (usage,) = session.scalars(select(Usage).where(Usage.reference == job_id))
+    assert step.content == {"text": "answer", "finish_reason": "stop"}
+    assert step.confidence == pytest.approx(ANSWER.confidence)
+    assert (usage.prompt_tokens, usage.completion_tokens) == (7, 2)
+
+
+def test_the_end_of_a_job_is_told_in_the_transaction_that_ends_it(acme: str) -> None:
+    job_id = rows.job(acme, status="admitted")
+    job = claim(acme, job_id)
+    with pytest.raises(RuntimeError, match="stop"), company_session(acme) as session:
+        jobs.end(session, claims.finish(session, JOB, job, "worker", "completed"))
+        raise RuntimeError("stop")
+    assert rows.get(Job, job_id).status == "running"
+    assert rows.announced(acme, "company_automation_jobs") == []
+    with company_session(acme) as session:
+        jobs.end(session, claims.finish(session, JOB, job, "worker", "completed"))
+    assert rows.get(Job, job_id).completed_at is not None
+    (envelope,) = rows.announced(acme, "company_automation_jobs")
+    assert envelope["correlation_id"] == job_id
+
+
+def test_an_adapter_of_this_company_only_is_named(acme: str) -> None:
+    adapter_id = champion(acme)
+    job = claim(acme, rows.job(acme, status="admitted"))
+    assert rows.get(LoraAdapter, str(job.adapter_id)).company_id == acme
+    assert job.adapter_id == adapter_id

@@ -1,0 +1,167 @@
+"""API keys: shown once, kept as a hash, found by prefix, gone when revoked."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from cyrex import keys
+from database.models import ApiKey
+from database.session import company_session, keyless_session, operator_session
+from tests import rows
+
+pytestmark = pytest.mark.usefixtures("database_url")
+
+SHAPE = re.compile(r"cx_([0-9a-f]{12})_([0-9a-f]{48})")
+
+
+def issued(company_id: str | None, name: str = "") -> str:
+    with operator_session() as session:
+        scope: keys.Scope = "company" if company_id else "operator"
+        return keys.issue_key(session, scope, company_id, name)
+
+
+def whose(key: str) -> keys.Principal | None:
+    with keyless_session() as session:
+        return keys.authenticate(session, key)
+
+
+def test_a_key_says_whose_it_is() -> None:
+    acme = rows.company()
+    key = issued(acme)
+    matched = SHAPE.fullmatch(key)
+    assert matched
+    assert whose(key) == keys.Principal("company", acme, matched[1])
+    operator = issued(None)
+    assert whose(operator) == keys.Principal("operator", None, operator.split("_")[1])
+
+
+def test_only_the_hash_of_the_secret_is_stored() -> None:
+    key = issued(rows.company(), "ci")
+    _, prefix, secret = key.split("_")
+    row = rows.get(ApiKey, prefix)
+    assert row.secret_sha256 == hashlib.sha256(secret.encode()).hexdigest()
+    assert secret not in str(rows.columns(row))
+    assert row.name == "ci"
+
+
+def test_a_wrong_key_is_nobodys() -> None:
+    key = issued(rows.company())
+    _, prefix, secret = key.split("_")
+    other = "0" if secret[-1] != "0" else "1"
+    for wrong in (
+        f"cx_{prefix}_{secret[:-1]}{other}",
+        f"cx_{'0' * 12}_{secret}",
+        f"cx_{prefix}_{secret[:-1]}",
+        f"cx_{prefix}_{secret}0",
+        key.upper(),
+        f" {key}",
+        f"{key}\n",
+        prefix,
+        secret,
+        "",
+        "cx__",
+        "x" * 10_000,
+        f"cx_{prefix}_{hashlib.sha256(secret.encode()).hexdigest()[:48]}",
+    ):
+        assert whose(wrong) is None, wrong
+    assert whose(key) is not None
+
+
+def test_every_key_is_its_own() -> None:
+    acme = rows.company()
+    made = {issued(acme) for _ in range(20)}
+    assert len({key.split("_")[1] for key in made}) == 20
+    assert len({key.split("_")[2] for key in made}) == 20
+    with company_session(acme, "cyrex_web") as session:
+        listed = keys.list_keys(session, acme)
+    assert {row.prefix for row in listed} == {key.split("_")[1] for key in made}
+    assert [row.created_at for row in listed] == sorted(row.created_at for row in listed)
+
+
+def test_a_revoked_key_is_nobodys_for_good() -> None:
+    acme = rows.company()
+    key, kept = issued(acme), issued(acme)
+    with operator_session() as session:
+        assert keys.revoke_key(session, key.split("_")[1])
+    assert whose(key) is None
+    assert whose(kept) is not None
+    with operator_session() as session:
+        assert not keys.revoke_key(session, key.split("_")[1]), "it was revoked before"
+        assert not keys.revoke_key(session, "0" * 12)
+
+
+def test_a_company_revokes_its_own_keys_alone() -> None:
+    acme, globex = rows.company(), rows.company("globex")
+    key = issued(acme)
+    prefix = key.split("_")[1]
+    with operator_session() as session:
+        assert not keys.revoke_key(session, prefix, globex)
+    with company_session(globex, "cyrex_web") as session:
+        assert not keys.revoke_key(session, prefix)
+    assert whose(key) is not None
+    with company_session(acme, "cyrex_web") as session:
+        assert keys.revoke_key(session, prefix, acme)
+    assert whose(key) is None
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def count_operator_keys() -> int:
+    with operator_session() as session:
+        return len(session.scalars(select(ApiKey).where(ApiKey.scope == "operator")).all())
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "new folder" / "operator.key"
+
+
+def test_the_operators_key_is_made_once_and_for_its_owner_alone(path: Path) -> None:
+    keys.ensure_operator_key(path)
+    key = path.read_text().strip()
+    principal = whose(key)
+    assert principal is not None
+    assert principal.scope == "operator"
+    assert mode_of(path) == 0o600
+    count = count_operator_keys()
+    keys.ensure_operator_key(path)
+    assert path.read_text().strip() == key
+    assert count_operator_keys() == count
+
+
+@pytest.mark.parametrize("old", ["revoked", "a company's", "not a key at all", "not text"])
+def test_a_file_without_a_valid_operators_key_is_replaced(path: Path, old: str) -> None:
+    keys.ensure_operator_key(path)
+    key = path.read_text().strip()
+    if old == "revoked":
+        with operator_session() as session:
+            keys.revoke_key(session, key.split("_")[1])
+    elif old == "a company's":
+        path.write_text(issued(rows.company()))
+    else:
+        path.write_bytes(b"hello" if old == "not a key at all" else b"\xff\xfe")
+    keys.ensure_operator_key(path)
+    fresh = path.read_text().strip()
+    assert fresh != key
+    principal = whose(fresh)
+    assert principal is not None
+    assert principal.scope == "operator"
+
+
+@pytest.mark.parametrize("valid", [True, False])
+def test_a_file_that_others_can_read_is_closed_to_them(path: Path, valid: bool) -> None:
+    keys.ensure_operator_key(path)
+    if not valid:
+        path.write_text("old")
+    os.chmod(path, 0o644)
+    keys.ensure_operator_key(path)
+    assert mode_of(path) == 0o600
