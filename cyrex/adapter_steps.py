@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from cyrex import evaluations
 from cyrex.adapter_files import package_of
 from cyrex.adapters import champion_of, check_base, next_version
-from cyrex.base_model import require_base
+from cyrex.base_model import name_of, require_base, served_name
 from cyrex.errors import UserError
 from cyrex.lease import Advance, Lease, Outcome
 from cyrex.training_steps import dataset_lines, split_dataset
@@ -63,7 +63,7 @@ def _from_outside(session: Session, news: AdapterReady) -> LoraAdapter:
         adapter_id=news.adapter_id,
         company_id=news.company_id,
         version=next_version(session, news.company_id),
-        base_model=news.base_model or settings.base_model_path,
+        base_model=name_of(news.base_model) if news.base_model else served_name(),
         base_model_revision=settings.base_model_revision,
         adapter_type="lora",
         adapter_path=news.adapter_path or news.registry_path,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from cyrex.base_model import base_sha256
+from cyrex.base_model import base_sha256, name_of, served_name
 from cyrex.companies import lock_company
 from cyrex.errors import NotFound, UserError
 from database.models import AdapterAlias, LoraAdapter
@@ -58,8 +57,8 @@ def champion_of(session: Session, company_id: str) -> LoraAdapter | None:
 def check_base(adapter: LoraAdapter) -> None:
     """Refuse, by name, an adapter that was trained on another base model or revision."""
     settings = get_settings()
-    served = (Path(settings.base_model_path).name, settings.base_model_revision)
-    trained = (Path(adapter.base_model).name, adapter.base_model_revision)
+    served = (served_name(), settings.base_model_revision)
+    trained = (name_of(adapter.base_model), adapter.base_model_revision)
     if served != trained:
         raise UserError(
             "base_model_mismatch",

@@ -50,9 +50,24 @@ def _from_hub(name: str, revision: str) -> Path:
         ) from error
 
 
+def name_of(named: str) -> str:
+    """How rows and answers call a base model: a hub name as it is, a folder by its last part.
+
+    The folder's place is each machine's own business.
+    """
+    if HUB_NAME.fullmatch(named) and not named.startswith(".") and not Path(named).is_dir():
+        return named
+    return Path(named).name
+
+
+def served_name() -> str:
+    """The name of the base model that is served here."""
+    return name_of(get_settings().base_model_path)
+
+
 def require_base(named: str) -> Path:
     """The folder of the base model a row names. Raises `UserError` if another one is served."""
-    if named != get_settings().base_model_path:
+    if name_of(named) != served_name():
         raise UserError(
             "unknown_base_model",
             f"base_model: {named!r} is not served here",

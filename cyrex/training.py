@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
+from cyrex.base_model import name_of, served_name
 from cyrex.errors import Conflict, NotFound, UserError
 from database import claims
 from database.base import new_id
@@ -42,7 +43,7 @@ def check_request(
 ) -> None:
     """Refuse what could not be trained. Raises `UserError`, which names the field and the limit."""
     settings = get_settings()
-    if base_model is not None and base_model != settings.base_model_path:
+    if base_model is not None and name_of(base_model) != served_name():
         raise UserError(
             "unknown_base_model",
             f"base_model: {base_model!r} is not served here; leave it out for the one that is",
@@ -167,7 +168,7 @@ def _new_run(
         request_id=request_id,
         company_id=company_id,
         dataset_id=dataset.dataset_id,
-        base_model=settings.base_model_path,
+        base_model=served_name(),
         base_model_revision=settings.base_model_revision,
         config=_check_config(config or {}),
         use_qlora=use_qlora,

@@ -13,14 +13,13 @@ from embedded.client import Api
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Everything but Flower, on free ports."""
-    processes = ("inference", "training", "bridge", "tools", "web", "beat")
+    """Every process, on free ports."""
     folder = tmp_path_factory.mktemp("stack")
     # The tests' own folders are not the stack's.
     own = dict.fromkeys(
         ("DATA_DIR", "BLOB_DIR", "WORK_DIR", "ADAPTER_CACHE_DIR", "MODEL_REGISTRY_PATH"), ""
     )
-    with Stack(folder, processes, {**own, "TRAINING_THREADS": "1"}) as running:
+    with Stack(folder, env={**own, "TRAINING_THREADS": "1"}) as running:
         yield running
 
 

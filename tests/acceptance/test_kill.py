@@ -33,13 +33,15 @@ def check(stack: Stack, operator: Api, expected: Table, name: str) -> None:
     assert stack.restarts(name) >= 2
 
 
-@pytest.mark.parametrize("name", ["training", "bridge", "postgres"])
+@pytest.mark.parametrize("name", ["training", "postgres"])
 def test_killed_process(stack: Stack, operator: Api, expected: Table, name: str) -> None:
     check(stack, operator, expected, name)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["web", "inference", "valkey", "beat", "tools"])
+@pytest.mark.parametrize(
+    "name", ["bridge", "web", "inference", "valkey", "beat", "tools", "flower"]
+)
 def test_killed_process_slow(stack: Stack, operator: Api, expected: Table, name: str) -> None:
     check(stack, operator, expected, name)
 

@@ -9,12 +9,12 @@ import pytest
 from sqlalchemy import func, select
 
 from cyrex import training
+from cyrex.base_model import served_name
 from cyrex.errors import Conflict, NotFound, UserError
 from database import claims
 from database.models import Base, Dataset, TrainingRun
 from database.session import WEB, company_session, operator_session
 from database.transitions import TRAINING
-from settings import get_settings
 from synapse.payloads import TrainingRequested
 from tests import rows
 
@@ -48,7 +48,7 @@ def test_a_request_is_a_dataset_a_run_and_an_event_in_one_transaction(acme: str)
     assert (found.status, found.step, found.source) == ("requested", "accept", "api")
     assert (found.use_qlora, found.seed, found.attempt) == (False, 3, 1)
     assert found.config == {"lora_rank": 8}, "the guide's name is stored as ours"
-    assert found.base_model == get_settings().base_model_path
+    assert found.base_model == served_name()
     dataset = rows.get(Dataset, found.dataset_id)
     stored = training.blob_store().read(dataset.sha256)
     assert [json.loads(line) for line in stored.splitlines()] == rows.LINES

@@ -21,7 +21,7 @@ from cyrex.child import (
 PRELUDE = """
 import json, os, pathlib, signal, sys, time
 folder = pathlib.Path(sys.argv[1])
-assert sys.argv[-1] == "--die-with-parent"
+assert sys.argv[-2:] == ["--die-with-parent", str(os.getppid())]
 (folder / "pid").write_text(str(os.getpid()))
 """
 

@@ -34,7 +34,7 @@ def test_the_queues_are_those_of_the_processes() -> None:
 
 def test_every_tick_names_a_task_and_expires_before_it_piles_up() -> None:
     app.loader.import_default_modules()
-    assert {"reconcile", "trim", "retention"} <= set(celeryconfig.beat_schedule)
+    assert {"reconcile", "republish", "retention"} <= set(celeryconfig.beat_schedule)
     for tick in celeryconfig.beat_schedule.values():
         assert tick["task"] in app.tasks
         assert tick["options"]["queue"] in {queue.name for queue in celeryconfig.task_queues}
