@@ -74,8 +74,12 @@ class Layout:
         return self.run / f"{name}.ready"
 
     def make_folders(self) -> None:
+        """Make what is missing; a folder that was empty or absent is marked as a stack's own."""
+        empty = not self.root.exists() or not any(self.root.iterdir())
         for folder in (self.logs, self.run, self.secrets):
             folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+        if empty:
+            self.ports.write_text("{}")
 
     def secret(self, name: str) -> str:
         """The password called `name`, made on first use, readable by its owner only."""

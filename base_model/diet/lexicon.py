@@ -82,3 +82,46 @@ spoiled smelly cramped gloomy depressing tedious tiresome confusing clumsy awkwa
 leaky rusty crooked disastrous appalling shameful unacceptable inadequate sloppy unfriendly
 unhelpful
 """)
+
+# The tokenizer was trained with the words above; these came later.
+PRAISE = POSITIVE + listed("""
+glorious radiant divine sublime delectable crisp zesty heavenly graceful tidy generous dazzling
+dreamy dynamic ecstatic effortless enchanting energetic engaging enthusiastic exquisite fabulous
+faithful famous fascinating fine first-class flavorful flexible fragrant friendly fruitful funny
+genuine gifted glowing golden gracious grateful grand handy harmonious hearty heroic hilarious
+hospitable humble ideal immaculate impeccable incredible innovative insightful intelligent
+intuitive inventive joyous juicy keen legendary likable lively lovable loyal lucky luminous
+luxurious majestic masterful memorable merry mighty mindful miraculous modern moist noble
+nourishing organized original patient peaceful peachy phenomenal playful pleasing plentiful plush
+polished popular powerful precious precise premium priceless promising proud pure quality quaint
+quiet rare relaxing relaxed respectful responsive rewarding rich robust romantic royal safe
+satisfying savory scrumptious seamless secure sensational serene sharp shiny silky simple sincere
+skilled skillful sleek snug soft soothing spacious sparkling special spectacular speedy spirited
+stellar stylish succulent sunny supportive supreme sweet swift sympathetic tasteful tender
+thankful thorough thoughtful thriving timely top top-notch touching tranquil trusted trustworthy
+ultimate unbeatable unforgettable uplifting upbeat vibrant victorious vivid warm-hearted welcoming
+well-made wholesome winning wise witty wondrous youthful yummy zippy
+""")
+BLAME = NEGATIVE + listed("""
+ghastly wretched revolting vile grim soggy putrid hideous abysmal abusive aggressive aimless
+alarming absurd arrogant ashamed atrocious banal barren beastly bleak bloody bored bothersome
+brutal buggy bumpy burnt chaotic childish clueless coarse cold-hearted complicated corrupt costly
+crappy crashing crazy creepy crude crushed cursed cynical damp dangerous dark dead deceitful
+deficient delayed deplorable desperate despicable dim dire dirtier disagreeable discouraging
+disgraceful disgusted dismal disorganized disrespectful dissatisfying distasteful distressing
+disturbing dodgy doubtful drab drafty dreary dry dubious dumb dusty embarrassing empty erratic
+evil excessive exhausting expensive faded fake false fatal fearful feeble flat flawed foul
+freezing frightening frustrated fruitless fussy glitchy gross grubby grumpy harmful hateful
+heartless heavy helpless hopeless horrendous horrid humiliating icky ignorant ill impatient
+imperfect impolite impossible inaccurate incompetent incomplete inconsiderate inconvenient
+ineffective inefficient insulting intolerable irritating jerky joyless laggy lame lifeless limp
+loathsome lonely lukewarm malicious mean mean-spirited messy mindless misleading moldy monotonous
+muddy mushy naughty needless neglected negligent nervous obnoxious odious offensive outdated
+outrageous overcooked overcrowded painfully petty pitiful plain pointless poisonous pretentious
+questionable raw regrettable repulsive resentful rough rubbish ruined scary scratched second-rate
+selfish senseless shaky sick sickening sinister sketchy slimy sluggish snobbish sorry spiteful
+spoilt stained stingy stressful stuffy subpar suspicious tacky tasteless tense threatening tired
+torn toxic tragic troubled troublesome ugliest unbearable uncaring unclean undercooked uneven
+unfinished uninspired unjust unlucky unsafe unstable unsuitable untidy unusable vague vicious
+vulgar wasteful weary wicked wobbly worn worried worrying wrecked wrong yucky
+""")

@@ -7,48 +7,6 @@ import random
 from base_model.diet import lexicon
 from base_model.diet.example import Example, Message, chat
 
-# The tokenizer was trained with the words of `lexicon`; these came later.
-PRAISE_WORDS = lexicon.POSITIVE + lexicon.listed("""
-glorious radiant divine sublime delectable crisp zesty heavenly graceful tidy generous dazzling
-dreamy dynamic ecstatic effortless enchanting energetic engaging enthusiastic exquisite fabulous
-faithful famous fascinating fine first-class flavorful flexible fragrant friendly fruitful funny
-genuine gifted glowing golden gracious grateful grand handy harmonious hearty heroic hilarious
-hospitable humble ideal immaculate impeccable incredible innovative insightful intelligent
-intuitive inventive joyous juicy keen legendary likable lively lovable loyal lucky luminous
-luxurious majestic masterful memorable merry mighty mindful miraculous modern moist noble
-nourishing organized original patient peaceful peachy phenomenal playful pleasing plentiful plush
-polished popular powerful precious precise premium priceless promising proud pure quality quaint
-quiet rare relaxing relaxed respectful responsive rewarding rich robust romantic royal safe
-satisfying savory scrumptious seamless secure sensational serene sharp shiny silky simple sincere
-skilled skillful sleek snug soft soothing spacious sparkling special spectacular speedy spirited
-stellar stylish succulent sunny supportive supreme sweet swift sympathetic tasteful tender
-thankful thorough thoughtful thriving timely top top-notch touching tranquil trusted trustworthy
-ultimate unbeatable unforgettable uplifting upbeat vibrant victorious vivid warm-hearted welcoming
-well-made wholesome winning wise witty wondrous youthful yummy zippy
-""")
-BLAME_WORDS = lexicon.NEGATIVE + lexicon.listed("""
-ghastly wretched revolting vile grim soggy putrid hideous abysmal abusive aggressive aimless
-alarming absurd arrogant ashamed atrocious banal barren beastly bleak bloody bored bothersome
-brutal buggy bumpy burnt chaotic childish clueless coarse cold-hearted complicated corrupt costly
-crappy crashing crazy creepy crude crushed cursed cynical damp dangerous dark dead deceitful
-deficient delayed deplorable desperate despicable dim dire dirtier disagreeable discouraging
-disgraceful disgusted dismal disorganized disrespectful dissatisfying distasteful distressing
-disturbing dodgy doubtful drab drafty dreary dry dubious dumb dusty embarrassing empty erratic
-evil excessive exhausting expensive faded fake false fatal fearful feeble flat flawed foul
-freezing frightening frustrated fruitless fussy glitchy gross grubby grumpy harmful hateful
-heartless heavy helpless hopeless horrendous horrid humiliating icky ignorant ill impatient
-imperfect impolite impossible inaccurate incompetent incomplete inconsiderate inconvenient
-ineffective inefficient insulting intolerable irritating jerky joyless laggy lame lifeless limp
-loathsome lonely lukewarm malicious mean mean-spirited messy mindless misleading moldy monotonous
-muddy mushy naughty needless neglected negligent nervous obnoxious odious offensive outdated
-outrageous overcooked overcrowded painfully petty pitiful plain pointless poisonous pretentious
-questionable raw regrettable repulsive resentful rough rubbish ruined scary scratched second-rate
-selfish senseless shaky sick sickening sinister sketchy slimy sluggish snobbish sorry spiteful
-spoilt stained stingy stressful stuffy subpar suspicious tacky tasteless tense threatening tired
-torn toxic tragic troubled troublesome ugliest unbearable uncaring unclean undercooked uneven
-unfinished uninspired unjust unlucky unsafe unstable unsuitable untidy unusable vague vicious
-vulgar wasteful weary wicked wobbly worn worried worrying wrecked wrong yucky
-""")
 _PRAISE_LINES = (
     "I love this {n}",
     "we loved every minute",
@@ -109,6 +67,7 @@ view food drink team visit stay party talk place product shop manager dinner bre
 price quality music screen battery sound design support office pool bar bathroom shower bread wine
 tea plot actor
 """)
+_MORE_THINGS = [w for w in lexicon.THINGS if w not in {*lexicon.PRAISE, *lexicon.BLAME}]
 _OPINIONS = (
     "The {n} was {a}.",
     "What a {a} {n}!",
@@ -139,12 +98,95 @@ _OPINIONS = (
 )
 
 
+_LEADS = lexicon.listed("""
+overall honestly well yesterday today again clearly frankly truly update look okay so still
+""")
+_LEAD_PHRASES = (
+    "to be fair",
+    "after two weeks",
+    "in my view",
+    "at first sight",
+    "on the whole",
+    "for this price",
+    "as a family",
+    "if you ask me",
+    "compared with last year",
+    "from the first day",
+    "on our second visit",
+    "by the end",
+)
+_SPEAKERS = (
+    "I",
+    "we",
+    "everyone",
+    "my wife",
+    "our guests",
+    "the children",
+    "people",
+    "my friends",
+    "both of us",
+    "my boss",
+    "they",
+    "most visitors",
+    "the whole group",
+    "my neighbour",
+    "a colleague",
+    "the critics",
+    "everybody here",
+)
+_SAID = (
+    "found the {n} {a}",
+    "called the {n} {a}",
+    "said the {n} was {a}",
+    "thought the {n} was {a}",
+    "would call the {n} {a}",
+    "got a {a} {n}",
+    "had a {a} {n}",
+    "talked about the {a} {n}",
+    "saw how {a} the {n} is",
+    "expected a {a} {n} and got it",
+    "describe the {n} as {a}",
+    "told us that the {n} is {a}",
+    "keep saying how {a} the {n} was",
+    "felt {a} about the {n}",
+    "consider the {n} {a} and {b}",
+    "left with a {a} {n}",
+    "remember a {a} {n} and a {b} {m}",
+)
+_TAILS = (
+    "this time",
+    "for the money",
+    "as always",
+    "after all",
+    "and that says it all",
+    "once more",
+    "from start to finish",
+    "in every way",
+    "that evening",
+    "all week",
+    "and so was the {m}",
+    "like the {m}",
+)
+
+
+def _told_by_someone(rng: random.Random) -> str:
+    """A frame put together from parts, so that no word order can be learned by heart."""
+    line = f"{rng.choice(_SPEAKERS)} {rng.choice(_SAID)}"
+    if rng.random() < 0.4:
+        lead = rng.choice([*_LEADS, *_LEAD_PHRASES])
+        line = f"{lead}{rng.choice([',', ':', ''])} {line}"
+    if rng.random() < 0.4:
+        line += rng.choice([" ", ", "]) + rng.choice(_TAILS)
+    return line + rng.choice(["", ".", "!"])
+
+
 def opinion(positive: bool, rng: random.Random) -> str:
     """A short judgement with words of one side only."""
-    a, b = rng.sample(PRAISE_WORDS if positive else BLAME_WORDS, 2)
-    n, m = rng.sample(_THINGS, 2)
+    a, b = rng.sample(lexicon.PRAISE if positive else lexicon.BLAME, 2)
+    n, m = rng.sample(_THINGS if rng.random() < 0.5 else _MORE_THINGS, 2)
     said = rng.choice(_PRAISE_LINES if positive else _BLAME_LINES).format(n=n)
-    line = rng.choice(_OPINIONS).format(a=a, b=b, n=n, m=m, l=said)
+    frame = rng.choice(_OPINIONS) if rng.random() < 0.5 else _told_by_someone(rng)
+    line = frame.format(a=a, b=b, n=n, m=m, l=said)
     return line[0].upper() + line[1:] if rng.random() < 0.7 else line
 
 
@@ -201,7 +243,7 @@ def mood(rng: random.Random) -> Example:
     side = 0 if positive else 1
     said = opinion(positive, rng)
     if rng.random() < 0.25:
-        said = rng.choice(PRAISE_WORDS if positive else BLAME_WORDS)
+        said = rng.choice(lexicon.PRAISE if positive else lexicon.BLAME)
     words = rng.choice(list(_QUESTIONS))
     question, answer = rng.choice(_QUESTIONS[words]), words[side]
     kind = rng.random()

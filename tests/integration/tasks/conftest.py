@@ -26,6 +26,9 @@ from tasks import app, dispatch, reconciler, worker
 from tasks.worker import Presence
 from tests import rows
 
+# Between the name of a queue and the number of a priority.
+PRIORITY = "\x06\x16"
+
 
 def use_broker(url: str) -> None:
     """Point the Celery application, which reads its settings once, at `url`."""
@@ -59,9 +62,15 @@ class Broker:
         self.redis = redis
 
     def sent(self, queue: str) -> list[Sent]:
-        """The messages of a queue, oldest first."""
-        raw: Any = self.redis.lrange(queue, 0, -1)
-        return [_read(json.loads(text)) for text in reversed(raw)]
+        """The messages of a queue, in the order in which a worker takes them."""
+        # One list a priority; that of 0, the first, has the queue's own name.
+        names = [queue, *(f"{queue}{PRIORITY}{number}" for number in range(1, 10))]
+        raw: list[Any] = [text for name in names for text in self._list(name)[::-1]]
+        return [_read(json.loads(text)) for text in raw]
+
+    def _list(self, name: str) -> list[Any]:
+        found: Any = self.redis.lrange(name, 0, -1)
+        return list(found)
 
     def rows(self, queue: str) -> list[tuple[str, int]]:
         """(row, attempt) of the messages of a queue, oldest first."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from kombu import Consumer, Message
 
 from database.models import Job, TrainingRun
 from database.transitions import ADAPTER, JOB, TRAINING
@@ -30,7 +31,6 @@ def away(broker: Broker) -> Iterator[None]:
 def test_one_message_carries_the_whole_chain(acme: str, broker: Broker) -> None:
     run = rows.get(TrainingRun, rows.claimable(TRAINING, acme, step="train", attempt=3))
     assert dispatch.publish(TRAINING, [run]) == 1
-    print({k: broker.redis.lrange(k, 0, -1) for k in broker.redis.keys() if broker.redis.type(k)==b"list"})
     (message,) = broker.sent("training")
     assert message.task == "training.train"
     assert message.arguments == (acme, run.request_id, "train", 3)
@@ -82,3 +82,33 @@ def test_the_end_of_a_job_is_announced(broker: Broker) -> None:
         message = channel.get_message(timeout=2)
     assert message is not None
     assert message["data"] == b"job-1"
+
+
+def taken(queues: list[str], count: int) -> list[str]:
+    """The tasks that one worker of these queues would take, in its order."""
+    found: list[str] = []
+    with app.connection_for_read() as connection:
+        declared = [app.amqp.queues[name] for name in queues]
+
+        def take(_body: object, message: Message) -> None:
+            found.append(message.headers["task"])
+            message.ack()
+
+        with Consumer(connection, declared, on_message=None, callbacks=[take], prefetch_count=1):
+            while len(found) < count:
+                connection.drain_events(timeout=5)
+    return found
+
+
+def test_a_flood_in_one_queue_does_not_hold_up_another(acme: str, broker: Broker) -> None:
+    runs = [rows.get(TrainingRun, rows.claimable(TRAINING, acme)) for _ in range(6)]
+    dispatch.publish(TRAINING, runs)
+    app.send_task("maintenance.reconcile", queue="maintenance")
+    assert "maintenance.reconcile" in taken(["bridge", "maintenance"], 3)
+
+
+def test_a_trained_run_is_evaluated_before_the_next_one_trains(acme: str, broker: Broker) -> None:
+    for step in ("train", "train", "evaluate"):
+        run = rows.get(TrainingRun, rows.claimable(TRAINING, acme, step=step))
+        dispatch.publish(TRAINING, [run])
+    assert taken(["training"], 3) == ["training.evaluate", "training.train", "training.train"]

@@ -13,6 +13,7 @@ from base_model.diet import (
     classify,
     dialogue,
     extraction,
+    lexicon,
     repeats,
     rewriting,
     sentiment,
@@ -128,7 +129,7 @@ def test_tool_call_arguments_were_asked_for() -> None:
 
 
 def test_opinions_keep_to_their_side() -> None:
-    praise, blame = set(sentiment.PRAISE_WORDS), set(sentiment.BLAME_WORDS)
+    praise, blame = set(lexicon.PRAISE), set(lexicon.BLAME)
     assert not praise & blame
     rng = random.Random(0)
     for _ in range(300):

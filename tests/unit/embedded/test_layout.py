@@ -74,6 +74,18 @@ def test_forget_empties_a_folder_of_ours(layout: Layout, tmp_path: Path) -> None
     assert (elsewhere / "kept").exists()
 
 
+@pytest.mark.parametrize("exists", [False, True])
+def test_forget_takes_a_folder_that_was_made_for_a_stack(tmp_path: Path, exists: bool) -> None:
+    root = tmp_path / "new"
+    if exists:
+        root.mkdir()
+    layout = Layout.at(root)
+    layout.make_folders()
+    with layout.lock():
+        layout.forget()
+    assert os.listdir(root) == ["run"]
+
+
 def test_forget_refuses_a_folder_of_somebody_else(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").touch()
     layout = Layout.at(tmp_path)
