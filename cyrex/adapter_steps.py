@@ -19,7 +19,8 @@ from cyrex.adapters import champion_of, check_base, next_version
 from cyrex.base_model import name_of, require_base, served_name
 from cyrex.errors import UserError
 from cyrex.lease import Advance, Lease, Outcome
-from cyrex.training_steps import dataset_lines, split_dataset
+from cyrex.training_child import dataset_lines
+from cyrex.training_steps import split_dataset
 from database import claims
 from database.models import LoraAdapter, TrainingRun
 from database.session import company_session

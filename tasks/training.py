@@ -1,10 +1,10 @@
-"""Tasks of a training run: shells over `cyrex.training_steps`."""
+"""Tasks of a training run: shells over `cyrex.training_steps` and `cyrex.training_child`."""
 
 from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
-from cyrex import training_steps
+from cyrex import training_child, training_steps
 from cyrex.training import add_event
 from database.models import TrainingRun
 from tasks import app
@@ -32,7 +32,7 @@ def train(company_id: str, request_id: str, step: str, attempt: int) -> None:
         request_id,
         step,
         attempt,
-        lambda run, lease: training_steps.train(run, lease, leaving.is_set),
+        lambda run, lease: training_child.train(run, lease, leaving.is_set),
         on_end=_ended,
     )
 

@@ -1,0 +1,181 @@
+"""The longest step of a run, `train`: Helox as a child process, watched; and what steps share.
+
+A step may run again after its worker died at any point: Helox goes on from its last checkpoint.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import func
+from sqlalchemy.orm import Session
+
+from cyrex.base_model import require_base
+from cyrex.child import ChildInterrupted, ChildRefused, read_json, run_child
+from cyrex.errors import UserError
+from cyrex.lease import Advance, Finish, GivenBack, Lease, Outcome
+from cyrex.packages import put_package
+from cyrex.training import add_event, blob_store
+from database.base import Json
+from database.models import Dataset, TrainingRun, Usage
+from database.session import company_session
+from settings import get_settings
+
+# How often a running training's row is written: it renews nothing but what people look at.
+PROGRESS_SECONDS = 1.0
+
+
+def train(run: TrainingRun, lease: Lease, leaving: Callable[[], bool]) -> Outcome:
+    """Run Helox as a child process; store the adapter package it writes.
+
+    Raises `GivenBack` when the worker is leaving: the checkpoints stay in the work folder.
+    """
+    settings = get_settings()
+    with work_dir_of(run.request_id) as work_dir:
+        spec = _write_spec(run, work_dir, settings.training_threads)
+        watch = _Watch(run, lease, work_dir, leaving)
+        watch.start()
+        try:
+            run_child("helox", ["train", str(spec)], work_dir, watch, settings.training_threads)
+        except ChildInterrupted:
+            if watch.cancelled:
+                return cancelled_run("cancelled while training; its checkpoints are kept")
+            raise GivenBack("the worker is leaving") from None
+        except ChildRefused as refused:
+            report = refused.report
+            raise UserError(
+                str(report.get("code", "refused")),
+                str(report.get("message", "refused")),
+                param=report.get("field"),
+                details=report.get("lines"),
+            ) from None
+        watch.report()
+        receipt = read_json(work_dir / "adapter" / "receipt.json")
+        package_sha256 = put_package(blob_store(), work_dir / "adapter")
+    metrics = dict(receipt.get("metrics") or {})
+
+    def also(session: Session, row: TrainingRun) -> None:
+        add_event(session, row, "trained", "training has ended; evaluation is next", metrics)
+        session.add(
+            Usage(
+                company_id=row.company_id,
+                kind="training",
+                reference=f"{row.request_id}:{row.attempt}",
+                trained_tokens=int(metrics.get("trained_tokens") or 0),
+            )
+        )
+
+    trained = {
+        "package_sha256": package_sha256,
+        "base_sha256": receipt["base_model"]["sha256"],
+        "metrics": metrics,
+    }
+    return Advance(trained, also)
+
+
+def dataset_lines(session: Session, dataset_id: str) -> list[bytes]:
+    """The lines of a dataset, verified against its SHA-256."""
+    dataset = session.get_one(Dataset, dataset_id)
+    return blob_store().read(dataset.sha256).splitlines()
+
+
+def cancelled_run(message: str) -> Finish:
+    def also(session: Session, row: TrainingRun) -> None:
+        add_event(session, row, "cancelled", message)
+
+    return Finish("cancelled", {"finished_at": func.now()}, also)
+
+
+@contextmanager
+def work_dir_of(request_id: str) -> Iterator[Path]:
+    """The run's folder, held by one process at a time: a stale owner may still be leaving."""
+    folder = get_settings().work_dir.resolve() / request_id
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
+
+
+def _write_spec(run: TrainingRun, work_dir: Path, threads: int) -> Path:
+    data = work_dir / "train.jsonl"
+    with company_session(run.company_id) as session:
+        data.write_bytes(b"\n".join(dataset_lines(session, run.dataset_id)) + b"\n")
+    spec: Json = {
+        "base_model": str(require_base(run.base_model).resolve()),
+        "data": str(data),
+        "work_dir": str(work_dir),
+        "output_dir": str(work_dir / "adapter"),
+        "use_qlora": run.use_qlora,
+        "seed": run.seed,
+        "threads": threads,
+        "config": run.config,
+        "resume": True,
+    }
+    path = work_dir / "spec.json"
+    path.write_text(json.dumps(spec))
+    return path
+
+
+def stop_of(run: TrainingRun, lease: Lease, leaving: Callable[[], bool]) -> Callable[[], bool]:
+    """Whether to stop: on a cancel. Raises `GivenBack` when the worker leaves, `Lost` if fenced."""
+    last = datetime.min.replace(tzinfo=UTC)
+
+    def stop() -> bool:
+        nonlocal last
+        if leaving():
+            raise GivenBack("the worker is leaving")
+        if (datetime.now(UTC) - last).total_seconds() < PROGRESS_SECONDS:
+            return False
+        last = datetime.now(UTC)
+        return bool(lease.renew().cancel_requested)
+
+    return stop
+
+
+class _Watch:
+    """Looks at a running Helox: its progress goes to the row, a cancel or a departure stops it."""
+
+    def __init__(
+        self, run: TrainingRun, lease: Lease, work_dir: Path, leaving: Callable[[], bool]
+    ) -> None:
+        self._run = run
+        self._lease = lease
+        self._progress = work_dir / "progress.json"
+        self._leaving = leaving
+        self._last = datetime.min.replace(tzinfo=UTC)
+        self.cancelled = False
+
+    def start(self) -> None:
+        with company_session(self._run.company_id) as session:
+            row = self._lease.write(
+                session, started_at=func.coalesce(TrainingRun.started_at, func.now())
+            )
+            add_event(
+                session,
+                row,
+                "training",
+                "training has started"
+                if row.attempt == 1
+                else f"attempt {row.attempt} has started",
+                {"attempt": row.attempt},
+            )
+
+    def __call__(self) -> bool:
+        """True: stop the child."""
+        if self._leaving():
+            return True
+        if (datetime.now(UTC) - self._last).total_seconds() >= PROGRESS_SECONDS:
+            self.report()
+        return self.cancelled
+
+    def report(self) -> None:
+        """Write progress and read the cancel flag. Raises `claims.Lost` when fenced."""
+        self._last = datetime.now(UTC)
+        progress: dict[str, Any] = read_json(self._progress)
+        self.cancelled = bool(self._lease.renew(progress=progress).cancel_requested)
