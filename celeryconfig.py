@@ -40,7 +40,6 @@ broker_transport_options = {
     # Two lists a queue, the first read first: a run that is trained is evaluated before the next
     # one trains, or the first adapter of a long queue would be ready with the last.
     "priority_steps": [0, 5],
-    "queue_order_strategy": "priority",
 }
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None

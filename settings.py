@@ -9,12 +9,15 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MIB = 1024 * 1024
+DATABASE_FORM = "postgresql://user:password@host:port/database"
+REDIS_FORM = "redis://host:port/number"
+MAX_JOB_SECONDS = 7 * 24 * 3600.0
 REPOSITORY = Path(__file__).resolve().parent
 
 
@@ -26,14 +29,29 @@ def _database_url(url: str) -> str:
     """Return `url` for psycopg2: SQLAlchemy 2.1 would read a bare `postgresql://` as psycopg 3."""
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in ("postgresql", "postgres", "postgresql+psycopg2"):
-        raise ValueError("must look like postgresql://user:password@host:port/database")
+        raise ValueError(f"must look like {DATABASE_FORM}")
+    parts = _parts(url, DATABASE_FORM)
+    if not parts.path.strip("/"):
+        raise ValueError(f"names no database: it must look like {DATABASE_FORM}")
     return f"postgresql+psycopg2://{rest}"
 
 
 def _redis_url(url: str) -> str:
-    if urlsplit(url).scheme not in ("redis", "rediss"):
-        raise ValueError("must look like redis://host:port/number")
+    parts = _parts(url, REDIS_FORM)
+    number = parts.path.strip("/")
+    if parts.scheme not in ("redis", "rediss") or (number and not number.isdigit()):
+        raise ValueError(f"must look like {REDIS_FORM}")
     return url
+
+
+def _parts(url: str, form: str) -> SplitResult:
+    """The URL's parts. The message never repeats the URL: it may hold a password."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise ValueError(f"must look like {form}") from None
+    return parts
 
 
 class Settings(BaseSettings):
@@ -65,7 +83,7 @@ class Settings(BaseSettings):
     jobs_in_broker: int = Field(64, ge=1)
     trainings_in_broker: int = Field(1, ge=1)
     max_new_tokens: int = Field(256, ge=1)
-    job_seconds: float = Field(300.0, gt=0)
+    job_seconds: float = Field(300.0, gt=0, le=MAX_JOB_SECONDS)
 
     engine_device: Literal["auto", "cpu", "cuda"] = "auto"
     engine_dtype: Literal["fp32", "bf16", "nf4"] = "fp32"

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from cyrex import evaluations
 from cyrex.adapter_files import package_of
-from cyrex.adapters import champion_of, check_base, next_version
+from cyrex.adapters import champion_row, check_base, next_version
 from cyrex.base_model import name_of, require_base, served_name
 from cyrex.errors import UserError
 from cyrex.lease import Advance, Lease, Outcome
@@ -27,7 +27,7 @@ from database.session import company_session
 from database.transitions import ADAPTER
 from helox.spec import TrainingConfig
 from modelkit import package
-from modelkit.errors import PackageRefused
+from modelkit.errors import PackageRefused, Refusal
 from modelkit.registry import get_registry
 from settings import get_settings
 from synapse.payloads import AdapterReady
@@ -68,6 +68,7 @@ def _from_outside(session: Session, news: AdapterReady) -> LoraAdapter:
         base_model_revision=settings.base_model_revision,
         adapter_type="lora",
         adapter_path=news.adapter_path or news.registry_path,
+        sha256=news.sha256,
         config={},
         details={"source": "stream", **news.metadata},
         status="registered",
@@ -81,7 +82,7 @@ def fetch(adapter: LoraAdapter, lease: Lease) -> Outcome:
     """Bring the package to this machine, verified; an outside one into the registry first."""
     check_base(adapter)
     try:
-        if adapter.sha256 is None:
+        if adapter.registry_path is None:
             return Advance(_import(adapter))
         package_of(adapter)
     except PackageRefused as refused:
@@ -98,6 +99,9 @@ def _import(adapter: LoraAdapter) -> dict[str, Any]:
             f"adapter_path: no folder {adapter.adapter_path!r} on this machine",
             param="adapter_path",
         )
+    sha256 = package.build(folder).sha256
+    if adapter.sha256 not in (None, sha256):
+        raise PackageRefused(Refusal.WRONG_IDENTITY, folder.name, f"announced was {adapter.sha256}")
     registered = get_registry(get_settings()).register_model(
         adapter.company_id, adapter.version, folder, {"adapter_id": adapter.adapter_id}
     )
@@ -107,7 +111,7 @@ def _import(adapter: LoraAdapter) -> dict[str, Any]:
 def evaluate(adapter: LoraAdapter, lease: Lease, stop: Callable[[], bool]) -> Outcome:
     """Evaluate unless a receipt compares this very package with today's champion."""
     with company_session(adapter.company_id) as session:
-        champion = champion_of(session, adapter.company_id)
+        champion = champion_row(session, adapter.company_id)
         champion_id = champion.adapter_id if champion else None
         receipt = adapter.evaluation or {}
         current = receipt.get("sha256") == adapter.sha256

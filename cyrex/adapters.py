@@ -39,19 +39,33 @@ def list_adapters(
     return list(session.scalars(query))
 
 
+def champion_row(session: Session, company_id: str) -> LoraAdapter | None:
+    """The champion as its row stands, whether or not it fits the base model that is served."""
+    return session.scalar(
+        select(LoraAdapter)
+        .join(AdapterAlias, AdapterAlias.champion_id == LoraAdapter.adapter_id)
+        .where(AdapterAlias.company_id == company_id, LoraAdapter.company_id == company_id)
+    )
+
+
 def champion_of(session: Session, company_id: str) -> LoraAdapter | None:
     """The adapter that answers for a company, or None while it has none.
 
     Raises `UserError` when the champion belongs to another base model than the one served.
     """
-    champion = session.scalar(
-        select(LoraAdapter)
-        .join(AdapterAlias, AdapterAlias.champion_id == LoraAdapter.adapter_id)
-        .where(AdapterAlias.company_id == company_id, LoraAdapter.company_id == company_id)
-    )
+    champion = champion_row(session, company_id)
     if champion is not None:
         check_base(champion)
     return champion
+
+
+def can_answer(adapter: LoraAdapter) -> bool:
+    """Whether the adapter fits the base model that is served."""
+    try:
+        check_base(adapter)
+    except UserError:
+        return False
+    return True
 
 
 def check_base(adapter: LoraAdapter) -> None:

@@ -41,7 +41,7 @@ def admit_rows(session: Session, machine: Machine, company_id: str) -> list[Any]
     oldest = (
         select(key)
         .where(model.company_id == company_id, model.status == "queued")
-        .order_by(key)
+        .order_by(model.created_at, key)
         .limit(free)
     )
     return list(

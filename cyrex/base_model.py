@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cyrex.errors import UserError
 from helox.base import Base
+from helox.errors import UserError as BadBase
 from settings import SettingsError, get_settings
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -34,7 +35,15 @@ def base_model_dir() -> Path:
 @lru_cache(maxsize=1)
 def base_sha256() -> str:
     """The identity of the base model's files on this machine. Reads all of them, once a process."""
-    return Base.open(base_model_dir()).sha256
+    return open_base().sha256
+
+
+def open_base() -> Base:
+    """The base model's files, checked. Raises `UserError` saying what is wrong with them."""
+    try:
+        return Base.open(base_model_dir())
+    except BadBase as error:
+        raise UserError("bad_base_model", error.message, param="base_model") from error
 
 
 def _from_hub(name: str, revision: str) -> Path:

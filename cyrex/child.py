@@ -15,6 +15,7 @@ from helox.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USER_ERROR
 POLL_SECONDS = 0.25
 TERMINATE_GRACE_SECONDS = 20.0
 LOG_TAIL_BYTES = 2_000
+ERROR_FILE = "error.json"
 
 
 class ChildFailed(RuntimeError):
@@ -42,6 +43,9 @@ def run_child(
     `ChildFailed`, and whatever `watch` raises, after ending the child.
     """
     log_path = work_dir / "child.log"
+    # What an earlier attempt left must not be taken for this one's words.
+    for left in (work_dir / ERROR_FILE, log_path):
+        left.unlink(missing_ok=True)
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
     with log_path.open("ab") as log:
         process = subprocess.Popen(
@@ -80,7 +84,7 @@ def _attend(process: subprocess.Popen[bytes], watch: Callable[[], bool]) -> None
 def _judge(status: int, work_dir: Path, log_path: Path) -> None:
     if status == EXIT_DONE:
         return
-    report = read_json(work_dir / "error.json")
+    report = read_json(work_dir / ERROR_FILE)
     if status == EXIT_USER_ERROR:
         raise ChildRefused(report or _said(log_path))
     if status == EXIT_INTERRUPTED:

@@ -17,12 +17,13 @@ from database.session import company_session
 def judge(evaluation: dict[str, Any], has_champion: bool) -> tuple[bool, str]:
     """Whether to promote, and why: not worse than the rival on the hold-out it never saw.
 
-    The rival is the champion, or the base model for a company's first adapter. Exact matches
+    The rival is the champion, or the base model where no champion can answer. Exact matches
     decide; the mean answer loss breaks a tie.
     """
     scores = evaluation.get("scores") or {}
     candidate = scores.get("candidate")
-    label = "champion" if has_champion else "base"
+    # A champion of other base weights cannot answer any more, so it has no score.
+    label = "champion" if has_champion and "champion" in scores else "base"
     rival = scores.get(label)
     if candidate is None or rival is None:
         return True, f"there was no hold-out to compare with the {label} on"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cyrex.adapter_files import package_of
-from cyrex.adapters import champion_of
+from cyrex.adapters import can_answer, champion_row
 from cyrex.child import ChildInterrupted, ChildRefused, read_json, run_child
 from cyrex.errors import UserError
 from database.session import company_session
@@ -37,7 +37,7 @@ def evaluate(
     `cyrex.evaluation` reports, and is empty when nothing was held out. None: stopped on request.
     """
     with company_session(company_id) as session:
-        champion = champion_of(session, company_id)
+        champion = champion_row(session, company_id)
     champion_id = champion.adapter_id if champion else None
     nothing: dict[str, Any] = {
         "champion_id": champion_id,
@@ -56,7 +56,7 @@ def evaluate(
         {"label": "base", "path": None},
         {"label": "candidate", "path": str(candidate)},
     ]
-    if champion is not None:
+    if champion is not None and can_answer(champion):
         arms.append({"label": "champion", "path": str(package_of(champion).resolve())})
     found = _run(base_model, folder, arms, stop)
     if found is None:

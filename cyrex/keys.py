@@ -26,6 +26,7 @@ Scope = Literal["operator", "company"]
 
 PREFIX_BYTES = 6
 SECRET_BYTES = 24
+PRIVATE = 0o600
 KEY = re.compile(r"cx_([0-9a-f]{12})_([0-9a-f]{48})")
 
 
@@ -95,14 +96,16 @@ def revoke_key(session: Session, prefix: str, company_id: str | None = None) -> 
 def ensure_operator_key(path: Path) -> None:
     """Leave a valid operator key in `path`, readable by its owner only."""
     if path.is_file():
+        path.chmod(PRIVATE)
         with keyless_session() as session:
-            principal = authenticate(session, path.read_text().strip())
+            held = path.read_bytes().decode(errors="replace").strip()
+            principal = authenticate(session, held)
         if principal is not None and principal.scope == "operator":
             return
     with operator_session() as session:
         key = issue_key(session, "operator", None, name=path.name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE)
     with os.fdopen(descriptor, "w") as file:
         file.write(key + "\n")
 

@@ -9,6 +9,7 @@ from typing import Any
 from cyrex.adapter_files import adapter_cache, local_package
 from cyrex.engine import AdapterRef, Completion, Request
 from cyrex.errors import UserError
+from database.base import storable
 from database.models import Job, LoraAdapter
 from helox.render import ChatTemplate, prompt_of_job
 from settings import get_settings
@@ -54,7 +55,7 @@ def output_of(job: Job, completion: Completion) -> dict[str, Any]:
     given = (completion.adapter_id, completion.sha256)
     assert given == (job.adapter_id, job.adapter_sha256), f"job {job.job_id}: answered by {given}"
     output: dict[str, Any] = {
-        "result": completion.text,
+        "result": storable(completion.text),
         "tool_results": [],
         "confidence": completion.confidence,
         "finish_reason": completion.finish_reason,

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import func, select, text, update
+from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
 from cyrex.base_model import name_of, served_name
 from cyrex.errors import Conflict, NotFound, UserError
 from database import claims
-from database.base import new_id
+from database.base import new_id, storable
 from database.models import Dataset, LoraAdapter, TrainingEvent, TrainingRun
 from database.transitions import TRAINING
 from helox.check import check_lines
@@ -58,6 +59,7 @@ def check_request(
             f"training_data: {len(lines)} examples, the limit is {settings.max_training_examples}",
             param="training_data",
         )
+    _check_values(lines)
     problems = check_lines(lines).problems
     if problems:
         first = problems[0]
@@ -72,12 +74,40 @@ def check_request(
         )
 
 
+def _check_values(lines: Sequence[Any]) -> None:
+    """Each example is a JSON object that can be written down."""
+    for number, line in enumerate(lines, 1):
+        place = f"training_data[{number - 1}]"
+        if not isinstance(line, Mapping):
+            message = f"{place}: must be an object (line {number})"
+            raise UserError("invalid_training_data", message, place)
+        try:
+            _jsonl(line)
+        except (ValueError, TypeError) as error:
+            message = f"{place}: cannot be written as JSON in UTF-8 (line {number}): {error}"
+            raise UserError("invalid_training_data", message, place) from None
+
+
+def _jsonl(line: Any) -> bytes:
+    return (json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
 def _check_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings under our names. Raises `UserError` with the name that the caller used."""
+    asked = {GUIDE_NAMES.get(key, key): key for key in config}
+    if len(asked) < len(config):
+        twice = next(key for key in config if asked[GUIDE_NAMES.get(key, key)] != key)
+        other = asked[GUIDE_NAMES.get(twice, twice)]
+        message = f"config.{twice}: is the same setting as {other}"
+        raise UserError("invalid_config", message, f"config.{twice}")
     named = {GUIDE_NAMES.get(key, key): value for key, value in config.items()}
     try:
         TrainingConfig.model_validate(named)
     except ValidationError as error:
-        problems = problems_of(error)
+        problems = [
+            replace(problem, field=asked.get(str(problem.field), problem.field))
+            for problem in problems_of(error)
+        ]
         field = f"config.{problems[0].field}" if problems[0].field else "config"
         raise UserError(
             "invalid_config",
@@ -121,9 +151,13 @@ def request_training(
     return run
 
 
-def accept_from_stream(session: Session, wanted: TrainingRequested) -> TrainingRun:
+def accept_from_stream(
+    session: Session, wanted: TrainingRequested, correlation_id: str | None = None
+) -> TrainingRun:
     """Queue the run of an outside publisher's event with inline data. Raises `UserError`."""
     lines = wanted.training_data or []
+    if wanted.seed is not None and not 0 <= wanted.seed <= MAX_SEED:
+        raise UserError("invalid_seed", f"seed: must be from 0 to {MAX_SEED}", "seed")
     check_request(lines, wanted.config, wanted.base_model)
     run = _new_run(
         session,
@@ -135,6 +169,7 @@ def accept_from_stream(session: Session, wanted: TrainingRequested) -> TrainingR
         "stream",
     )
     run.request_id = wanted.request_id
+    run.correlation_id = correlation_id or wanted.request_id
     run.status = "queued"
     run.queued_at = datetime.now(UTC)
     session.add(run)
@@ -152,7 +187,7 @@ def _new_run(
     seed: int | None,
     source: str,
 ) -> TrainingRun:
-    body = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
+    body = b"".join(map(_jsonl, lines))
     dataset = Dataset(
         dataset_id=new_id(),
         company_id=company_id,
@@ -194,11 +229,21 @@ def add_event(
             company_id=run.company_id,
             request_id=run.request_id,
             type=kind,
-            message=message,
+            message=storable(message),
             data=dict(data or {}),
             level=level,
         )
     )
+
+
+def end(session: Session, run: TrainingRun) -> None:
+    """Date the end of a run and tell who follows it, in the transaction that ends it."""
+    run.finished_at = datetime.now(UTC)
+    if run.status == "failed":
+        error = run.error or {"message": "failed"}
+        add_event(session, run, "failed", str(error["message"]), error, level="error")
+    elif run.status == "cancelled":
+        add_event(session, run, "cancelled", "cancelled; what was saved is kept")
 
 
 def get_training(session: Session, request_id: str) -> TrainingRun:
@@ -242,10 +287,10 @@ def cancel_training(session: Session, request_id: str) -> TrainingRun:
     """
     run = get_training(session, request_id)
     moved: TrainingRun | None = claims.move(
-        session, TRAINING, request_id, "cancelled", finished_at=func.now(), cancel_requested=True
+        session, TRAINING, request_id, "cancelled", cancel_requested=True
     )
     if moved is not None:
-        add_event(session, moved, "cancelled", "cancelled before a worker had it")
+        end(session, moved)
         return moved
     asked: TrainingRun | None = session.scalar(
         update(TrainingRun)

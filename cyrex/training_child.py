@@ -45,7 +45,7 @@ def train(run: TrainingRun, lease: Lease, leaving: Callable[[], bool]) -> Outcom
             run_child("helox", ["train", str(spec)], work_dir, watch, settings.training_threads)
         except ChildInterrupted:
             if watch.cancelled:
-                return cancelled_run("cancelled while training; its checkpoints are kept")
+                return Finish("cancelled")
             raise GivenBack("the worker is leaving") from None
         except ChildRefused as refused:
             report = refused.report
@@ -83,13 +83,6 @@ def dataset_lines(session: Session, dataset_id: str) -> list[bytes]:
     """The lines of a dataset, verified against its SHA-256."""
     dataset = session.get_one(Dataset, dataset_id)
     return blob_store().read(dataset.sha256).splitlines()
-
-
-def cancelled_run(message: str) -> Finish:
-    def also(session: Session, row: TrainingRun) -> None:
-        add_event(session, row, "cancelled", message)
-
-    return Finish("cancelled", {"finished_at": func.now()}, also)
 
 
 @contextmanager

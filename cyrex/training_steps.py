@@ -14,16 +14,15 @@ from sqlalchemy.orm import Session
 
 from cyrex import evaluations
 from cyrex.adapters import next_version
-from cyrex.base_model import require_base
+from cyrex.base_model import open_base, require_base
 from cyrex.errors import UserError
 from cyrex.lease import Advance, Finish, Lease, Outcome
 from cyrex.packages import get_package
 from cyrex.training import add_event, blob_store
-from cyrex.training_child import cancelled_run, dataset_lines, stop_of, work_dir_of
+from cyrex.training_child import dataset_lines, stop_of, work_dir_of
 from database.base import new_id
 from database.models import Dataset, Example, LoraAdapter, TrainingRun
 from database.session import company_session
-from helox.base import Base
 from helox.check import Report, read_records
 from helox.holdout import choose, key_of
 from helox.mask import Encoder
@@ -47,7 +46,8 @@ def split_dataset(lines: list[bytes], fraction: float) -> tuple[list[bytes], lis
 def accept(run: TrainingRun, lease: Lease) -> Outcome:
     """Check every line with the base model's tokenizer; record the report and the split."""
     config = TrainingConfig.model_validate(run.config)
-    base = Base.open(require_base(run.base_model))
+    require_base(run.base_model)
+    base = open_base()
     with company_session(run.company_id) as session:
         lines = dataset_lines(session, run.dataset_id)
     report = Report()
@@ -113,7 +113,7 @@ def evaluate(run: TrainingRun, lease: Lease, leaving: Callable[[], bool]) -> Out
             stop_of(run, lease, leaving),
         )
     if found is None:
-        return cancelled_run("cancelled before it was registered")
+        return Finish("cancelled")
 
     def also(session: Session, row: TrainingRun) -> None:
         add_event(session, row, "evaluated", evaluations.sentence(found), found.get("scores"))
@@ -177,7 +177,7 @@ def announce_adapter(run: TrainingRun, lease: Lease) -> Outcome:
         also(session, row)
         shutil.rmtree(get_settings().work_dir / row.request_id, ignore_errors=True)
 
-    return Finish("succeeded", {"finished_at": func.now()}, clean)
+    return Finish("succeeded", also=clean)
 
 
 def _new_adapter(session: Session, run: TrainingRun) -> LoraAdapter:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import sys
+
+from sqlalchemy.exc import OperationalError
 
 from database import migrate
 from settings import settings_or_exit
@@ -17,6 +20,13 @@ def main() -> None:
     commands.add_parser("check")
     arguments = parser.parse_args()
     settings_or_exit()
+    try:
+        run(arguments)
+    except OperationalError as error:
+        sys.exit(f"DATABASE_URL: {str(error.orig).strip().splitlines()[0]}")
+
+
+def run(arguments: argparse.Namespace) -> None:
     match arguments.command:
         case "upgrade":
             migrate.upgrade(arguments.revision)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -19,6 +21,29 @@ NAMING = {
 }
 
 Json = dict[str, Any]
+
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def storable(text: str) -> str:
+    """`text` as Postgres can keep it: it has no place for NUL or for half a character."""
+    return _UNSTORABLE.sub("\ufffd", text)
+
+
+def to_json(value: Any) -> str:
+    """How JSON columns are written; what Postgres could not keep is replaced."""
+    return json.dumps(_storable_json(value))
+
+
+def _storable_json(value: Any) -> Any:
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, dict):
+        return {storable(str(key)): _storable_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_storable_json(item) for item in value]
+    return value
 
 
 def new_id() -> str:

@@ -12,12 +12,13 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
-from database.base import Stepped
+from database.base import Stepped, storable
 from database.models import DeadLetter, Worker
 from database.transitions import MAX_FAILURES, Machine
 
 HEARTBEAT_SECONDS = 2.0
 HEARTBEAT_EXPIRY_SECONDS = 8.0
+MAX_REASON_CHARACTERS = 2_000
 
 
 class Lost(Exception):
@@ -153,6 +154,7 @@ def release(
     wrong with the row. `wait=True`: the next try is due in a while, later each time.
     """
     model: Any = machine.model
+    reason = storable(reason)[:MAX_REASON_CHARACTERS]
     failures = row.failures + int(counts)
     entry = {
         "at": datetime.now(UTC).isoformat(),

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.orm import Session
 
+from database.base import to_json
 from settings import get_settings
 
 WEB = "cyrex_web"
@@ -44,6 +45,7 @@ def get_engine() -> Engine:
         pool_pre_ping=True,
         # An error must not carry companies' data into a log.
         hide_parameters=True,
+        json_serializer=to_json,
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,
             "application_name": "cyrex",
@@ -62,14 +64,17 @@ def get_engine() -> Engine:
 def _refuse_unsafe_role(connection: Any, _record: Any) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT rolname, rolsuper, rolbypassrls FROM pg_roles WHERE rolname = current_user"
+            "SELECT rolname, rolsuper, rolbypassrls, EXISTS (SELECT FROM pg_roles AS ours"
+            " WHERE ours.rolname = ANY(%s) AND pg_has_role(current_user, ours.oid, 'USAGE'))"
+            " FROM pg_roles WHERE rolname = current_user",
+            ([WEB, WORKER, OPERATOR],),
         )
-        name, superuser, bypass = cursor.fetchone()
+        name, superuser, bypass, inherits = cursor.fetchone()
     connection.rollback()
-    if superuser or bypass:
+    if superuser or bypass or inherits:
         raise UnsafeDatabaseRole(
-            f"DATABASE_URL: role {name!r} is a superuser or has BYPASSRLS, so row-level security "
-            "would not separate the companies; use a role with neither"
+            f"DATABASE_URL: role {name!r} is a superuser, has BYPASSRLS or inherits one of cyrex's "
+            "roles, so row-level security would not separate the companies; use a role without"
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from alembic import context
-from sqlalchemy import create_engine, text
+from sqlalchemy import NullPool, create_engine, text
 
 import database.models
 from settings import get_settings
@@ -14,7 +14,8 @@ LOCK_TIMEOUT_MS = 10_000
 
 
 def run() -> None:
-    engine = create_engine(get_settings().database_url)
+    engine = create_engine(get_settings().database_url, poolclass=NullPool)
+    # Leaving the block closes the connection, and with it goes the lock, whatever happened.
     with engine.connect() as connection:
         connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
         connection.execute(text(f"SET lock_timeout = {LOCK_TIMEOUT_MS}"))
@@ -27,7 +28,6 @@ def run() -> None:
         )
         with context.begin_transaction():
             context.run_migrations()
-    engine.dispose()
 
 
 run()

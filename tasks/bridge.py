@@ -17,7 +17,7 @@ from cyrex.adapters import champion_of
 from cyrex.companies import get_company
 from cyrex.errors import UserError
 from database import claims
-from database.models import TrainingRun
+from database.models import Job, LoraAdapter, TrainingRun
 from database.transitions import ADAPTER, TRAINING
 from synapse.consumer import EventRefused
 from synapse.envelope import Envelope
@@ -75,7 +75,7 @@ def _training_requested(session: Session, envelope: Envelope) -> AfterCommit | N
     if run is None:
         if payload.training_data is None:
             raise EventRefused("training_data: an event from outside must carry it")
-        training.accept_from_stream(session, payload)
+        training.accept_from_stream(session, payload, envelope.correlation_id)
     elif not claims.move(session, TRAINING, payload.request_id, "queued", queued_at=func.now()):
         return None
     _forward(session, envelope, "lora-training-request", {"request_id": payload.request_id})
@@ -105,7 +105,11 @@ def _adapter_requested(session: Session, envelope: Envelope) -> AfterCommit | No
     payload = envelope.payload
     assert isinstance(payload, AdapterRequested)
     adapter_id = payload.adapter_id
-    if adapter_id is None:
+    if adapter_id is not None:
+        adapter = session.get(LoraAdapter, adapter_id)
+        if adapter is None or adapter.company_id != payload.company_id:
+            raise EventRefused(f"adapter_id: {payload.company_id} has no adapter {adapter_id!r}")
+    else:
         champion = champion_of(session, payload.company_id)
         adapter_id = champion.adapter_id if champion else None
     if adapter_id is None:
@@ -117,6 +121,12 @@ def _adapter_requested(session: Session, envelope: Envelope) -> AfterCommit | No
 def _job_requested(session: Session, envelope: Envelope) -> AfterCommit | None:
     payload = envelope.payload
     assert isinstance(payload, JobRequested)
+    job_id = payload.job_id or envelope.event_id
+    known = session.get(Job, job_id)
+    if known is not None:
+        if known.company_id != payload.company_id:
+            raise EventRefused(f"job_id: {job_id!r} is taken")
+        return None
     jobs.create_job(
         session,
         payload.company_id,
@@ -124,7 +134,7 @@ def _job_requested(session: Session, envelope: Envelope) -> AfterCommit | None:
         payload.task_type,
         payload.use_adapter,
         payload.metadata,
-        job_id=payload.job_id or envelope.event_id,
+        job_id=job_id,
         source="stream",
     )
     return lambda: _admit("job", payload.company_id)

@@ -10,6 +10,8 @@ import redis
 import structlog
 from celery import Signature, chain
 from kombu.exceptions import OperationalError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from cyrex.admission import admit_rows
 from database.session import company_session
@@ -44,6 +46,7 @@ def broker() -> redis.Redis:
         get_settings().redis_url,
         socket_timeout=PING_TIMEOUT_SECONDS,
         socket_connect_timeout=PING_TIMEOUT_SECONDS,
+        retry=Retry(NoBackoff(), 0),
     )
 
 
@@ -90,6 +93,11 @@ def publish(machine: Machine, rows: Iterable[Any]) -> int:
     """Send each row's remaining chain; call after the commit. Never raises on a broker failure:
     the rows stand in Postgres, and the reconciler sends what did not arrive."""
     sent = 0
+    rows = list(rows)
+    # A ping gives up in a second; the broker's own client tries for much longer.
+    if rows and not broker_ready():
+        log.warning("broker_unavailable", kind=machine.kind, rows=len(rows))
+        return 0
     for row in rows:
         try:
             remaining_chain(machine, row).apply_async()

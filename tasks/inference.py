@@ -71,7 +71,7 @@ def _start(sender: Any = None, **_kwargs: Any) -> None:
         base_sha256()
         _engine = EngineProcess(_config())
         _engine.wait_ready()
-    except (SettingsError, EngineStartError) as error:
+    except (SettingsError, UserError, EngineStartError) as error:
         raise SystemExit(f"inference worker: {error}") from None
     report_details(_details)
 

@@ -35,7 +35,6 @@ def process(company_id: str, job_id: str, step: str, attempt: int) -> None:
             attempt,
             _process,
             on_claim=jobs.resolve_adapter,
-            on_end=jobs.end,
         )
     finally:
         dispatch.announce_end(job_id)

@@ -14,7 +14,7 @@ import structlog
 from sqlalchemy import ColumnElement, delete, func, or_, select, text, update
 from sqlalchemy.orm import Session
 
-from cyrex import jobs
+from cyrex.endings import end
 from database import claims
 from database.models import Job, TrainingRun, Worker
 from database.session import operator_session
@@ -52,9 +52,9 @@ def reconcile() -> None:
             return
         if _trustworthy(session):
             hints += _free_orphans(session)
+            _forget_workers(session)
         _cancel_idle(session)
         hints += _repeat_hints(session, everything=_broker_is_new())
-        _forget_workers(session)
         waiting = _companies_with_queued_rows(session)
     for machine, row in hints:
         if row.status not in machine.terminal:
@@ -96,8 +96,8 @@ def _free_orphans(session: Session) -> Iterator[tuple[Machine, Any]]:
             if changed is None:
                 continue
             log.info("lease_freed", kind=machine.kind, owner=owner, status=changed.status)
-            if changed.status in machine.terminal and machine is JOB:
-                jobs.end(session, changed)
+            if changed.status in machine.terminal:
+                end(session, machine, changed)
             changed.published_at = func.now()
             yield machine, changed
 
@@ -118,10 +118,8 @@ def _cancel_idle(session: Session) -> None:
         for row in rows.all():
             key = getattr(row, machine.key)
             changed = claims.move(session, machine, key, "cancelled")
-            if changed is not None and machine is JOB:
-                jobs.end(session, changed)
-            elif changed is not None:
-                changed.finished_at = func.now()
+            if changed is not None:
+                end(session, machine, changed)
 
 
 def _repeat_hints(session: Session, everything: bool) -> Iterator[tuple[Machine, Any]]:

@@ -10,6 +10,7 @@ from celery.exceptions import Ignore
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from cyrex.admission import admit_rows
+from cyrex.endings import end
 from cyrex.errors import UserError
 from cyrex.lease import Advance, Also, Finish, GivenBack, Lease, Outcome, Repeat, Work
 from database import claims
@@ -32,12 +33,11 @@ def run_step(
     attempt: int,
     work: Work,
     on_claim: Also | None = None,
-    on_end: Also | None = None,
 ) -> None:
     """Run `work` as the owner of (row, step, attempt).
 
-    `on_claim` and `on_end` join the transactions in which the row is claimed and ends. Raises
-    `Ignore`, which stops the chain, when the claim is lost or the chain does not go on.
+    `on_claim` joins the transaction in which the row is claimed. Raises `Ignore`, which stops the
+    chain, when the claim is lost or the chain does not go on.
     """
     machine = MACHINES[kind]
     lease = Lease(machine, company_id, row_id, step, attempt, presence().worker_id)
@@ -52,15 +52,14 @@ def run_step(
                     on_claim(session, row)
             except UserError as error:
                 refusal = error
+                session.refresh(row)
     with structlog.contextvars.bound_contextvars(**{f"{kind}_id": row_id, "step": step}):
-        outcome = _work(lease, row, work, refusal, on_end)
+        outcome = _work(lease, row, work, refusal)
     if not isinstance(outcome, Advance):
         raise Ignore()
 
 
-def _work(
-    lease: Lease, row: Any, work: Work, refusal: UserError | None, on_end: Also | None
-) -> Outcome | None:
+def _work(lease: Lease, row: Any, work: Work, refusal: UserError | None) -> Outcome | None:
     """Do the work and settle it. None: the lease was lost or given back."""
     try:
         try:
@@ -70,7 +69,7 @@ def _work(
         except UserError as error:
             log.info("step_refused", code=error.code, reason=error.message)
             outcome = Finish(lease.machine.failed, {"error": error.as_json()})
-        _settle(lease, row, outcome, on_end)
+        _settle(lease, row, outcome)
         return outcome
     except claims.Lost as lost:
         log.info("lease_lost", reason=str(lost))
@@ -82,7 +81,7 @@ def _work(
         _give_back(lease, row, _line(error), counts=False, wait=True)
     except Exception as error:
         log.exception("step_failed")
-        _give_back(lease, row, _line(error), on_end=on_end)
+        _give_back(lease, row, _line(error))
     return None
 
 
@@ -90,7 +89,7 @@ def _line(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
-def _settle(lease: Lease, row: Any, outcome: Outcome, on_end: Also | None) -> None:
+def _settle(lease: Lease, row: Any, outcome: Outcome) -> None:
     """Write the outcome; a row that ends makes room for the company's next."""
     machine = lease.machine
     hints: list[Any] = []
@@ -104,9 +103,9 @@ def _settle(lease: Lease, row: Any, outcome: Outcome, on_end: Also | None) -> No
                 hints.append(claims.repeat(session, machine, row, lease.owner, step, **values))
             case Finish(status, values, also):
                 changed = claims.finish(session, machine, row, lease.owner, status, **values)
-                for addition in (also, on_end):
-                    if addition is not None:
-                        addition(session, changed)
+                if also is not None:
+                    also(session, changed)
+                end(session, machine, changed)
                 if machine.admitted:
                     hints += admit_rows(session, machine, lease.company_id)
     dispatch.publish(machine, hints)
@@ -118,7 +117,6 @@ def _give_back(
     reason: str,
     counts: bool = True,
     wait: bool = False,
-    on_end: Also | None = None,
 ) -> None:
     """Free the step for another try at once, or end the row when it has failed too often."""
     machine = lease.machine
@@ -126,11 +124,11 @@ def _give_back(
         with company_session(lease.company_id) as session:
             changed = claims.release(session, machine, row, lease.owner, reason, counts, wait)
             ended = changed is not None and changed.status in machine.terminal
-            if ended and on_end is not None:
-                on_end(session, changed)
+            if ended:
+                end(session, machine, changed)
     except SQLAlchemyError as error:
         log.warning("release_postponed", error=str(error).splitlines()[0])
-        presence().release_later(machine, row, reason)
+        presence().release_later(machine, row, reason, counts)
         return
     if changed is not None and not ended and not wait:
         dispatch.publish(machine, [changed])

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from sqlalchemy.orm import Session
-
 from cyrex import training_child, training_steps
-from cyrex.training import add_event
-from database.models import TrainingRun
 from tasks import app
 from tasks.steps import run_step
 from tasks.worker import leaving
 
 
-def _ended(session: Session, run: TrainingRun) -> None:
-    if run.error is not None:
-        add_event(session, run, "failed", str(run.error["message"]), run.error, level="error")
-
-
 @app.task(name="training.accept")
 def accept(company_id: str, request_id: str, step: str, attempt: int) -> None:
-    run_step(
-        "training", company_id, request_id, step, attempt, training_steps.accept, on_end=_ended
-    )
+    run_step("training", company_id, request_id, step, attempt, training_steps.accept)
 
 
 @app.task(name="training.train")
@@ -33,7 +22,6 @@ def train(company_id: str, request_id: str, step: str, attempt: int) -> None:
         step,
         attempt,
         lambda run, lease: training_child.train(run, lease, leaving.is_set),
-        on_end=_ended,
     )
 
 
@@ -46,15 +34,12 @@ def evaluate(company_id: str, request_id: str, step: str, attempt: int) -> None:
         step,
         attempt,
         lambda run, lease: training_steps.evaluate(run, lease, leaving.is_set),
-        on_end=_ended,
     )
 
 
 @app.task(name="training.register")
 def register(company_id: str, request_id: str, step: str, attempt: int) -> None:
-    run_step(
-        "training", company_id, request_id, step, attempt, training_steps.register, on_end=_ended
-    )
+    run_step("training", company_id, request_id, step, attempt, training_steps.register)
 
 
 @app.task(name="training.announce")
@@ -66,5 +51,4 @@ def announce(company_id: str, request_id: str, step: str, attempt: int) -> None:
         step,
         attempt,
         training_steps.announce_adapter,
-        on_end=_ended,
     )

@@ -28,7 +28,9 @@ from celery.signals import (
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
+from cyrex.endings import end
 from cyrex.logs import configure_logging
 from database import claims
 from database.base import Json, new_id
@@ -52,28 +54,39 @@ class Presence:
         self._queues = queues
         self._details = details
         self._stop = threading.Event()
-        self._strays: queue.SimpleQueue[tuple[Machine, Any, str]] = queue.SimpleQueue()
+        self._arrived = False
+        self._strays: queue.SimpleQueue[tuple[Machine, Any, str, bool]] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     def start(self) -> None:
-        self._register()
+        """Register, now or as soon as the database is there, and keep the heart beating."""
+        try:
+            self._register(replace=True)
+        except SQLAlchemyError as error:
+            log.warning("not_registered_yet", error=_line(error))
         self._thread.start()
 
     def stop(self) -> None:
-        """Leave: free what is still held and remove the row."""
+        """Leave in good order: give back what is still held and remove the row."""
         self._stop.set()
-        self._thread.join(timeout=claims.HEARTBEAT_SECONDS)
+        if self._thread.is_alive():
+            self._thread.join(timeout=2 * claims.HEARTBEAT_SECONDS)
         try:
             with operator_session() as session:
+                _free_leases(session, self.worker_id, "the worker is leaving", counts=False)
                 session.execute(delete(Worker).where(Worker.worker_id == self.worker_id))
         except SQLAlchemyError as error:
-            log.warning("presence_not_removed", error=str(error))
+            log.warning("presence_not_removed", error=_line(error))
 
-    def release_later(self, machine: Machine, row: Any, reason: str) -> None:
+    def release_later(self, machine: Machine, row: Any, reason: str, counts: bool = False) -> None:
         """The database would not take the end of this step: free its lease when it does again."""
-        self._strays.put((machine, row, reason))
+        self._strays.put((machine, row, reason, counts))
 
-    def _register(self) -> None:
+    def _register(self, replace: bool) -> None:
+        """Insert the row. `replace`: take over the name, and the leases, of a predecessor.
+
+        Without it a process that slept while its successor came leaves the successor alone.
+        """
         mine: dict[str, Any] = {
             "worker_id": self.worker_id,
             "queues": self._queues,
@@ -83,45 +96,70 @@ class Presence:
             "started_at": func.now(),
             "heartbeat_at": func.now(),
         }
+        statement = insert(Worker).values(node=self._node, **mine)
         with operator_session() as session:
+            if not replace:
+                session.execute(statement.on_conflict_do_nothing())
+                self._arrived = True
+                return
             predecessor = session.scalar(
                 select(Worker.worker_id).where(Worker.node == self._node).with_for_update()
             )
             session.execute(
-                insert(Worker)
-                .values(node=self._node, **mine)
-                .on_conflict_do_update(index_elements=[Worker.node], set_=mine)
+                statement.on_conflict_do_update(index_elements=[Worker.node], set_=mine)
             )
             if predecessor is not None:
-                for machine in MACHINES.values():
-                    for row in claims.owned_by(session, machine, predecessor):
-                        claims.release(session, machine, row, predecessor, "worker replaced")
+                _free_leases(session, predecessor, "worker replaced")
+        self._arrived = True
 
     def _beat(self) -> None:
         while not self._stop.wait(claims.HEARTBEAT_SECONDS):
-            try:
-                self._free_strays()
-                with operator_session() as session:
-                    known = session.execute(
-                        update(Worker)
-                        .where(Worker.worker_id == self.worker_id)
-                        .values(heartbeat_at=func.now(), details=self._details())
-                        .returning(Worker.worker_id)
-                    ).first()
-                if known is None:
-                    self._register()
-            except SQLAlchemyError as error:
-                log.warning("heartbeat_failed", error=str(error).splitlines()[0])
+            for duty in (self._free_strays, self._touch):
+                try:
+                    duty()
+                except Exception as error:  # the heart must outlive whatever a beat meets
+                    log.warning("heartbeat_failed", error=_line(error))
+
+    def _touch(self) -> None:
+        values: dict[str, Any] = {"heartbeat_at": func.now()}
+        try:
+            values["details"] = self._details()
+        except Exception as error:  # what a process says of itself is not what it lives by
+            log.warning("no_details", error=_line(error))
+        with operator_session() as session:
+            known = session.execute(
+                update(Worker)
+                .where(Worker.worker_id == self.worker_id)
+                .values(**values)
+                .returning(Worker.worker_id)
+            ).first()
+        if known is None:
+            self._register(replace=not self._arrived)
 
     def _free_strays(self) -> None:
-        while not self._strays.empty():
-            machine, row, reason = self._strays.get()
+        for _ in range(self._strays.qsize()):
+            machine, row, reason, counts = self._strays.get()
             try:
                 with operator_session() as session:
-                    claims.release(session, machine, row, self.worker_id, reason)
+                    changed = claims.release(session, machine, row, self.worker_id, reason, counts)
+                    if changed is not None and changed.status in machine.terminal:
+                        end(session, machine, changed)
             except SQLAlchemyError:
-                self._strays.put((machine, row, reason))
+                self._strays.put((machine, row, reason, counts))
                 raise
+
+
+def _free_leases(session: Session, owner: str, reason: str, counts: bool = True) -> None:
+    """Give back everything that `owner` holds; what has failed too often ends."""
+    for machine in MACHINES.values():
+        for row in claims.owned_by(session, machine, owner):
+            changed = claims.release(session, machine, row, owner, reason, counts)
+            if changed is not None and changed.status in machine.terminal:
+                end(session, machine, changed)
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 _presence: Presence | None = None

@@ -15,7 +15,9 @@ class Job(OfCompany, Stepped, Base):
     """`output_data` holds result, tool_results, confidence and usage once the job has ended."""
 
     __tablename__ = "company_automation_jobs"
-    __table_args__ = (Index("ix_company_automation_jobs_queue", "company_id", "status", "job_id"),)
+    __table_args__ = (
+        Index("ix_company_automation_jobs_queue", "company_id", "status", "created_at"),
+    )
 
     job_id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
     job_type: Mapped[str]

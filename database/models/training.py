@@ -14,7 +14,7 @@ class TrainingRun(OfCompany, Stepped, Base):
     """`config` is what the request asked for; `progress` and `metrics` are what Helox reports."""
 
     __tablename__ = "training_runs"
-    __table_args__ = (Index("ix_training_runs_queue", "company_id", "status", "request_id"),)
+    __table_args__ = (Index("ix_training_runs_queue", "company_id", "status", "created_at"),)
 
     request_id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
     dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.dataset_id"), index=True)

@@ -231,7 +231,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_company_automation_jobs_queue",
         "company_automation_jobs",
-        ["company_id", "status", "job_id"],
+        ["company_id", "status", "created_at"],
         unique=False,
     )
     op.create_index(
@@ -884,7 +884,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_training_runs_queue",
         "training_runs",
-        ["company_id", "status", "request_id"],
+        ["company_id", "status", "created_at"],
         unique=False,
     )
     op.create_index(op.f("ix_training_runs_status"), "training_runs", ["status"], unique=False)

@@ -74,7 +74,11 @@ CREATE FUNCTION count_trainings_before(wanted text)
 RETURNS bigint
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, public AS $$
     SELECT count(*) FROM public.training_runs AS r
-    WHERE r.request_id < wanted AND r.status IN ('requested', 'queued', 'admitted', 'running')
+    WHERE r.status IN ('requested', 'queued', 'admitted', 'running')
+    AND (r.created_at, r.request_id) < (
+        SELECT w.created_at, w.request_id FROM public.training_runs AS w
+        WHERE w.request_id = wanted
+    )
 $$
 """
 FUNCTIONS = {"find_api_key(text)": KEY_LOOKUP, "count_trainings_before(text)": TRAININGS_BEFORE}

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import select
 
 from cyrex import training_steps
+from cyrex.endings import end
 from cyrex.errors import UserError
 from cyrex.lease import Advance, Finish, Lease, Outcome
 from cyrex.packages import put_package
@@ -56,6 +57,8 @@ def settle(row: TrainingRun, lease: Lease, outcome: Outcome) -> None:
             )
         if outcome.also is not None:
             outcome.also(session, changed)
+        if isinstance(outcome, Finish):
+            end(session, TRAINING, changed)
 
 
 def do(company_id: str, request_id: str, step: Step) -> TrainingRun:

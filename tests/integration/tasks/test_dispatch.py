@@ -10,6 +10,7 @@ from kombu import Consumer, Message
 
 from database.models import Job, TrainingRun
 from database.transitions import ADAPTER, JOB, TRAINING
+from settings import get_settings
 from tasks import app, dispatch
 from tests import rows
 from tests.integration.tasks.conftest import Broker, use_broker
@@ -19,12 +20,15 @@ SOON_SECONDS = 2.0
 
 
 @pytest.fixture
-def away(broker: Broker) -> Iterator[None]:
-    """The broker's address leads nowhere."""
-    url = str(app.conf.broker_url)
-    closed = "redis://127.0.0.1:1/0"
+def away(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nobody listens at the broker's address."""
+    url, closed = str(app.conf.broker_url), "redis://127.0.0.1:1/0"
+    monkeypatch.setenv("REDIS_URL", closed)
+    get_settings.cache_clear()
     use_broker(closed)
     yield
+    monkeypatch.undo()
+    get_settings.cache_clear()
     use_broker(url)
 
 

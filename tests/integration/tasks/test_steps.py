@@ -120,14 +120,12 @@ def test_of_two_messages_for_one_step_one_is_void(acme: str, training: str) -> N
 def test_what_a_person_can_mend_fails_the_row_at_once(
     acme: str, training: str, broker: Broker
 ) -> None:
-    ended = []
     error = UserError("bad_line", "line 3: output: is missing", "training_data[2].output")
-    found = ends(
-        training, acme, failing(error), on_end=lambda _session, row: ended.append(row.status)
-    )
+    found = ends(training, acme, failing(error))
     assert (found.status, found.lease_owner, found.failures) == ("failed", None, 0)
     assert found.error == error.as_json()
-    assert ended == ["failed"]
+    assert found.finished_at is not None
+    assert rows.events(training).count("failed") == 1, "who follows the run hears of it, once"
     assert rows.dead_letters(training) == []
     assert broker.sent("bridge") == []
 
@@ -158,18 +156,13 @@ def test_a_failure_gives_the_step_to_another_at_once(
 
 
 def test_the_third_failure_is_the_last(acme: str, training: str, broker: Broker) -> None:
-    ended = []
     for number in (1, 2, 3):
-        assert ended == []
-        found = ends(
-            training,
-            acme,
-            failing(ValueError(f"odd {number}")),
-            on_end=lambda _session, row: ended.append(row.status),
-        )
+        assert "failed" not in rows.events(training)
+        found = ends(training, acme, failing(ValueError(f"odd {number}")))
     assert found.status == "failed"
     assert found.error["code"] == "gave_up"
-    assert ended == ["failed"]
+    assert found.finished_at is not None
+    assert rows.events(training).count("failed") == 1
     (letter,) = rows.dead_letters(training)
     assert [entry["reason"] for entry in letter.history] == [
         "ValueError: odd 1",
@@ -239,10 +232,8 @@ def test_a_worker_that_was_fenced_changes_nothing(
         after.update(rows.columns(rows.get(TrainingRun, training)))
         return outcome
 
-    ended: list[Any] = []
-    ends(training, acme, work, on_end=lambda _session, row: ended.append(row))
+    ends(training, acme, work)
     assert rows.columns(rows.get(TrainingRun, training)) == after
-    assert ended == []
     assert broker.sent("bridge") == []
 
 
@@ -351,7 +342,6 @@ def test_a_jobs_adapter_is_resolved_in_the_transaction_of_its_claim(acme: str) -
             1,
             work,
             on_claim=jobs.resolve_adapter,
-            on_end=jobs.end,
         )
     assert seen == [(True, True)]
     found = rows.get(Job, job_id)
@@ -368,7 +358,7 @@ def test_a_job_whose_champion_is_of_another_base_fails_by_name(acme: str) -> Non
         session.add(AdapterAlias(alias_id=job_id, company_id=acme, champion_id=adapter_id))
     never = failing(AssertionError("work was done"))
     with pytest.raises(Ignore):
-        run_step("job", acme, job_id, "process", 1, never, jobs.resolve_adapter, on_end=jobs.end)
+        run_step("job", acme, job_id, "process", 1, never, jobs.resolve_adapter)
     found = rows.get(Job, job_id)
     assert (found.status, found.error["code"]) == ("failed", "base_model_mismatch")
     assert adapter_id in found.error["message"]

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, select
 
+from celeryconfig import RECONCILE_SECONDS
 from database import claims
 from database.base import Json
 from database.models import AdapterAlias, Job, LoraAdapter, TrainingRun, Worker
@@ -318,22 +319,23 @@ def test_the_bridge_worker_reads_streams_runs_steps_and_leaves(
     assert worker_of(worker.node) is None
 
 
-def test_a_killed_workers_rows_are_free_in_time(
-    celery_worker: Callable[..., CeleryWorker], here: Presence, acme: str, broker: Broker
+def test_a_restarted_worker_frees_the_rows_of_its_former_life_at_once(
+    celery_worker: Callable[..., CeleryWorker], acme: str
 ) -> None:
     worker = celery_worker("bridge", "bridge,maintenance", "threads", 1)
     key = held(row_of(worker.node).worker_id, acme)
     worker.kill()
-    killed = time.monotonic()
-
-    # The same name again: at once, without anybody else.
     worker.start()
     row = rows.get(Job, key)
     assert (row.lease_owner, row.attempt, row.failures) == (None, 2, 1)
     assert row.history[-1]["reason"] == "worker replaced"
-    assert time.monotonic() - killed < START_SECONDS
 
-    # And when nobody takes its name.
+
+@pytest.mark.slow
+def test_a_killed_workers_rows_are_free_in_time(
+    celery_worker: Callable[..., CeleryWorker], here: Presence, acme: str, broker: Broker
+) -> None:
+    worker = celery_worker("tools", "tools", "threads", 1)
     key = held(row_of(worker.node).worker_id, acme)
     worker.kill()
     killed = time.monotonic()
@@ -346,6 +348,11 @@ def test_a_killed_workers_rows_are_free_in_time(
     assert time.monotonic() - killed < FREED_SECONDS
     assert rows.get(Job, key).history[-1]["reason"] == "worker lost"
     assert (key, 2) in broker.rows("inference")
+
+
+def test_a_dead_worker_is_noticed_within_the_promised_time() -> None:
+    assert claims.HEARTBEAT_EXPIRY_SECONDS + RECONCILE_SECONDS <= FREED_SECONDS
+    assert claims.HEARTBEAT_SECONDS * 3 <= claims.HEARTBEAT_EXPIRY_SECONDS, "two may come late"
 
 
 def test_each_process_of_a_training_worker_has_a_row_of_its_own(

@@ -80,7 +80,7 @@ def test_a_line_that_is_no_object_is_refused(line: Any) -> None:
 
 def test_half_a_character_is_refused_wherever_it_stands() -> None:
     assert refusal([{"input": "\ud800", "output": "b"}], {}).param == "training_data[0]"
-    assert refusal([{**GOOD, "note": "\ud800"}], {}).param == "training_data[0].note"
+    assert refusal([GOOD, {**GOOD, "note": "\ud800"}], {}).param == "training_data[1]"
 
 
 def test_too_many_lines_name_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
