@@ -126,6 +126,8 @@ def _job_requested(session: Session, envelope: Envelope) -> AfterCommit | None:
         payload.metadata,
         job_id=payload.job_id or envelope.event_id,
         source="stream",
+        agent_id=payload.agent_id,
+        choices=payload.choices,
     )
     return lambda: _admit("job", payload.company_id)
 

@@ -14,7 +14,7 @@ import structlog
 from sqlalchemy import ColumnElement, delete, func, or_, select, text, update
 from sqlalchemy.orm import Session
 
-from cyrex import jobs
+from cyrex import agent_state, jobs
 from database import claims
 from database.models import Job, TrainingRun, Worker
 from database.session import operator_session
@@ -53,6 +53,7 @@ def reconcile() -> None:
         if _trustworthy(session):
             hints += _free_orphans(session)
         _cancel_idle(session)
+        hints += _resume_stranded(session)
         hints += _repeat_hints(session, everything=_broker_is_new())
         _forget_workers(session)
         waiting = _companies_with_queued_rows(session)
@@ -122,6 +123,15 @@ def _cancel_idle(session: Session) -> None:
                 jobs.end(session, changed)
             elif changed is not None:
                 changed.finished_at = func.now()
+
+
+def _resume_stranded(session: Session) -> Iterator[tuple[Machine, Any]]:
+    """Jobs that wait for a tool call which has ended, or longer than they may."""
+    for job_id in agent_state.stranded(session, BATCH):
+        resumed = agent_state.resume(session, job_id)
+        if resumed is not None:
+            log.info("job_resumed", job_id=job_id)
+            yield JOB, resumed
 
 
 def _repeat_hints(session: Session, everything: bool) -> Iterator[tuple[Machine, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import redis
@@ -11,7 +12,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from cyrex.admission import admit_rows
 from cyrex.errors import UserError
-from cyrex.lease import Advance, Also, Finish, GivenBack, Lease, Outcome, Repeat, Work
+from cyrex.lease import Advance, Also, Finish, GivenBack, Hint, Lease, Outcome, Pause, Repeat, Work
 from database import claims
 from database.session import company_session
 from database.transitions import MACHINES
@@ -94,6 +95,7 @@ def _settle(lease: Lease, row: Any, outcome: Outcome, on_end: Also | None) -> No
     """Write the outcome; a row that ends makes room for the company's next."""
     machine = lease.machine
     hints: list[Any] = []
+    others: Sequence[Hint] = ()
     with company_session(lease.company_id) as session:
         match outcome:
             case Advance(values, also):
@@ -102,6 +104,11 @@ def _settle(lease: Lease, row: Any, outcome: Outcome, on_end: Also | None) -> No
                     also(session, changed)
             case Repeat(step, values):
                 hints.append(claims.repeat(session, machine, row, lease.owner, step, **values))
+            case Pause(status, paused, values):
+                changed = claims.pause(session, machine, row, lease.owner, status, **values)
+                others = paused(session, changed)
+                if machine.admitted:
+                    hints += admit_rows(session, machine, lease.company_id)
             case Finish(status, values, also):
                 changed = claims.finish(session, machine, row, lease.owner, status, **values)
                 for addition in (also, on_end):
@@ -110,6 +117,8 @@ def _settle(lease: Lease, row: Any, outcome: Outcome, on_end: Also | None) -> No
                 if machine.admitted:
                     hints += admit_rows(session, machine, lease.company_id)
     dispatch.publish(machine, hints)
+    for other, follower in others:
+        dispatch.publish(other, [follower])
 
 
 def _give_back(
