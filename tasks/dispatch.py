@@ -34,6 +34,7 @@ QUEUES = {
     ("adapter", "warm"): "inference",
     ("adapter", "decide"): "bridge",
     ("job", "process"): "inference",
+    ("tool", "call"): "tools",
 }
 
 
