@@ -61,6 +61,7 @@ imports = (
     "tasks.training",
     "tasks.adapters",
     "tasks.jobs",
+    "tasks.tools",
     "tasks.maintenance",
     "tasks.synapse",
 )

@@ -5,13 +5,17 @@ A wrong value stops the process at start with one line that names the variable (
 
 from __future__ import annotations
 
+import base64
+import binascii
+import ipaddress
+import re
 import sys
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, AliasChoices, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MIB = 1024 * 1024
@@ -28,30 +32,102 @@ class SettingsError(ValueError):
 def _database_url(url: str) -> str:
     """Return `url` for psycopg2: SQLAlchemy 2.1 would read a bare `postgresql://` as psycopg 3."""
     scheme, separator, rest = url.partition("://")
-    if not separator or scheme not in ("postgresql", "postgres", "postgresql+psycopg2"):
-        raise ValueError(f"must look like {DATABASE_FORM}")
-    parts = _parts(url, DATABASE_FORM)
-    if not parts.path.strip("/"):
-        raise ValueError(f"names no database: it must look like {DATABASE_FORM}")
+    parts = urlsplit(f"//{rest}")
+    if (
+        not separator
+        or scheme not in ("postgresql", "postgres", "postgresql+psycopg2")
+        or not rest
+        or not _has_port(parts)
+    ):
+        raise ValueError("must look like postgresql://user:password@host:port/database")
     return f"postgresql+psycopg2://{rest}"
 
 
 def _redis_url(url: str) -> str:
-    parts = _parts(url, REDIS_FORM)
+    parts = urlsplit(url)
     number = parts.path.strip("/")
-    if parts.scheme not in ("redis", "rediss") or (number and not number.isdigit()):
-        raise ValueError(f"must look like {REDIS_FORM}")
+    if (
+        parts.scheme not in ("redis", "rediss")
+        or not _has_port(parts)
+        or not (number.isdecimal() or not number)
+    ):
+        raise ValueError("must look like redis://host:port/number")
     return url
 
 
-def _parts(url: str, form: str) -> SplitResult:
-    """The URL's parts. The message never repeats the URL: it may hold a password."""
+def _has_port(parts: SplitResult) -> bool:
+    """Whether the port is a number, or left out."""
     try:
-        parts = urlsplit(url)
-        _ = parts.port
+        return parts.port is None or True
     except ValueError:
-        raise ValueError(f"must look like {form}") from None
-    return parts
+        return False
+
+
+def _mlflow_uri(uri: str) -> str:
+    """A server's address, or that of a database of MLflow's own (for psycopg2, as above)."""
+    parts = urlsplit(uri)
+    if not uri or (parts.scheme in ("http", "https") and parts.hostname and _has_port(parts)):
+        return uri
+    try:
+        return _database_url(uri)
+    except ValueError:
+        raise ValueError(
+            "must look like http://host:port or postgresql://user:password@host:port/mlflow"
+        ) from None
+
+
+def _http_url(url: str) -> str:
+    parts = urlsplit(url)
+    if url and not (parts.scheme in ("http", "https") and parts.hostname and _has_port(parts)):
+        raise ValueError("must look like http://host:port")
+    return url
+
+
+def _bucket(name: str) -> str:
+    if name and not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", name):
+        raise ValueError("must be 3 to 63 lower-case letters, digits, dots and hyphens")
+    return name
+
+
+def _place(url: str) -> tuple[str | None, int | None, str]:
+    """Which database a URL means, whatever the user."""
+    parts = urlsplit(url)
+    return parts.hostname, parts.port or 5432, parts.path
+
+
+# A name, or an address, perhaps with a port; an IPv6 address in brackets.
+TOOL_HOST = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\])(?::\d{1,5})?")
+FERNET_KEY_BYTES = 32
+
+
+def words_of(text: str) -> list[str]:
+    """The parts of a comma-separated value."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _tool_hosts(text: str) -> str:
+    for entry in words_of(text.lower()):
+        try:
+            ipaddress.ip_network(entry)
+        except ValueError as error:
+            if "/" in entry or not TOOL_HOST.fullmatch(entry):
+                raise ValueError(
+                    f"{entry!r} is no host, host:port or network such as 10.1.0.0/16"
+                ) from error
+    return text
+
+
+def _fernet_keys(text: str) -> str:
+    for number, key in enumerate(words_of(text), start=1):
+        try:
+            size = len(base64.urlsafe_b64decode(key))
+        except (binascii.Error, ValueError):
+            size = 0
+        if size != FERNET_KEY_BYTES:
+            raise ValueError(
+                f"key {number} is no Fernet key: {FERNET_KEY_BYTES} bytes in URL-safe base64"
+            )
+    return text
 
 
 class Settings(BaseSettings):
@@ -69,8 +145,27 @@ class Settings(BaseSettings):
     base_model_revision: str = "main"
     data_dir: Path = Path(".data")
     adapter_cache_dir: Path = Path(".data/adapters")
-    model_registry_type: Literal["local"] = "local"
+    # Where adapters are registered. `mlflow` keeps their bytes in S3_BUCKET where one is given,
+    # else in MODEL_REGISTRY_PATH.
+    model_registry_type: Literal["mlflow", "s3", "local"] = "local"
     model_registry_path: Path = Path(".data/registry")
+    # A server, or (no server needed) a Postgres database that is MLflow's alone.
+    mlflow_tracking_uri: Annotated[str, AfterValidator(_mlflow_uri)] = ""
+    # Empty: AWS itself.
+    s3_endpoint_url: Annotated[str, AfterValidator(_http_url)] = ""
+    s3_bucket: Annotated[str, AfterValidator(_bucket)] = ""
+    # Neither given: what boto3 finds by itself (a profile, the machine's role).
+    s3_access_key_id: str = Field(
+        "", validation_alias=AliasChoices("s3_access_key_id", "aws_access_key_id")
+    )
+    s3_secret_access_key: str = Field(
+        "",
+        validation_alias=AliasChoices("s3_secret_access_key", "aws_secret_access_key"),
+        repr=False,
+    )
+    s3_region: str = Field(
+        "us-east-1", validation_alias=AliasChoices("s3_region", "aws_region", "aws_default_region")
+    )
     blob_dir: Path = Path(".data/blobs")
     work_dir: Path = Path(".data/work")
 
@@ -83,7 +178,13 @@ class Settings(BaseSettings):
     jobs_in_broker: int = Field(64, ge=1)
     trainings_in_broker: int = Field(1, ge=1)
     max_new_tokens: int = Field(256, ge=1)
-    job_seconds: float = Field(300.0, gt=0, le=MAX_JOB_SECONDS)
+    job_seconds: float = Field(300.0, gt=0, le=86_400)
+    # Of an agent that has no limits of its own: turns of the model and the tokens of all of them,
+    # seconds from the first turn on, and how much of the company's memory it is shown.
+    agent_steps: int = Field(8, ge=1, le=64)
+    agent_tokens: int = Field(2048, ge=1, le=65_536)
+    agent_seconds: float = Field(240.0, gt=0, le=3600)
+    agent_memories: int = Field(3, ge=0, le=50)
 
     engine_device: Literal["auto", "cpu", "cuda"] = "auto"
     engine_dtype: Literal["fp32", "bf16", "nf4"] = "fp32"
@@ -92,10 +193,46 @@ class Settings(BaseSettings):
     engine_adapters: int = Field(64, ge=1)
     training_threads: int = Field(2, ge=1)
 
+    # Fernet keys, comma-separated: the first encrypts, all decrypt.
+    tool_secrets_key: Annotated[str, AfterValidator(_fernet_keys)] = ""
+    # Hosts that tools may have although they are not public, or not https: host, host:port, CIDR.
+    tool_allowed_hosts: Annotated[str, AfterValidator(_tool_hosts)] = ""
+    tool_connect_seconds: float = Field(5.0, gt=0, le=60)
+    tool_read_seconds: float = Field(30.0, gt=0, le=600)
+    tool_total_seconds: float = Field(60.0, gt=0, le=600)
+    tool_response_bytes: int = Field(MIB, ge=1024, le=64 * MIB)
+
     flower_user: str = "operator"
     flower_password: str = ""
     ready_file: Path | None = Field(None, alias="CYREX_READY_FILE")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @model_validator(mode="after")
+    def _registry_is_whole(self) -> Self:
+        """What the chosen registry needs is there, and MLflow's tables do not meet ours."""
+        kind, uri = self.model_registry_type, self.mlflow_tracking_uri
+        if kind == "s3" and not self.s3_bucket:
+            raise ValueError("S3_BUCKET: must be given for MODEL_REGISTRY_TYPE=s3")
+        if kind == "mlflow" and not uri:
+            raise ValueError("MLFLOW_TRACKING_URI: must be given for MODEL_REGISTRY_TYPE=mlflow")
+        if kind == "mlflow" and uri.startswith("http") and not self.s3_bucket:
+            raise ValueError(
+                "S3_BUCKET: must be given for an MLflow server, which takes no other machine's "
+                "folders"
+            )
+        if uri.startswith("postgresql") and _place(uri) == _place(self.database_url):
+            raise ValueError(
+                "MLFLOW_TRACKING_URI: must be another database than DATABASE_URL: both keep a "
+                "table alembic_version"
+            )
+        if bool(self.s3_access_key_id) != bool(self.s3_secret_access_key):
+            missing = "S3_SECRET_ACCESS_KEY" if self.s3_access_key_id else "S3_ACCESS_KEY_ID"
+            raise ValueError(f"{missing}: must be given with its other half")
+        return self
+
+
+# What may hold a password is not repeated in an error.
+SECRET_WORDS = ("URL", "URI", "KEY", "SECRET", "PASSWORD", "TOKEN")
 
 
 def _lines(error: ValidationError) -> str:
@@ -105,9 +242,8 @@ def _lines(error: ValidationError) -> str:
         place = ".".join(str(part) for part in item["loc"]).upper()
         message = item["msg"].removeprefix("Value error, ")
         shown: Any = item.get("input")
-        value = (
-            f" (got {shown!r})" if place and isinstance(shown, str) and "URL" not in place else ""
-        )
+        hidden = any(word in place for word in SECRET_WORDS)
+        value = f" (got {shown!r})" if place and isinstance(shown, str) and not hidden else ""
         found.append(f"{place}: {message}{value}" if place else message)
     return "; ".join(found)
 

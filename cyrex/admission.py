@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from cyrex import jobs
 from cyrex.companies import lock_company
 from database.transitions import JOB, TRAINING, Machine
 from settings import get_settings
@@ -44,7 +45,7 @@ def admit_rows(session: Session, machine: Machine, company_id: str) -> list[Any]
         .order_by(model.created_at, key)
         .limit(free)
     )
-    return list(
+    admitted = list(
         session.scalars(
             update(model)
             .where(key.in_(oldest), model.status == "queued")
@@ -58,3 +59,7 @@ def admit_rows(session: Session, machine: Machine, company_id: str) -> list[Any]
             .returning(model)
         )
     )
+    if machine is JOB:
+        for row in admitted:
+            jobs.updated(session, row)
+    return admitted

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import select, update
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from cyrex.adapters import champion_of
-from cyrex.engine import Completion
-from cyrex.errors import Conflict, NotFound
+from cyrex.errors import Conflict, NotFound, UserError
 from database import claims
 from database.base import new_id
-from database.models import Job, JobStep, Usage
+from database.models import Agent, Job
 from database.transitions import JOB
 from settings import get_settings
 from synapse.outbox import announce
 from synapse.streams import COMPANY_AUTOMATION_JOBS
 
 DEFAULT_TASK_TYPE = "automation"
+MAX_CHOICES = 1000
+MAX_CHOICE_CHARACTERS = 500
 
 
 def create_job(
@@ -32,13 +33,25 @@ def create_job(
     metadata: dict[str, Any] | None = None,
     job_id: str | None = None,
     source: str = "api",
+    agent_id: str | None = None,
+    choices: Sequence[str] | None = None,
 ) -> Job:
-    """Insert a queued job; the caller commits and then calls `admit`."""
+    """Insert a queued job; the caller commits and then calls `admit`.
+
+    agent_id: None is the company's default agent. choices: the answer will be one of these.
+    Raises `UserError` for choices that are none, `NotFound` for an agent that is not the company's.
+    """
+    asked: dict[str, Any] = {"data": data}
+    if choices is not None:
+        asked["choices"] = check_choices(choices)
+    if agent_id is not None:
+        require_agent(session, company_id, agent_id)
     job = Job(
         job_id=job_id or new_id(),
         company_id=company_id,
         job_type=task_type,
-        input_data={"data": data},
+        input_data=asked,
+        agent_id=agent_id,
         use_adapter=use_adapter,
         details=metadata or {},
         source=source,
@@ -48,7 +61,35 @@ def create_job(
     )
     session.add(job)
     session.flush()
+    updated(session, job)
     return job
+
+
+def check_choices(choices: Sequence[str]) -> list[str]:
+    """Return `choices` if an answer can be held to them. Raises `UserError`."""
+    found = list(choices)
+    if not 1 <= len(found) <= MAX_CHOICES or len(set(found)) < len(found):
+        raise UserError(
+            "invalid_choices",
+            f"choices: from 1 to {MAX_CHOICES} texts, no two of them equal",
+            param="choices",
+        )
+    for i, choice in enumerate(found):
+        if not choice.strip() or len(choice) > MAX_CHOICE_CHARACTERS:
+            raise UserError(
+                "invalid_choices",
+                f"choices[{i}]: must be text of 1 to {MAX_CHOICE_CHARACTERS} characters",
+                param=f"choices[{i}]",
+            )
+    return found
+
+
+def require_agent(session: Session, company_id: str, agent_id: str) -> Agent:
+    """A company's agent. Raises `NotFound`, also for another company's."""
+    row = session.get(Agent, agent_id)
+    if row is None or row.company_id != company_id:
+        raise NotFound("agent_not_found", f"there is no agent {agent_id!r}", "agent_id")
+    return row
 
 
 def get_job(session: Session, job_id: str) -> Job:
@@ -103,41 +144,20 @@ def resolve_adapter(session: Session, job: Job) -> None:
     session.flush()
 
 
-def record_answer(session: Session, job: Job, answer: Completion) -> None:
-    """Store the model's turn and what it used, in the transaction that ends the job."""
-    session.execute(
-        insert(JobStep)
-        .values(
-            id=new_id(),
-            company_id=job.company_id,
-            job_id=job.job_id,
-            number=1,
-            kind="answer",
-            content={"text": answer.text, "finish_reason": answer.finish_reason},
-            confidence=answer.confidence,
-            prompt_tokens=answer.prompt_tokens,
-            completion_tokens=answer.completion_tokens,
-        )
-        .on_conflict_do_nothing()
-    )
-    session.execute(
-        insert(Usage)
-        .values(
-            id=new_id(),
-            company_id=job.company_id,
-            kind="job",
-            reference=job.job_id,
-            adapter_id=job.adapter_id,
-            prompt_tokens=answer.prompt_tokens,
-            completion_tokens=answer.completion_tokens,
-        )
-        .on_conflict_do_nothing()
-    )
+def begin(session: Session, job: Job) -> None:
+    """What a claim does to a job, in its transaction. Raises `UserError`."""
+    updated(session, job)
+    resolve_adapter(session, job)
 
 
 def end(session: Session, job: Job) -> None:
     """Date the end of a job and tell the outside, in the transaction that ends it."""
     job.completed_at = datetime.now(UTC)
+    updated(session, job)
+
+
+def updated(session: Session, job: Job) -> None:
+    """Tell the outside of a job's new status, in the transaction that sets it."""
     announce(
         session,
         COMPANY_AUTOMATION_JOBS,
@@ -161,6 +181,9 @@ def job_view(job: Job) -> dict[str, Any]:
         "tool_results": output.get("tool_results", []),
         "confidence": output.get("confidence"),
         "usage": output.get("usage"),
+        "agent_id": job.agent_id,
+        "choices": job.input_data.get("choices"),
+        "steps": output.get("steps", []),
         "use_adapter": job.use_adapter,
         "adapter_id": job.adapter_id,
         "adapter_sha256": job.adapter_sha256,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,8 @@ from database.session import company_session
 from database.transitions import Machine
 
 Also = Callable[[Session, Any], None]
+# A row that the broker is to hear of after the commit.
+Hint = tuple[Machine, Any]
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,21 @@ class Repeat:
     values: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Pause:
+    """The row waits, in `status`, for something that `also` makes in the same transaction.
+
+    `also` returns what the broker is to hear of after the commit.
+    """
+
+    status: str
+    also: Callable[[Session, Any], Sequence[Hint]]
+    values: dict[str, Any] = field(default_factory=dict)
+
+
 class GivenBack(Exception):
     """The worker leaves in good order: the step goes to another, and no failure is counted."""
 
 
-Outcome = Advance | Finish | Repeat
+Outcome = Advance | Finish | Repeat | Pause
 Work = Callable[[Any, Lease], Outcome]

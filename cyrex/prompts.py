@@ -7,11 +7,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cyrex.adapter_files import adapter_cache, local_package
+from cyrex.agent import grammar_of, messages_of, tokens_left, tools_of
+from cyrex.agent_state import Prepared, seconds_used
 from cyrex.engine import AdapterRef, Completion, Request
 from cyrex.errors import UserError
 from database.base import storable
 from database.models import Job, LoraAdapter
-from helox.render import ChatTemplate, prompt_of_job
+from helox.render import ChatTemplate, LineError
 from settings import get_settings
 
 BASE_NOTE = "the company has no adapter yet: the base model answered"
@@ -30,39 +32,72 @@ def adapter_ref(adapter: LoraAdapter) -> AdapterRef:
     )
 
 
-def request_of(job: Job, adapter: AdapterRef | None, template: ChatTemplate) -> Request:
-    """The prompt that training would have rendered for the same input, and the job's limits.
+def request_of(
+    job: Job, adapter: AdapterRef | None, template: ChatTemplate, prepared: Prepared
+) -> Request:
+    """What the job's next step asks of the engine, within the limits of job and agent.
 
-    Raises `UserError` when the job's time is up.
+    A company without tools is asked as its training lines are. Raises `UserError` when a limit is
+    reached, or when the base's template refuses the conversation.
     """
-    deadline = None
-    if job.deadline_at is not None:
-        seconds = (job.deadline_at - datetime.now(UTC)).total_seconds()
-        if seconds <= 0:
-            raise UserError("deadline_exceeded", "the job's time was up before it began")
-        deadline = time.monotonic() + seconds
+    situation, limits = prepared.situation, prepared.limits
+    seconds = _seconds_left(job)
+    tokens = get_settings().max_new_tokens
+    if not situation.is_plain:
+        used = seconds_used(job)
+        tokens = min(tokens, tokens_left(limits, len(prepared.steps), prepared.tokens, used))
+        seconds = min(seconds, limits.seconds - used)
+    try:
+        prompt = template.render(
+            messages_of(situation), add_generation_prompt=True, tools=tools_of(situation)
+        )
+    except LineError as error:
+        raise UserError("template_refused", str(error)) from error
     return Request(
         company=job.company_id,
         adapter=adapter,
-        prompt=template.render(prompt_of_job(job.input_data["data"]), add_generation_prompt=True),
-        max_new_tokens=get_settings().max_new_tokens,
-        deadline=deadline,
+        prompt=prompt,
+        max_new_tokens=tokens,
+        deadline=time.monotonic() + seconds,
+        grammar=grammar_of(situation, template),
     )
 
 
-def output_of(job: Job, completion: Completion) -> dict[str, Any]:
+def _seconds_left(job: Job) -> float:
+    """Until the job's deadline. Raises `UserError` when it has passed."""
+    if job.deadline_at is None:
+        return get_settings().job_seconds
+    seconds = (job.deadline_at - datetime.now(UTC)).total_seconds()
+    if seconds <= 0:
+        waited = "before it began" if job.started_at is None else "before its answer was complete"
+        raise UserError("deadline_exceeded", f"the job's time was up {waited}")
+    return seconds
+
+
+def output_of(job: Job, completion: Completion, prepared: Prepared) -> dict[str, Any]:
     """What a finished job's row says. Refuses an answer by another adapter than the row names."""
     given = (completion.adapter_id, completion.sha256)
     assert given == (job.adapter_id, job.adapter_sha256), f"job {job.job_id}: answered by {given}"
+    last = {
+        "number": len(prepared.steps) + 1,
+        "kind": "answer",
+        "text": completion.text,
+        "finish_reason": completion.finish_reason,
+        "confidence": completion.confidence,
+        "prompt_tokens": completion.prompt_tokens,
+        "completion_tokens": completion.completion_tokens,
+    }
+    steps = [*prepared.steps, last]
     output: dict[str, Any] = {
         "result": storable(completion.text),
-        "tool_results": [],
+        "tool_results": list(prepared.calls),
         "confidence": completion.confidence,
         "finish_reason": completion.finish_reason,
         "adapter_used": completion.adapter_id is not None,
+        "steps": steps,
         "usage": {
-            "prompt_tokens": completion.prompt_tokens,
-            "completion_tokens": completion.completion_tokens,
+            name: sum(step[name] for step in steps)
+            for name in ("prompt_tokens", "completion_tokens")
         },
     }
     if job.use_adapter and completion.adapter_id is None:

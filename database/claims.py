@@ -138,6 +138,25 @@ def finish(
     )
 
 
+def pause(
+    session: Session, machine: Machine, row: Stepped, owner: str, target: str, **values: Any
+) -> Any:
+    """Give the lease back and wait, in a state that no worker claims, until the row is moved on."""
+    assert target in machine.by_name[machine.running].to, f"{machine.kind}: not to {target}"
+    assert target not in (*machine.claimable, *machine.terminal), f"{target} is no place to wait"
+    return write(
+        session,
+        machine,
+        getattr(row, machine.key),
+        row.attempt,
+        owner,
+        status=target,
+        lease_owner=None,
+        failures=0,
+        **values,
+    )
+
+
 def release(
     session: Session,
     machine: Machine,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from database.base import Base
-from database.models import Job, LoraAdapter, TrainingRun
+from database.models import Job, LoraAdapter, ToolCall, TrainingRun
 
 MAX_FAILURES = 3
 
@@ -105,13 +105,26 @@ JOB = Machine(
     steps=("process",),
     states=(
         State("queued", "API, bridge", ("admitted", "failed", "cancelled"), None, "calls admit"),
-        State("admitted", "admit", ("running", "failed", "cancelled"), 30, REISSUE),
+        State(
+            "admitted",
+            "admit, the end of a tool call",
+            ("running", "failed", "cancelled"),
+            30,
+            REISSUE,
+        ),
         State(
             "running",
             "inference worker",
-            ("running", "completed", "failed", "cancelled"),
+            ("running", "waiting", "completed", "failed", "cancelled"),
             None,
             FREE,
+        ),
+        State(
+            "waiting",
+            "inference worker (a step that calls a tool)",
+            ("admitted", "failed", "cancelled"),
+            None,
+            "resumes it when its tool call has ended, or its time is up",
         ),
         State("completed", "inference worker"),
         State("failed", "inference worker, reconciler"),
@@ -148,4 +161,34 @@ ADAPTER = Machine(
     admitted=False,
 )
 
-MACHINES = {machine.kind: machine for machine in (TRAINING, JOB, ADAPTER)}
+TOOL_CALL = Machine(
+    kind="tool",
+    model=ToolCall,
+    key="call_id",
+    steps=("call",),
+    states=(
+        State(
+            "queued",
+            "inference worker (a step that calls a tool)",
+            ("running", "failed"),
+            30,
+            REISSUE,
+        ),
+        State(
+            "running",
+            "tools worker",
+            ("running", "completed", "failed", "unknown"),
+            None,
+            f"{FREE}; a call that was sent is not sent again unless its tool is idempotent",
+        ),
+        State("completed", "tools worker"),
+        State("failed", "tools worker, reconciler"),
+        State("unknown", "tools worker: sent, and no answer is known"),
+    ),
+    claimable=("queued", "running"),
+    running="running",
+    failed="failed",
+    admitted=False,
+)
+
+MACHINES = {machine.kind: machine for machine in (TRAINING, JOB, ADAPTER, TOOL_CALL)}

@@ -64,9 +64,18 @@ class Api:
             raise ApiError(answer.status_code, body)
         return body
 
-    def process(self, data: Any, *, company_id: str | None = None, use_adapter: bool = True) -> Any:
+    def process(
+        self,
+        data: Any,
+        *,
+        company_id: str | None = None,
+        use_adapter: bool = True,
+        choices: list[str] | None = None,
+    ) -> Any:
         """A job's final view: asked for once, then looked at until it has ended."""
         body = {"data": data, "use_adapter": use_adapter, "wait": 30}
+        if choices is not None:
+            body["choices"] = choices
         if company_id is not None:
             body["company_id"] = company_id
         job = self.post("/company-automation/process", body)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -86,6 +88,19 @@ def _load(table: str) -> Callable[[Context], list[ProcessSpec]]:
     return loaded
 
 
+def _fernet_key(secret: str) -> str:
+    """32 bytes in URL-safe base64, made from a secret of the same strength."""
+    return base64.urlsafe_b64encode(hashlib.sha256(secret.encode()).digest()).decode()
+
+
+def _registry(layout: Layout, port: int, given: Mapping[str, str]) -> dict[str, str]:
+    """MLflow on our Postgres, in a database of its own, unless another registry is asked for."""
+    if given.get("MODEL_REGISTRY_TYPE", "mlflow") != "mlflow":
+        return {}
+    uri = postgres.url(layout, port, database=postgres.MLFLOW_DATABASE)
+    return {"MODEL_REGISTRY_TYPE": "mlflow", "MLFLOW_TRACKING_URI": uri}
+
+
 def _environment(
     layout: Layout, ports: Ports, needed: list[str], given: Mapping[str, str]
 ) -> dict[str, str]:
@@ -103,12 +118,15 @@ def _environment(
     }
     if "postgres" in needed:
         values["DATABASE_URL"] = postgres.url(layout, ports["postgres"])
+        values |= _registry(layout, ports["postgres"], given)
     if "valkey" in needed:
         values["REDIS_URL"] = valkey.url(layout, ports["valkey"])
     if "web" in needed:
         values["FLOWER_USER"] = FLOWER_USER
         values["FLOWER_PASSWORD"] = layout.secret("flower")
+        values["TOOL_SECRETS_KEY"] = _fernet_key(layout.secret("tools"))
     names = [*values, "DATABASE_URL", "REDIS_URL", "BASE_MODEL_PATH"]
+    names += ["MODEL_REGISTRY_TYPE", "MLFLOW_TRACKING_URI"]
     # DATA_DIR was an option by now; every other variable that is set wins.
     values |= {name: given[name] for name in names if name in given and name != "DATA_DIR"}
     if "web" in needed:

@@ -26,6 +26,8 @@ from embedded.spec import ProcessSpec, Stage
 SUPERUSER = "postgres"
 ROLE = "cyrex"
 DATABASE = "cyrex"
+# MLflow keeps its tables apart: it uses the same name for the table of its migrations.
+MLFLOW_DATABASE = "mlflow"
 MAX_CONNECTIONS = 300
 CONNECT_SECONDS = 2
 INITDB_SECONDS = 120
@@ -174,7 +176,7 @@ def _major_version() -> str:
 
 
 def _is_ready(layout: Layout, port: int) -> bool:
-    """Whether it answers; the login role and its database exist afterwards."""
+    """Whether it answers; the login role and its databases exist afterwards."""
     try:
         with superuser(layout, port) as cursor:
             _ensure_role(cursor, layout.secret(_secret_of(ROLE)))
@@ -184,7 +186,7 @@ def _is_ready(layout: Layout, port: int) -> bool:
 
 
 def _ensure_role(cursor: Any, password: str) -> None:
-    """The role owns the database and may create the roles of row-level security, no more."""
+    """The role owns the databases and may create the roles of row-level security, no more."""
     role = sql.Identifier(ROLE)
     cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (ROLE,))
     if cursor.fetchone() is None:
@@ -193,8 +195,9 @@ def _ensure_role(cursor: Any, password: str) -> None:
         sql.SQL("ALTER ROLE {} LOGIN CREATEROLE NOSUPERUSER NOBYPASSRLS PASSWORD %s").format(role),
         (password,),
     )
-    cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,))
-    if cursor.fetchone() is None:
-        cursor.execute(
-            sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(DATABASE), role)
-        )
+    for database in (DATABASE, MLFLOW_DATABASE):
+        cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (database,))
+        if cursor.fetchone() is None:
+            cursor.execute(
+                sql.SQL("CREATE DATABASE {} OWNER {}").format(sql.Identifier(database), role)
+            )

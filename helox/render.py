@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from helox.calls import ordered_arguments, ordered_tools
 from helox.errors import LineError
 from helox.template import ChatTemplate, Message
 
@@ -161,8 +162,10 @@ def _of_messages(line: Mapping[str, Any]) -> Conversation:
         raise LineError("messages", "must contain an assistant message to learn from")
     if answers[0] == 0:
         raise LineError("messages[0].role", "the first message must not be the assistant's")
+    tools = _tools(line.get("tools"))
+    _order_calls(cleaned, tools or ())
     # Nothing after the last answer is learned from, so nothing after it is rendered.
-    return Conversation(tuple(cleaned[: answers[-1] + 1]), _tools(line.get("tools")))
+    return Conversation(tuple(cleaned[: answers[-1] + 1]), tools)
 
 
 def _message(message: Any, where: str) -> Message:
@@ -239,4 +242,15 @@ def _tools(tools: Any) -> tuple[dict[str, Any], ...] | None:
         function = tool.get("function") if isinstance(tool, Mapping) else None
         if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
             raise LineError(f"tools[{i}].function.name", "must be text")
-    return tuple(dict(tool) for tool in tools) or None
+    return ordered_tools(tools) or None
+
+
+def _order_calls(messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> None:
+    """Put the arguments of each call into its tool's order, in place."""
+    by_name = {tool["function"]["name"]: tool for tool in tools}
+    for message in messages:
+        for call in message.get("tool_calls", ()):
+            function = call["function"]
+            function["arguments"] = ordered_arguments(
+                function["arguments"], by_name.get(function["name"])
+            )

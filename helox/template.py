@@ -31,6 +31,7 @@ class ChatTemplate:
         special_tokens: `bos_token` and so on, for the template to write.
         control_tokens: tokens that only the template may write. In a message they would forge a
             turn, so a space is put behind their first character.
+        token_ids: of the control tokens, for a grammar to name them.
     """
 
     def __init__(
@@ -38,9 +39,11 @@ class ChatTemplate:
         source: str,
         special_tokens: Mapping[str, str] | None = None,
         control_tokens: Sequence[str] = (),
+        token_ids: Mapping[str, int] | None = None,
     ) -> None:
         self.source = source
         self.special_tokens = dict(special_tokens or {})
+        self.token_ids = dict(token_ids or {})
         self.control_tokens = tuple(sorted(set(control_tokens), key=lambda t: (-len(t), t)))
         names = "|".join(re.escape(token) for token in self.control_tokens)
         self._control = re.compile(names) if names else None
@@ -64,8 +67,9 @@ class ChatTemplate:
             )
         special = {name: _text_of(config.get(name)) for name in SPECIAL_TOKEN_NAMES}
         added = _read_json(directory / TOKENIZER_FILE).get("added_tokens") or []
-        control = [token["content"] for token in added if token.get("special")]
-        return cls(source, {k: v for k, v in special.items() if v is not None}, control)
+        control = {token["content"]: token["id"] for token in added if token.get("special")}
+        named = {k: v for k, v in special.items() if v is not None}
+        return cls(source, named, list(control), control)
 
     @property
     def sha256(self) -> str:

@@ -6,14 +6,16 @@ Layout: `{root}/{sha256}/…` holds exactly the package's files; `{root}/.locks`
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from modelkit import package
-from modelkit.blobs import SHA256_PATTERN
+from modelkit.blobs import INCOMING_MAX_AGE_SECONDS, SHA256_PATTERN
 from modelkit.durable import locked, make_folder, sync_folder, sync_tree
 from modelkit.errors import PackageRefused, Refusal
 from modelkit.package import Manifest
@@ -35,14 +37,16 @@ class AdapterCache:
         self._incoming = self.root / ".incoming"
         make_folder(self._locks)
         make_folder(self._incoming)
+        self._sweep()
         self._verified: dict[str, tuple[_Signature, Manifest]] = {}
         self._guard = threading.Lock()
 
     def fetch(self, sha256: str, download: Callable[[Path], object]) -> Path:
         """The folder of the package `sha256`, downloaded if it is absent or damaged.
 
-        `download` gets an existing empty folder to fill; what it raises passes through and leaves
-        nothing behind. Raises PackageRefused where what it brought is not that package.
+        `download` gets an existing empty folder to fill. What it raises passes through; after an
+        OSError, what it keeps beside that folder stays for the next try. Raises PackageRefused
+        where what it brought is not that package.
         """
         if not SHA256_PATTERN.fullmatch(sha256):
             raise ValueError(f"not a SHA-256 in lower-case hex: {sha256!r}")
@@ -90,7 +94,7 @@ class AdapterCache:
         workplace = self._incoming / sha256
         staging = workplace / "package"
         # Only the lock's holder touches this name: what is there was left by one that died.
-        shutil.rmtree(workplace, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir(parents=True)
         try:
             download(staging)
@@ -102,10 +106,29 @@ class AdapterCache:
             self._remove(sha256)
             staging.rename(self.root / sha256)
             sync_folder(self.root)
-        finally:
+        except OSError:
+            # What a download keeps beside `staging` to go on from stays; see `download.bring`.
+            shutil.rmtree(staging, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                workplace.rmdir()
+            raise
+        except BaseException:
             shutil.rmtree(workplace, ignore_errors=True)
+            raise
+        shutil.rmtree(workplace, ignore_errors=True)
         with self._guard:
             self._verified[sha256] = (_signature(self.root / sha256), manifest)
+
+    def _sweep(self) -> None:
+        """Remove broken-off downloads that nobody has gone on with for long."""
+        oldest = time.time() - INCOMING_MAX_AGE_SECONDS
+        for workplace in self._incoming.iterdir():
+            try:
+                newest = max(p.stat().st_mtime for p in [workplace, *workplace.rglob("*")])
+            except FileNotFoundError:
+                continue  # Another process is at work there.
+            if newest < oldest:
+                shutil.rmtree(workplace, ignore_errors=True)
 
     def _remove(self, sha256: str) -> bool:
         """Take the entry away in one step, so that no reader meets half of it."""

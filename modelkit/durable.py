@@ -106,3 +106,33 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Make `folder` if it is absent and hold it, among threads and processes alike.
+
+    The holder may rename or remove it: whoever waited for it then starts with a new one. The
+    folder's parent must exist.
+    """
+    while True:
+        folder.mkdir(exist_ok=True)
+        try:
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(folder, flags)
+        except FileNotFoundError:
+            continue  # Its holder has just moved it away.
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if _still_names(folder, descriptor):
+                yield
+                return
+        finally:
+            os.close(descriptor)
+
+
+def _still_names(folder: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(folder, follow_symlinks=False), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False

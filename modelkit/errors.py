@@ -74,3 +74,14 @@ class VersionExists(RegistryError):
 
 class RegistryDamaged(RegistryError):
     """An entry's metadata is unreadable or contradicts itself."""
+
+
+class RegistryUnavailable(RegistryError, OSError):
+    """The registry, or what it stands on, is away or not set up: trying later may help.
+
+    It is an OSError, as every outage is: whoever waits out a full disk waits this out too.
+    """
+
+
+class RegistryDenied(RegistryUnavailable):
+    """The registry refuses our credentials: nothing works until an operator corrects them."""

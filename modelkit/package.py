@@ -11,6 +11,7 @@ import errno
 import hashlib
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
@@ -99,20 +100,31 @@ def build(folder: str | Path) -> Manifest:
     Raises PackageRefused naming the file and the reason.
     """
     folder = Path(folder)
-    names = _names_in(folder)
     entries = []
+    for name, size, stream in _judged(folder):
+        stream.seek(0)
+        entries.append(FileEntry(name, size, sha256_of(stream)))
+    return Manifest(tuple(entries))
+
+
+def check(folder: str | Path) -> None:
+    """Refuse a folder as `build` does, without hashing: for bytes that are verified already."""
+    for _ in _judged(Path(folder)):
+        pass
+
+
+def _judged(folder: Path) -> Iterator[tuple[str, int, BufferedReader]]:
+    """Every file of a good package, open: (name, bytes, stream)."""
     config: dict[str, Any] = {}
-    for name in names:  # CONFIG_FILE sorts before WEIGHTS_FILE, which is judged by it.
-        with _open(folder, name) as stream:
+    for name in _names_in(folder):  # CONFIG_FILE sorts before WEIGHTS_FILE, judged by it.
+        with open_file(folder, name) as stream:
             size = stream.seek(0, 2)
             stream.seek(0)
             if name == CONFIG_FILE:
                 config = check_config(_read_config(stream, size))
             elif name == WEIGHTS_FILE:
                 check_tensors(config, read_header(stream, size, name))
-            stream.seek(0)
-            entries.append(FileEntry(name, size, sha256_of(stream)))
-    return Manifest(tuple(entries))
+            yield name, size, stream
 
 
 def verify(folder: str | Path, manifest: Manifest) -> None:
@@ -126,7 +138,7 @@ def verify(folder: str | Path, manifest: Manifest) -> None:
     for name in sorted(set(names) - set(listed)):
         raise PackageRefused(Refusal.EXTRA_FILE, name)
     for name in names:  # Sizes and hashes first: "truncated" says more than "malformed".
-        with _open(folder, name) as stream:
+        with open_file(folder, name) as stream:
             if stream.seek(0, 2) != listed[name].size:
                 raise PackageRefused(Refusal.WRONG_SIZE, name)
             stream.seek(0)
@@ -143,7 +155,7 @@ def copy(source: str | Path, destination: Path, manifest: Manifest) -> None:
     """
     _check_names([entry.path for entry in manifest.files])
     for entry in manifest.files:
-        with _open(Path(source), entry.path) as stream:
+        with open_file(Path(source), entry.path) as stream:
             size, sha256 = copy_synced(stream, destination / entry.path)
         if size != entry.size:
             raise PackageRefused(Refusal.WRONG_SIZE, entry.path)
@@ -185,7 +197,8 @@ def _check_names(names: list[str]) -> None:
             raise PackageRefused(Refusal.MISSING, required)
 
 
-def _open(folder: Path, name: str) -> BufferedReader:
+def open_file(folder: Path, name: str) -> BufferedReader:
+    """A regular file of `folder`. Raises PackageRefused naming what it is instead."""
     try:
         return open_plain(folder / name)
     except FileNotFoundError:

@@ -83,6 +83,8 @@ class JobRequested(Payload):
     request_id: Id | None = None
     task_type: str = "automation"
     use_adapter: bool = True
+    agent_id: Id | None = None
+    choices: list[str] | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
 
 

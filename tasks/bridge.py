@@ -136,6 +136,8 @@ def _job_requested(session: Session, envelope: Envelope) -> AfterCommit | None:
         payload.metadata,
         job_id=job_id,
         source="stream",
+        agent_id=payload.agent_id,
+        choices=payload.choices,
     )
     return lambda: _admit("job", payload.company_id)
 

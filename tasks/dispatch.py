@@ -14,6 +14,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from cyrex.admission import admit_rows
+from cyrex.lease import Hint
 from database.session import company_session
 from database.transitions import MACHINES, Machine
 from settings import get_settings
@@ -36,6 +37,7 @@ QUEUES = {
     ("adapter", "warm"): "inference",
     ("adapter", "decide"): "bridge",
     ("job", "process"): "inference",
+    ("tool", "call"): "tools",
 }
 
 
@@ -106,6 +108,12 @@ def publish(machine: Machine, rows: Iterable[Any]) -> int:
             break
         sent += 1
     return sent
+
+
+def publish_all(hints: Iterable[Hint]) -> None:
+    """`publish` for rows of several kinds."""
+    for machine, row in hints:
+        publish(machine, [row])
 
 
 def admit(kind: str, company_id: str) -> int:

@@ -11,6 +11,7 @@ from celery.signals import worker_init, worker_shutdown
 from celery.worker.control import control_command
 from sqlalchemy import select
 
+from cyrex.agent_state import Prepared
 from cyrex.base_model import base_model_dir, base_sha256
 from cyrex.engine import (
     AdapterRef,
@@ -46,6 +47,11 @@ _template: ChatTemplate | None = None
 def engine() -> EngineProcess:
     assert _engine is not None, "the engine runs in workers of the inference queue only"
     return _engine
+
+
+def template() -> ChatTemplate:
+    assert _template is not None, "the engine runs in workers of the inference queue only"
+    return _template
 
 
 def _config() -> EngineConfig:
@@ -92,15 +98,14 @@ def _details() -> Json:
     }
 
 
-def answer(job: Job, cancelled: Callable[[], bool]) -> Completion | None:
+def answer(job: Job, prepared: Prepared, cancelled: Callable[[], bool]) -> Completion | None:
     """Ask the engine with exactly the adapter that the job's row names; None: cancelled meanwhile.
 
     `cancelled` is asked every second. Raises `UserError` for what another try would not mend,
     `GivenBack` when the worker is leaving, else what the engine raised.
     """
-    assert _template is not None, "the engine runs in workers of the inference queue only"
     try:
-        handle = engine().submit(request_of(job, _adapter_of(job), _template))
+        handle = engine().submit(request_of(job, _adapter_of(job), template(), prepared))
         while True:
             try:
                 return handle.result(CANCEL_POLL_SECONDS)
@@ -113,7 +118,8 @@ def answer(job: Job, cancelled: Callable[[], bool]) -> Completion | None:
     except DeadlineExceeded as error:
         raise UserError("deadline_exceeded", str(error)) from error
     except RequestRefused as error:
-        raise UserError("request_refused", str(error), param="data") from error
+        param = "tools" if str(error).startswith("grammar") else "data"
+        raise UserError("request_refused", str(error), param=param) from error
 
 
 def _adapter_of(job: Job) -> AdapterRef | None:

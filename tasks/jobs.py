@@ -1,31 +1,55 @@
-"""The task of an automation job: prompt, engine, answer."""
+"""The task of an automation job: one turn of the model, then an answer, or a wait for a tool."""
 
 from __future__ import annotations
 
-from cyrex import jobs
-from cyrex.lease import Finish, Lease, Outcome
+from sqlalchemy.orm import Session
+
+from cyrex import agent_state, jobs
+from cyrex.agent import Call, decide
+from cyrex.agent_state import Prepared
+from cyrex.lease import Finish, Lease, Outcome, Pause
 from cyrex.prompts import output_of
 from database.models import Job
 from tasks import app, dispatch
-from tasks.inference import answer
+from tasks.inference import answer, template
 from tasks.steps import run_step
 
 
-def _process(job: Job, lease: Lease) -> Outcome:
-    if job.cancel_requested:
-        return Finish("cancelled")
-    completion = answer(job, lambda: bool(lease.renew().cancel_requested))
-    if completion is None:
-        return Finish("cancelled")
-    return Finish(
-        "completed",
-        {"output_data": output_of(job, completion)},
-        lambda session, row: jobs.record_answer(session, row, completion),
-    )
+class Step:
+    """One claim of a job's step: what the claim's transaction reads, the work goes on with."""
+
+    def __init__(self) -> None:
+        self._prepared: Prepared | None = None
+
+    def claim(self, session: Session, job: Job) -> None:
+        jobs.begin(session, job)
+        self._prepared = agent_state.prepare(session, job)
+
+    def work(self, job: Job, lease: Lease) -> Outcome:
+        prepared = self._prepared
+        assert prepared is not None, "a step works on what its claim has read"
+        if job.cancel_requested:
+            return Finish("cancelled")
+        completion = answer(job, prepared, lambda: bool(lease.renew().cancel_requested))
+        if completion is None:
+            return Finish("cancelled")
+        cut_off = completion.finish_reason == "length"
+        decision = decide(completion.text, cut_off, prepared.situation, template())
+        if isinstance(decision, Call):
+            return Pause(
+                "waiting",
+                lambda session, row: agent_state.record_call(session, row, decision, completion),
+            )
+        return Finish(
+            "completed",
+            {"output_data": output_of(job, completion, prepared)},
+            lambda session, row: agent_state.record_answer(session, row, decision, completion),
+        )
 
 
 @app.task(name="job.process")
 def process(company_id: str, job_id: str, step: str, attempt: int) -> None:
+    claimed = Step()
     try:
         run_step(
             "job",
@@ -33,8 +57,8 @@ def process(company_id: str, job_id: str, step: str, attempt: int) -> None:
             job_id,
             step,
             attempt,
-            _process,
-            on_claim=jobs.resolve_adapter,
+            claimed.work,
+            on_claim=claimed.claim,
         )
     finally:
         dispatch.announce_end(job_id)

@@ -14,6 +14,7 @@ import structlog
 from sqlalchemy import ColumnElement, delete, func, or_, select, text, update
 from sqlalchemy.orm import Session
 
+from cyrex import agent_state
 from cyrex.endings import end
 from database import claims
 from database.models import Job, TrainingRun, Worker
@@ -54,6 +55,7 @@ def reconcile() -> None:
             hints += _free_orphans(session)
             _forget_workers(session)
         _cancel_idle(session)
+        hints += _resume_stranded(session)
         hints += _repeat_hints(session, everything=_broker_is_new())
         waiting = _companies_with_queued_rows(session)
     for machine, row in hints:
@@ -97,7 +99,7 @@ def _free_orphans(session: Session) -> Iterator[tuple[Machine, Any]]:
                 continue
             log.info("lease_freed", kind=machine.kind, owner=owner, status=changed.status)
             if changed.status in machine.terminal:
-                end(session, machine, changed)
+                yield from end(session, machine, changed)
             changed.published_at = func.now()
             yield machine, changed
 
@@ -120,6 +122,15 @@ def _cancel_idle(session: Session) -> None:
             changed = claims.move(session, machine, key, "cancelled")
             if changed is not None:
                 end(session, machine, changed)
+
+
+def _resume_stranded(session: Session) -> Iterator[tuple[Machine, Any]]:
+    """Jobs that wait for a tool call which has ended, or longer than they may."""
+    for job_id in agent_state.stranded(session, BATCH):
+        resumed = agent_state.resume(session, job_id)
+        if resumed is not None:
+            log.info("job_resumed", job_id=job_id)
+            yield JOB, resumed
 
 
 def _repeat_hints(session: Session, everything: bool) -> Iterator[tuple[Machine, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import redis
@@ -12,7 +13,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from cyrex.admission import admit_rows
 from cyrex.endings import end
 from cyrex.errors import UserError
-from cyrex.lease import Advance, Also, Finish, GivenBack, Lease, Outcome, Repeat, Work
+from cyrex.lease import Advance, Also, Finish, GivenBack, Hint, Lease, Outcome, Pause, Repeat, Work
 from database import claims
 from database.session import company_session
 from database.transitions import MACHINES
@@ -93,6 +94,7 @@ def _settle(lease: Lease, row: Any, outcome: Outcome) -> None:
     """Write the outcome; a row that ends makes room for the company's next."""
     machine = lease.machine
     hints: list[Any] = []
+    others: Sequence[Hint] = ()
     with company_session(lease.company_id) as session:
         match outcome:
             case Advance(values, also):
@@ -101,14 +103,20 @@ def _settle(lease: Lease, row: Any, outcome: Outcome) -> None:
                     also(session, changed)
             case Repeat(step, values):
                 hints.append(claims.repeat(session, machine, row, lease.owner, step, **values))
+            case Pause(status, paused, values):
+                changed = claims.pause(session, machine, row, lease.owner, status, **values)
+                others = paused(session, changed)
+                if machine.admitted:
+                    hints += admit_rows(session, machine, lease.company_id)
             case Finish(status, values, also):
                 changed = claims.finish(session, machine, row, lease.owner, status, **values)
                 if also is not None:
                     also(session, changed)
-                end(session, machine, changed)
+                others = end(session, machine, changed)
                 if machine.admitted:
                     hints += admit_rows(session, machine, lease.company_id)
     dispatch.publish(machine, hints)
+    dispatch.publish_all(others)
 
 
 def _give_back(
@@ -120,15 +128,17 @@ def _give_back(
 ) -> None:
     """Free the step for another try at once, or end the row when it has failed too often."""
     machine = lease.machine
+    others: Sequence[Hint] = ()
     try:
         with company_session(lease.company_id) as session:
             changed = claims.release(session, machine, row, lease.owner, reason, counts, wait)
             ended = changed is not None and changed.status in machine.terminal
             if ended:
-                end(session, machine, changed)
+                others = end(session, machine, changed)
     except SQLAlchemyError as error:
         log.warning("release_postponed", error=str(error).splitlines()[0])
         presence().release_later(machine, row, reason, counts)
         return
     if changed is not None and not ended and not wait:
         dispatch.publish(machine, [changed])
+    dispatch.publish_all(others)

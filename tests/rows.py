@@ -18,12 +18,13 @@ from database.models import (
     Job,
     LoraAdapter,
     Outbox,
+    ToolCall,
     TrainingEvent,
     TrainingRun,
     Worker,
 )
 from database.session import company_session, operator_session
-from database.transitions import ADAPTER, JOB, TRAINING, Machine
+from database.transitions import ADAPTER, JOB, TOOL_CALL, TRAINING, Machine
 from settings import get_settings
 
 LINES = [{"input": f"question {n}", "output": f"answer {n}"} for n in range(12)]
@@ -76,7 +77,29 @@ def adapter(company_id: str, **values: Any) -> str:
     return row.adapter_id
 
 
-MAKERS = {JOB.kind: job, TRAINING.kind: run, ADAPTER.kind: adapter}
+def tool_call(company_id: str, **values: Any) -> str:
+    """A queued call of a job; `values` are written over it."""
+    row = ToolCall(
+        call_id=new_id(),
+        company_id=company_id,
+        job_id=job(company_id, status="waiting"),
+        tool_name="crm_lookup",
+        arguments={},
+        status="queued",
+        step=TOOL_CALL.steps[0],
+    )
+    with company_session(company_id) as session:
+        session.add(row)
+    change(ToolCall, row.call_id, **values)
+    return row.call_id
+
+
+MAKERS = {
+    JOB.kind: job,
+    TRAINING.kind: run,
+    ADAPTER.kind: adapter,
+    TOOL_CALL.kind: tool_call,
+}
 
 
 def claimable(machine: Machine, company_id: str, **values: Any) -> str:

@@ -31,6 +31,19 @@ class Error(Answer):
     error: ErrorShape
 
 
+class Step(Answer):
+    number: int
+    kind: str = Field(description="`call` of a tool, or `answer`.")
+    text: str
+    finish_reason: str
+    confidence: float | None = Field(description="Mean probability of the turn's tokens.")
+    prompt_tokens: int
+    completion_tokens: int
+    tool: str | None = None
+    arguments: dict[str, Any] | None = None
+    call_id: str | None = None
+
+
 class Job(Answer):
     job_id: str
     company_id: str
@@ -50,6 +63,9 @@ class Job(Answer):
     attempt: int
     cancel_requested: bool
     metadata: dict[str, Any]
+    agent_id: str | None = Field(description="The agent at work; null: the model alone answered.")
+    choices: list[str] | None = Field(description="What the answer was held to.")
+    steps: list[Step] = Field(description="The model's turns.")
     created_at: str = Field(examples=MOMENT)
     started_at: str | None
     completed_at: str | None
@@ -154,6 +170,28 @@ class Company(Answer):
 class Companies(Answer):
     companies: list[Company]
     next_after: str | None
+
+
+class Agent(Answer):
+    agent_id: str
+    company_id: str
+    name: str
+    default: bool = Field(description="Whether it does the jobs that name no agent.")
+    prompt: str
+    tools: list[str]
+    limits: dict[str, int]
+    effective_limits: dict[str, float] = Field(description="With the defaults filled in.")
+    created_at: str = Field(examples=MOMENT)
+    updated_at: str
+
+
+class Agents(Answer):
+    agents: list[Agent]
+
+
+class AgentDeleted(Answer):
+    agent_id: str
+    deleted: bool
 
 
 class IssuedKey(Answer):

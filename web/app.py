@@ -13,7 +13,7 @@ from flask_openapi3.openapi import OpenAPI
 from cyrex.logs import configure_logging
 from database.session import keyless_session
 from settings import get_settings
-from web import auth, companies, health, jobs, training
+from web import agents, auth, companies, health, jobs, memory, tools, training
 from web.answers import Error
 from web.body import JsonRequest
 from web.errors import DATABASE_ERRORS, refuse_invalid, register_errors
@@ -66,7 +66,16 @@ def create_app() -> Flask:
     app.before_request(auth.identify)
     app.after_request(_end)
     register_errors(app)
-    for api in (jobs.api, training.api, training.adapters_api, companies.api, health.api):
+    for api in (
+        jobs.api,
+        training.api,
+        training.adapters_api,
+        companies.api,
+        agents.api,
+        tools.api,
+        memory.api,
+        health.api,
+    ):
         app.register_api(api)
     _refuse_unsafe_role()
     return app

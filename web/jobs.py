@@ -10,6 +10,7 @@ import structlog
 from flask import Response, current_app, jsonify, request
 
 from cyrex import jobs as service
+from cyrex.agent_state import detailed_view
 from database.base import Json
 from database.transitions import JOB
 from settings import get_settings
@@ -29,7 +30,10 @@ api = blueprint("jobs", __name__, "/company-automation", AUTOMATION)
 
 
 def job_answer(job: Any) -> Json:
-    view = service.job_view(job)
+    return _located(service.job_view(job))
+
+
+def _located(view: Json) -> Json:
     return {**view, "location": f"/company-automation/jobs/{view['job_id']}"}
 
 
@@ -83,7 +87,14 @@ def _create_or_find(once: Once, company_id: str, body: schemas.Process) -> tuple
         if stored is not None:
             return job_answer(service.get_job(session, stored.answer["job_id"])), True
         job = service.create_job(
-            session, company_id, body.data, body.task_type, body.use_adapter, body.metadata or {}
+            session,
+            company_id,
+            body.data,
+            body.task_type,
+            body.use_adapter,
+            body.metadata or {},
+            agent_id=body.agent_id,
+            choices=body.choices,
         )
         once.finish(session, 202, {"job_id": job.job_id})
         return job_answer(job), False
@@ -136,7 +147,8 @@ def list_jobs(query: schemas.JobQuery) -> Response:
 @api.get("/jobs/<job_id>", summary="Look at a job", responses=answered((200, answers.Job)))
 def get_job(path: schemas.JobPath) -> Response:
     with session_for(None) as session:
-        return jsonify(job_answer(service.get_job(session, path.job_id)))
+        view = detailed_view(session, service.get_job(session, path.job_id))
+    return jsonify(_located(view))
 
 
 @api.post(

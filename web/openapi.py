@@ -37,6 +37,7 @@ SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"api_key": []}]
 AUTOMATION = Tag(name="automation", description="Process data, and the jobs that do it.")
 TRAINING = Tag(name="training", description="Train adapters and follow them.")
 ADAPTERS = Tag(name="adapters", description="What was trained.")
+AGENTS = Tag(name="agents", description="Who does the jobs, and how.")
 COMPANIES = Tag(name="companies", description="Companies and their API keys.")
 HEALTH = Tag(name="health", description="For probes and load balancers; no key needed.")
 

@@ -6,15 +6,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from cyrex.agents import MOST
 from cyrex.companies import COMPANY_ID, check_company_id
+from cyrex.jobs import MAX_CHOICES
 from cyrex.training import MAX_SEED
 
 MAX_WAIT_SECONDS = 300.0
 MAX_PAGE = 200
 MAX_NAME = 200
+MAX_PROMPT = 20_000
 MAX_IDEMPOTENCY_KEY = 255
 
-JobStatus = Literal["queued", "admitted", "running", "completed", "failed", "cancelled"]
+JobStatus = Literal["queued", "admitted", "running", "waiting", "completed", "failed", "cancelled"]
 TrainingStatus = Literal[
     "requested", "queued", "admitted", "running", "succeeded", "failed", "cancelled"
 ]
@@ -112,6 +115,13 @@ class Process(Body):
         description="Seconds to wait for the end before answering 202; default WAIT_SECONDS.",
     )
     metadata: dict[str, Any] | None = Field(None, description="Kept with the job.")
+    agent_id: RowId | None = Field(None, description="Default: the company's default agent.")
+    choices: list[str] | None = Field(
+        None,
+        min_length=1,
+        max_length=MAX_CHOICES,
+        description="The answer will be exactly one of these, e.g. the labels of a classification.",
+    )
 
 
 class NewCompany(Body):
@@ -126,6 +136,59 @@ class NewCompany(Body):
 
 class NewKey(Body):
     name: str = Field("", max_length=MAX_NAME, description="What the key is for.")
+
+
+class Limits(Body):
+    """What is left out is the settings' default."""
+
+    steps: int | None = Field(None, ge=1, le=MOST["steps"], description="Turns of the model.")
+    tokens: int | None = Field(None, ge=1, le=MOST["tokens"], description="Generated in all.")
+    seconds: int | None = Field(None, ge=1, le=MOST["seconds"], description="From its start.")
+    memories: int | None = Field(
+        None, ge=0, le=MOST["memories"], description="Earlier results that it is shown."
+    )
+
+
+ToolNames = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=64)]],
+    Field(max_length=100, description="Tools that it may call; an empty list: all of them."),
+]
+Prompt = Annotated[str, Field(max_length=MAX_PROMPT, description="What it is told first.")]
+
+
+class NewAgent(Body):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "company_id": "acme",
+                "name": "support",
+                "prompt": "You answer customers of a shop. Look orders up before you answer.",
+                "tools": ["crm_lookup"],
+                "limits": {"steps": 4},
+            }
+        }
+    )
+
+    company_id: OwnCompanyId = None
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    prompt: Prompt = ""
+    tools: ToolNames = Field(default_factory=list)
+    limits: Limits = Field(default_factory=Limits)
+
+
+class AgentChanges(Body):
+    company_id: OwnCompanyId = None
+    prompt: Prompt | None = None
+    tools: ToolNames | None = None
+    limits: Limits | None = None
+
+
+class AgentPath(Parameters):
+    agent_id: RowId
+
+
+class OfCompany(Parameters):
+    company_id: OwnCompanyId = None
 
 
 class JobPath(Parameters):

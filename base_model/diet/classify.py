@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from base_model.diet import lexicon
 from base_model.diet.example import Example, Message, ask, chat
-from base_model.diet.sentiment import opinion
+from base_model.diet.opinions import opinion
 from base_model.wordnet import Synset
 
 _STOP = set(

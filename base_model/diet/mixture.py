@@ -48,7 +48,7 @@ class Diet:
         labels = classify.Classification(synsets)
         return cls(
             {
-                "prose": Family(5.0, prose.Prose(corpus)),
+                "prose": Family(6.0, prose.Prose(corpus)),
                 "glosses": Family(2.5, words.Glosses(synsets)),
                 "repeats": Family(1.0, repeats.token_repeat),
                 "echo": Family(1.5, repeats.echo),
@@ -56,11 +56,11 @@ class Diet:
                 "shown": Family(1.5, fields.shown),
                 "typed": Family(3.0, extraction.typed),
                 "labels": Family(1.3, labels.shown),
-                "mood": Family(12.0, sentiment.mood),
+                "mood": Family(10.0, sentiment.mood),
                 "told": Family(3.0, labels.told),
                 "kinds": Family(1.5, labels.kinds),
                 "keywords": Family(0.7, labels.keyword_label),
-                "best": Family(2.0, labels.best_label),
+                "best": Family(3.0, labels.best_label),
                 "native": Family(0.5, toolcalls.native),
                 "written": Family(2.0, toolcalls.written),
                 "lists": Family(1.0, rewriting.lists),

@@ -15,6 +15,7 @@ from cyrex.engine.errors import (
     PromptTooLong,
     RequestRefused,
 )
+from cyrex.engine.grammar import Grammar
 from cyrex.engine.request import (
     AdapterKey,
     AdapterRef,
@@ -35,6 +36,7 @@ __all__ = [
     "EngineConfig",
     "EngineError",
     "GenerationFailed",
+    "Grammar",
     "Handle",
     "PromptTooLong",
     "Request",

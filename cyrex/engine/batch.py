@@ -30,7 +30,17 @@ COMPACT_BELOW = 0.75
 class Row:
     """One request on its way through the engine. Raises RequestRefused or PromptTooLong."""
 
-    __slots__ = ("finished", "handle", "limit", "logprobs", "prompt", "sampler", "start", "tokens")
+    __slots__ = (
+        "constraint",
+        "finished",
+        "handle",
+        "limit",
+        "logprobs",
+        "prompt",
+        "sampler",
+        "start",
+        "tokens",
+    )
 
     def __init__(self, handle: Handle, model: LanguageModel) -> None:
         request = handle.request
@@ -50,6 +60,8 @@ class Row:
         self.handle = handle
         self.limit = min(request.max_new_tokens, room)
         self.sampler = Sampler(request)
+        grammar = request.grammar
+        self.constraint = None if grammar is None else model.constraints.of(grammar)
         self.tokens: list[int] = []
         self.logprobs: list[float] = []
         self.start = 0
@@ -84,7 +96,10 @@ class Row:
             self.fail(GenerationFailed("the model's numbers are not finite"))
             return
         stop = self.handle.request.stop
-        if token in model.end_tokens:
+        wrong = self.constraint.accept(token) if self.constraint is not None else None
+        if wrong is not None:
+            self.fail(GenerationFailed(f"grammar: {wrong}"))
+        elif token in model.end_tokens or self._is_complete():
             self._finish(model.decode(self.tokens), "stop")
         elif stop and (cut := _first_of(stop, text := model.decode(self.tokens))) is not None:
             self._finish(text[:cut], "stop")
@@ -92,6 +107,9 @@ class Row:
             self._finish(model.decode(self.tokens), "length")
         else:
             self.give_up()
+
+    def _is_complete(self) -> bool:
+        return self.constraint is not None and self.constraint.is_complete
 
     def _finish(self, text: str, reason: FinishReason) -> None:
         self.finished = True
@@ -169,7 +187,9 @@ class Batch:
         return cache
 
     def _take(self, rows: Sequence[Row], logits: torch.Tensor) -> None:
-        tokens, logprobs = choose(logits, [row.sampler for row in rows])
+        constraints = [None if row.finished else row.constraint for row in rows]
+        forbidden = self._model.constraints.forbidden(constraints, logits.device)
+        tokens, logprobs = choose(logits, [row.sampler for row in rows], forbidden)
         for row, token, logprob in zip(rows, tokens, logprobs, strict=True):
             if not row.finished:
                 assert row.key == self.key

@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.utils import logging as transformers_logging
 
 from cyrex.engine.config import EngineConfig
+from cyrex.engine.constraint import Constraints
 from cyrex.engine.kv import BatchCache
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,9 @@ class LanguageModel:
         made_for = getattr(text, "max_position_embeddings", None)
         self.max_context: int = config.max_context or made_for or config.kv_tokens
         self.end_tokens = self._end_tokens()
+        self.constraints = Constraints(
+            self.tokenizer, self.vocabulary, self.end_tokens, config.threads
+        )
 
     def encode(self, text: str) -> list[int]:
         """Tokens of rendered text: special tokens are read where the text spells them."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from cyrex.engine.errors import EngineError, RequestRefused
+from cyrex.engine.grammar import Grammar
 
 FinishReason = Literal["stop", "length"]
 
@@ -56,6 +57,7 @@ class Request:
     seed: same seed, same answer, whatever else runs. None draws one.
     stop: strings that end the answer and are not part of its text.
     deadline: on `time.monotonic()`'s clock, which the processes of one machine share.
+    grammar: what the answer must look like; None leaves the model free.
     """
 
     company: str
@@ -67,6 +69,7 @@ class Request:
     seed: int | None = None
     stop: tuple[str, ...] = ()
     deadline: float | None = None
+    grammar: Grammar | None = None
 
     def __post_init__(self) -> None:
         # Tenancy first: an adapter of another company is never even looked at.
@@ -102,8 +105,10 @@ class Completion:
     """An answer, and the adapter that really gave it (both None: the base model).
 
     text: without the end-of-turn token and without the stop string.
-    tokens: every token generated, the final end-of-turn token included (never empty).
-    logprobs: natural log of the model's own probability (before temperature) of each token.
+    tokens: every token generated, the final end-of-turn token included (never empty). An answer
+        that its grammar lets nothing follow ends without one.
+    logprobs: natural log of the model's own probability (before grammar and temperature) of each
+        token.
     """
 
     text: str

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import torch
 
+from cyrex.engine.constraint import Forbidden
 from cyrex.engine.request import Request
 
 
@@ -31,19 +32,26 @@ class Sampler:
         return self._random.random()
 
 
-def choose(logits: torch.Tensor, samplers: Sequence[Sampler]) -> tuple[list[int], list[float]]:
+def choose(
+    logits: torch.Tensor, samplers: Sequence[Sampler], forbidden: Forbidden | None = None
+) -> tuple[list[int], list[float]]:
     """One token a row of `logits` (rows, vocabulary), and the log of its probability.
 
-    The probability is the model's own: before temperature and top_p. It is NaN where the row's
-    logits are not finite.
+    The probability is the model's own: before grammar, temperature and top_p. It is NaN where the
+    row's logits are not finite.
     """
     logits = logits.float()
-    tokens = logits.argmax(-1)
+    allowed = logits
+    if forbidden is not None:
+        allowed = logits.clone()
+        barred = logits[forbidden.rows].masked_fill(forbidden.mask, float("-inf"))
+        allowed[forbidden.rows] = barred
+    tokens = allowed.argmax(-1)
     sampled = [i for i, sampler in enumerate(samplers) if not sampler.is_greedy]
     if sampled:
         rows = torch.tensor(sampled, device=logits.device)
         tokens[rows] = _sample(
-            logits[rows],
+            allowed[rows],
             [samplers[i].temperature for i in sampled],
             [samplers[i].top_p for i in sampled],
             [samplers[i].uniform() for i in sampled],

@@ -56,6 +56,9 @@ class JobStep(OfCompany, Base):
 
 
 class ToolCall(OfCompany, Stepped, Base):
+    """`sent_at` is committed before the first byte of the request leaves: from then on the tool
+    may have acted."""
+
     __tablename__ = "tool_calls"
 
     call_id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
@@ -65,6 +68,7 @@ class ToolCall(OfCompany, Stepped, Base):
     tool_name: Mapped[str]
     arguments: Mapped[Json]
     result: Mapped[Json | None]
+    sent_at: Mapped[datetime | None]
 
 
 class CompanyTool(OfCompany, Timed, Base):
@@ -92,7 +96,10 @@ class Agent(OfCompany, Timed, Base):
 
 class CompanyMemory(OfCompany, Base):
     __tablename__ = "company_memory"
-    __table_args__ = (Index("ix_company_memory_words", "words", postgresql_using="gin"),)
+    __table_args__ = (
+        Index("ix_company_memory_words", "words", postgresql_using="gin"),
+        Index("ix_company_memory_company_id_memory_id", "company_id", "memory_id"),
+    )
 
     memory_id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
     job_id: Mapped[str | None] = mapped_column(

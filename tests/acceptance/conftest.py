@@ -19,7 +19,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     own = dict.fromkeys(
         ("DATA_DIR", "BLOB_DIR", "WORK_DIR", "ADAPTER_CACHE_DIR", "MODEL_REGISTRY_PATH"), ""
     )
-    with Stack(folder, env={**own, "TRAINING_THREADS": "1"}) as running:
+    with Stack(
+        folder, env={**own, "TRAINING_THREADS": "1", "TOOL_ALLOWED_HOSTS": "127.0.0.1"}
+    ) as running:
         yield running
 
 

@@ -26,6 +26,16 @@ WRONG = {
         "redis://:secret@host:6379/one",
     ],
     "MODEL_REGISTRY_TYPE": ["ftp"],
+    "MLFLOW_TRACKING_URI": [
+        "sqlite:///mlflow.db",
+        "mlflow:5000",
+        "http://",
+        "http://user:secret@mlflow:port",
+        "postgresql://user:secret@host:port/mlflow",
+        "postgresql://user:secret@127.0.0.1/cyrex",
+    ],
+    "S3_ENDPOINT_URL": ["minio:9000", "ftp://minio", "http://minio:port"],
+    "S3_BUCKET": ["b", "Upper", "with space", "a/b", "s3://bucket"],
     "MAX_BODY_BYTES": ["64MB", "12"],
     "MAX_TRAINING_EXAMPLES": ["0", "many"],
     "WAIT_SECONDS": ["-1", "301", "nan"],
@@ -42,6 +52,12 @@ WRONG = {
     "ENGINE_ADAPTERS": ["0"],
     "TRAINING_THREADS": ["0"],
     "LOG_LEVEL": ["chatty"],
+    "TOOL_SECRETS_KEY": ["secret", "A" * 43 + "=,secret", "ä"],
+    "TOOL_ALLOWED_HOSTS": ["http://crm.local", "10.0.0.0/33", "crm.local/24", "a b", "h:port"],
+    "TOOL_CONNECT_SECONDS": ["0", "61"],
+    "TOOL_READ_SECONDS": ["0", "nan"],
+    "TOOL_TOTAL_SECONDS": ["0", "inf"],
+    "TOOL_RESPONSE_BYTES": ["10", "1GB"],
 }
 # Any text is a folder, a name or a password.
 FREE_TEXT = {
@@ -52,10 +68,20 @@ FREE_TEXT = {
     "MODEL_REGISTRY_PATH",
     "BLOB_DIR",
     "WORK_DIR",
+    "S3_REGION",
     "FLOWER_USER",
     "FLOWER_PASSWORD",
     "CYREX_READY_FILE",
 }
+
+
+# Read where the product's own name is not given.
+OTHER_NAMES = (
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+)
 
 
 def variables() -> set[str]:
@@ -65,7 +91,7 @@ def variables() -> set[str]:
 
 @pytest.fixture(autouse=True)
 def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in variables():
+    for name in (*variables(), *OTHER_NAMES):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -79,7 +105,33 @@ def read() -> Settings:
 
 
 def test_every_variable_is_tested() -> None:
-    assert set(WRONG) | FREE_TEXT == variables()
+    assert set(WRONG) | FREE_TEXT | {"S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"} == variables()
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        ({"MODEL_REGISTRY_TYPE": "s3"}, "S3_BUCKET"),
+        ({"MODEL_REGISTRY_TYPE": "mlflow"}, "MLFLOW_TRACKING_URI"),
+        (
+            {"MODEL_REGISTRY_TYPE": "mlflow", "MLFLOW_TRACKING_URI": "http://mlflow:5000"},
+            "S3_BUCKET",
+        ),
+        ({"S3_ACCESS_KEY_ID": "me"}, "S3_SECRET_ACCESS_KEY"),
+        ({"AWS_SECRET_ACCESS_KEY": "secret"}, "S3_ACCESS_KEY_ID"),
+    ],
+)
+def test_what_a_registry_needs_is_asked_for(
+    given: dict[str, str], missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as refused:
+        read()
+    said = str(refused.value)
+    assert said.startswith(f"{missing}: must be given")
+    assert len(said.splitlines()) == 1
+    assert "secret" not in said
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, v) for name in WRONG for v in WRONG[name]])
@@ -134,8 +186,18 @@ def test_the_guides_variables_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BASE_MODEL_PATH", "mistralai/Mistral-7B-v0.1")
     monkeypatch.setenv("ADAPTER_CACHE_DIR", "/app/adapters")
     monkeypatch.setenv("REDIS_URL", "redis://redis:6379")
+    monkeypatch.setenv("MODEL_REGISTRY_TYPE", "mlflow")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
+    monkeypatch.setenv("S3_ENDPOINT_URL", "http://minio:9000")
     monkeypatch.setenv("S3_BUCKET", "mlflow-artifacts")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "me")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "mine")
     found = read()
+    assert found.model_registry_type == "mlflow"
+    assert found.mlflow_tracking_uri == "http://mlflow:5000"
+    assert (found.s3_endpoint_url, found.s3_bucket) == ("http://minio:9000", "mlflow-artifacts")
+    assert (found.s3_access_key_id, found.s3_secret_access_key) == ("me", "mine")
+    assert "'mine'" not in repr(found)
     assert found.base_model_path == "mistralai/Mistral-7B-v0.1"
     assert found.adapter_cache_dir == Path("/app/adapters")
     assert found.redis_url == "redis://redis:6379"

@@ -14,6 +14,7 @@ from base_model.diet import (
     dialogue,
     extraction,
     lexicon,
+    opinions,
     repeats,
     rewriting,
     sentiment,
@@ -133,7 +134,7 @@ def test_opinions_keep_to_their_side() -> None:
     assert not praise & blame
     rng = random.Random(0)
     for _ in range(300):
-        assert not set(re.findall(r"[a-z]+", sentiment.opinion(True, rng).lower())) & blame
+        assert not set(re.findall(r"[a-z]+", opinions.opinion(True, rng).lower())) & blame
 
 
 def test_a_label_is_not_learned_before_it_could_be_known() -> None:

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from database.base import Base, Stepped
-from database.transitions import ADAPTER, JOB, MACHINES, TRAINING, Machine, State
+from database.transitions import ADAPTER, JOB, MACHINES, TOOL_CALL, TRAINING, Machine, State
 from settings import REPOSITORY
 
 machines = pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES)
 
 # Rows with steps whose life is not in the table, because nothing moves them yet.
-WITHOUT_A_LIFE = {"tool_calls", "webhook_deliveries"}
+WITHOUT_A_LIFE = {"webhook_deliveries"}
 
 
 @machines
@@ -80,6 +80,7 @@ def test_the_chains_are_those_that_the_tasks_are_named_after() -> None:
     assert TRAINING.steps == ("accept", "train", "evaluate", "register", "announce")
     assert ADAPTER.steps == ("fetch", "evaluate", "warm", "decide")
     assert JOB.steps == ("process",)
+    assert TOOL_CALL.steps == ("call",)
 
 
 def test_an_unknown_step_is_an_error() -> None:
@@ -97,7 +98,7 @@ def test_sources_is_the_table_read_backwards(machine: Machine) -> None:
 
 def test_a_cancel_is_for_what_has_not_ended() -> None:
     assert TRAINING.sources("cancelled") == ("requested", "queued", "admitted", "running")
-    assert JOB.sources("cancelled") == ("queued", "admitted", "running")
+    assert JOB.sources("cancelled") == ("queued", "admitted", "running", "waiting")
 
 
 def test_a_state_that_leads_nowhere_known_is_refused() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -85,7 +86,7 @@ def test_packages_are_found_first_and_once(tmp_path: Path) -> None:
 def test_no_secret_is_on_a_command_line(tmp_path: Path) -> None:
     made = make(tmp_path)
     secrets = [path.read_text() for path in made.layout.secrets.iterdir()]
-    assert len(secrets) == 3
+    assert len(secrets) == 4
     words = " ".join(word for spec in made.specs for word in spec.command)
     assert not [secret for secret in secrets if secret in words]
 
@@ -116,3 +117,23 @@ def test_the_web_server_listens_where_the_plan_says(tmp_path: Path) -> None:
     web = next(spec for spec in made.specs if spec.name == "web")
     assert web.address == made.environment["CYREX_API_URL"]
     assert web.environment["WEB_BIND"] == f"127.0.0.1:{made.ports['web']}"
+
+
+def test_the_key_of_the_tools_secrets_lasts(tmp_path: Path) -> None:
+    first = make(tmp_path).environment["TOOL_SECRETS_KEY"]
+    assert len(base64.urlsafe_b64decode(first)) == 32
+    assert make(tmp_path).environment["TOOL_SECRETS_KEY"] == first
+    assert make(tmp_path, {"TOOL_SECRETS_KEY": "mine"}).environment["TOOL_SECRETS_KEY"] == "mine"
+
+
+def test_adapters_are_registered_in_mlflow_unless_asked_otherwise(tmp_path: Path) -> None:
+    values = make(tmp_path).environment
+    assert values["MODEL_REGISTRY_TYPE"] == "mlflow"
+    assert values["MLFLOW_TRACKING_URI"].endswith("/mlflow")
+    assert values["MLFLOW_TRACKING_URI"] != values["DATABASE_URL"]
+    local = make(tmp_path, {"MODEL_REGISTRY_TYPE": "local"}).environment
+    assert local["MODEL_REGISTRY_TYPE"] == "local"
+    assert "MLFLOW_TRACKING_URI" not in local
+    # Whose Postgres it is not, there is no database for MLflow to be had.
+    elsewhere = make(tmp_path, {"DATABASE_URL": "postgresql://there/cyrex"}).environment
+    assert "MODEL_REGISTRY_TYPE" not in elsewhere

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from modelkit import package
+from modelkit.directory_store import DirectoryStore
 from modelkit.errors import (
     ModelNotFound,
     PackageRefused,
@@ -15,7 +16,10 @@ from modelkit.errors import (
     RegistryError,
     VersionExists,
 )
+from modelkit.mlflow_registry import MlflowRegistry
 from modelkit.registry import LocalRegistry, get_registry
+from modelkit.s3_store import S3Store
+from modelkit.store_registry import StoreRegistry
 
 Make = Callable[..., Path]
 
@@ -100,7 +104,7 @@ def test_metadata_that_is_no_json_leaves_nothing(
     with pytest.raises(TypeError):
         registry.register_model("acme", 1, make_package("a"), {"x": object()})
     assert registry.list_models() == []
-    assert [p.name for p in (registry.models / "acme").iterdir()] == [".lock"]
+    assert list(registry.models.iterdir()) == []
 
 
 def test_damaged_bytes_are_not_handed_out(
@@ -141,9 +145,28 @@ def test_a_destination_with_something_in_it_is_left_alone(
 class Values:
     model_registry_type: str
     model_registry_path: Path
+    mlflow_tracking_uri: str = ""
+    s3_endpoint_url: str = ""
+    s3_bucket: str = ""
+    s3_access_key_id: str = ""
+    s3_secret_access_key: str = ""
+    s3_region: str = "us-east-1"
 
 
 def test_the_settings_choose_the_registry(tmp_path: Path) -> None:
     assert isinstance(get_registry(Values("local", tmp_path / "r")), LocalRegistry)
+    bucket = {"s3_bucket": "adapters"}
+    uri = {"mlflow_tracking_uri": "postgresql+psycopg2://nobody@127.0.0.1:1/mlflow"}
+    s3 = get_registry(Values("s3", tmp_path / "r", **bucket))
+    assert isinstance(s3, StoreRegistry)
+    assert isinstance(s3.store, S3Store)
+    on_disk = get_registry(Values("mlflow", tmp_path / "r", **uri))
+    assert isinstance(on_disk, MlflowRegistry)
+    assert isinstance(on_disk.store, DirectoryStore)
+    in_s3 = get_registry(Values("mlflow", tmp_path / "r", **uri, **bucket))
+    assert isinstance(in_s3, MlflowRegistry)
+    assert isinstance(in_s3.store, S3Store)
+    # Each keeps its connections.
+    assert get_registry(Values("s3", tmp_path / "r", **bucket)) is s3
     with pytest.raises(RegistryError, match="'floppy'"):
         get_registry(Values("floppy", tmp_path))

@@ -1,0 +1,148 @@
+"""How the base model's chat template writes tools and calls: one form, in training and serving.
+
+Stores of JSON forget the order of keys, and a language model reads order as meaning. So tools and
+arguments have one order here, whichever way they came: tools by name, a tool's parameters in the
+order in which its schema requires them, the others behind them by name.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from helox.errors import LineError
+from helox.template import ChatTemplate, Message
+
+JsonObject = dict[str, Any]
+
+# Keys in the order in which people write them; all others follow by name.
+TOOL_KEYS = ("name", "description", "parameters")
+SCHEMA_KEYS = ("type", "description", "enum", "properties", "items", "required")
+# (item, key) separators of JSON: Jinja's own filter, and the compact form.
+SEPARATORS = ((", ", ": "), (",", ":"))
+
+# Names that no template prints by itself.
+_NAME = "probe_name_qz"
+_ARGUMENTS = {"probe_first_qz": "x", "probe_second_qz": "y"}
+# Some templates accept exactly nine letters and digits.
+CALL_ID = "call00001"
+
+
+def ordered_tools(tools: Sequence[Mapping[str, Any]]) -> tuple[JsonObject, ...]:
+    """Tools by name, each in OpenAI's form: {type, function: {name, description, parameters}}."""
+    ordered = [_ordered_tool(tool) for tool in tools]
+    return tuple(sorted(ordered, key=lambda tool: str(tool["function"]["name"])))
+
+
+def _ordered_tool(tool: Mapping[str, Any]) -> JsonObject:
+    function = dict(tool["function"])
+    if isinstance(function.get("parameters"), Mapping):
+        function["parameters"] = _schema(function["parameters"])
+    return {**tool, "type": "function", "function": _by(function, TOOL_KEYS)}
+
+
+def ordered_arguments(arguments: Mapping[str, Any], tool: Mapping[str, Any] | None) -> JsonObject:
+    """A call's arguments in the order of the tool's parameters; by name for an unknown tool."""
+    parameters = (tool or {}).get("function", {}).get("parameters") or {}
+    return _by(arguments, _names(parameters))
+
+
+def _schema(schema: Mapping[str, Any]) -> JsonObject:
+    """A JSON schema and those inside it, in order."""
+    found: JsonObject = {}
+    for key, value in _by(schema, SCHEMA_KEYS).items():
+        if key == "properties" and isinstance(value, Mapping):
+            properties = _by(value, _names(schema))
+            found[key] = {name: _inner(inner) for name, inner in properties.items()}
+        else:
+            found[key] = _inner(value)
+    return found
+
+
+def _inner(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return _schema(value)
+    return [_inner(item) for item in value] if isinstance(value, list) else value
+
+
+def _names(schema: Mapping[str, Any]) -> list[str]:
+    """A schema's properties: the required ones first, as it names them, then the others."""
+    required = schema.get("required")
+    first = [n for n in required if isinstance(n, str)] if isinstance(required, list) else []
+    properties = schema.get("properties")
+    return first + sorted(properties if isinstance(properties, Mapping) else ())
+
+
+def _by(values: Mapping[str, Any], first: Sequence[str]) -> JsonObject:
+    keys = dict.fromkeys([*(key for key in first if key in values), *sorted(values)])
+    return {key: values[key] for key in keys}
+
+
+@dataclass(frozen=True)
+class CallFormat:
+    """A call as the template writes it: prefix, name, middle, arguments (JSON), closing.
+
+    `separators` are the (item, key) separators of the arguments' JSON.
+    """
+
+    prefix: str
+    middle: str
+    closing: str
+    separators: tuple[str, str]
+
+    @classmethod
+    def of(cls, template: ChatTemplate) -> CallFormat | None:
+        """The template's form of a call; None where it has none that can be told from text."""
+        call = {
+            "id": CALL_ID,
+            "type": "function",
+            "function": {"name": _NAME, "arguments": _ARGUMENTS},
+        }
+        asked: list[Message] = [{"role": "user", "content": "x"}]
+        answer: Message = {"role": "assistant", "content": "", "tool_calls": [call]}
+        tools = [{"type": "function", "function": {"name": _NAME, "parameters": {}}}]
+        try:
+            prompt = template.render(asked, add_generation_prompt=True, tools=tools)
+            whole = template.render([*asked, answer], tools=tools)
+        except LineError:
+            return None
+        written = whole[len(prompt) :] if whole.startswith(prompt) else ""
+        return cls._read(written, template.special_tokens.get("eos_token"))
+
+    @classmethod
+    def _read(cls, written: str, end: str | None) -> CallFormat | None:
+        for separators in SEPARATORS:
+            arguments = json.dumps(_ARGUMENTS, separators=separators)
+            head, found, tail = written.partition(arguments)
+            prefix, named, middle = head.partition(_NAME)
+            if found and named and prefix.strip():
+                closing = tail.partition(end)[0] if end else tail
+                return cls(prefix, middle, closing, separators)
+        return None
+
+    def write(self, name: str, arguments: Mapping[str, Any]) -> str:
+        """The call's text."""
+        text = json.dumps(arguments, ensure_ascii=False, separators=self.separators)
+        return f"{self.prefix}{_inside(name)}{self.middle}{text}{self.closing}"
+
+    def read(self, text: str) -> tuple[str, JsonObject] | None:
+        """Name and arguments of the call that `text` is; None for a text that is no call.
+
+        Raises ValueError for a call that is cut off or broken.
+        """
+        if not text.startswith(self.prefix):
+            return None
+        name, found, rest = text.removeprefix(self.prefix).partition(self.middle)
+        if not found:
+            raise ValueError("the call breaks off in its name")
+        arguments, end = json.JSONDecoder().raw_decode(rest)
+        if rest[end:].strip() != self.closing.strip() or not isinstance(arguments, dict):
+            raise ValueError("the call does not end as it should")
+        return str(json.loads(f'"{name}"')), arguments
+
+
+def _inside(name: str) -> str:
+    """A name as it stands between the quotes of a JSON string."""
+    return json.dumps(name, ensure_ascii=False)[1:-1]

@@ -1,0 +1,180 @@
+"""Real registries: a directory, an S3 server that knows its secret, MLflow on Postgres."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+import requests
+
+from embedded import Servers, postgres
+from embedded.ports import Ports
+from modelkit.directory_store import DirectoryStore
+from modelkit.mlflow_registry import MlflowRegistry
+from modelkit.registry import LocalRegistry, Registry
+from modelkit.s3_client import Bucket
+from modelkit.s3_store import S3Store
+from modelkit.store import Store
+from modelkit.store_registry import StoreRegistry
+from tests.waiting import eventually
+
+ACCESS_KEY, SECRET_KEY = "adapters", "a-secret-of-some-length"
+KINDS = ("local", "s3", "mlflow", "mlflow-s3")
+_numbers = count(1)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A registry, and the folder on this disk in which its bytes lie."""
+
+    kind: str
+    registry: Registry
+    models: Path
+    server: S3Server
+
+    @property
+    def in_s3(self) -> bool:
+        return self.kind in ("s3", "mlflow-s3")
+
+    def files(self, name: str, version: int, sha256: str) -> Path:
+        """Where the files of a version lie."""
+        folder = self.models / name / str(version) / "model"
+        return folder / sha256 if self.in_s3 else folder
+
+    def notice(self) -> None:
+        """After a test has changed files itself."""
+        if self.in_s3:
+            self.server.notice()
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
+
+
+def answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+class S3Server:
+    """`rclone serve s3` on a folder: a bucket is a folder in it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.port, self.control_port = free_port(), free_port()
+        self._client: Any = None
+        self.start()
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [str(Path(sys.executable).with_name("rclone")), "serve", "s3"]
+            + ["--addr", f"127.0.0.1:{self.port}", "--auth-key", f"{ACCESS_KEY},{SECRET_KEY}"]
+            + ["--rc", "--rc-addr", f"127.0.0.1:{self.control_port}", "--rc-no-auth"]
+            + ["--config", "/dev/null", str(self.root)],
+            stderr=subprocess.DEVNULL,
+        )
+        for port in (self.port, self.control_port):
+            eventually(partial(answers, port), 20, "the S3 server")
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(20)
+
+    def notice(self) -> None:
+        """Let the server see what was done to the files behind its back."""
+        url = f"http://127.0.0.1:{self.control_port}/vfs/forget"
+        requests.post(url, timeout=10).raise_for_status()
+
+    def bucket(self, name: str) -> Bucket:
+        bucket = Bucket(name, f"http://127.0.0.1:{self.port}", ACCESS_KEY, SECRET_KEY)
+        self.client(bucket).create_bucket(Bucket=name)
+        return bucket
+
+    def client(self, bucket: Bucket) -> Any:
+        """One for all: making it takes longer than most tests."""
+        if self._client is None:
+            self._client = bucket.connect()
+        return self._client
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    server = S3Server(tmp_path_factory.mktemp("s3"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_server: S3Server) -> Bucket:
+    """An empty bucket of the test's own."""
+    return s3_server.bucket(f"bucket-{next(_numbers)}")
+
+
+def new_database(servers: Servers) -> str:
+    """The address of an empty database of the product's role."""
+    name = f"mlflow_{next(_numbers)}"
+    port = Ports(servers.layout.ports)["postgres"]
+    with postgres.superuser(servers.layout, port) as cursor:
+        cursor.execute(f"CREATE DATABASE {name} OWNER {postgres.ROLE}")
+    url = postgres.url(servers.layout, port, database=name)
+    return url.replace("postgresql://", "postgresql+psycopg2://", 1)
+
+
+@pytest.fixture(scope="session")
+def mlflow_uri(servers: Servers) -> str:
+    return new_database(servers)
+
+
+@pytest.fixture(scope="session")
+def mlflow_registry(mlflow_uri: str, tmp_path_factory: pytest.TempPathFactory) -> MlflowRegistry:
+    """Connected once: MLflow makes its tables for seconds."""
+    return MlflowRegistry(DirectoryStore(tmp_path_factory.mktemp("mlflow")), mlflow_uri)
+
+
+def empty_catalogue(uri: str) -> None:
+    connection = psycopg2.connect(uri.replace("+psycopg2", "", 1))
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SELECT to_regclass('registered_models')")
+        if cursor.fetchone() != (None,):
+            cursor.execute("TRUNCATE registered_models CASCADE")
+    connection.close()
+
+
+@pytest.fixture(params=KINDS)
+def place(request: pytest.FixtureRequest, s3_server: S3Server, tmp_path: Path) -> Iterator[Place]:
+    kind = request.param
+    if kind == "local":
+        yield Place(
+            kind, LocalRegistry(tmp_path / "registry"), tmp_path / "registry/models", s3_server
+        )
+        return
+    name = f"bucket-{next(_numbers)}"
+    folder = s3_server.root / name
+    store: Store = S3Store(s3_server.bucket(name)) if "s3" in kind else DirectoryStore(folder)
+    if isinstance(store, S3Store):
+        vars(store)["_client"] = s3_server.client(store.bucket)
+    if kind == "s3":
+        yield Place(kind, StoreRegistry(store), folder / "models", s3_server)
+    else:
+        registry: MlflowRegistry = request.getfixturevalue("mlflow_registry")
+        empty_catalogue(request.getfixturevalue("mlflow_uri"))
+        registry.store = store
+        yield Place(kind, registry, folder / "models", s3_server)
+
+
+def with_secret(bucket: Bucket, secret: str) -> Bucket:
+    return replace(bucket, secret_access_key=secret)

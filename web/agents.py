@@ -1,0 +1,88 @@
+"""`/company-automation/agents`: who does a company's jobs."""
+
+from __future__ import annotations
+
+from flask import Response, jsonify
+
+from cyrex import agents as service
+from web import answers, schemas
+from web.auth import company_of, require_company, session_for
+from web.idempotency import REPLAYED_HEADER, Once, Stored
+from web.openapi import AGENTS, blueprint
+from web.openapi import answers as answered
+
+api = blueprint("agents", __name__, "/company-automation/agents", AGENTS)
+
+CREATED = 201
+
+
+def _limits(limits: schemas.Limits) -> dict[str, int]:
+    return limits.model_dump(exclude_none=True)
+
+
+@api.post("", summary="Create an agent", responses=answered((CREATED, answers.Agent), creates=True))
+def create_agent(header: schemas.CreateHeaders, body: schemas.NewAgent) -> Response:
+    """Name it in `POST /company-automation/process` as `agent_id`."""
+    company_id = company_of(body.company_id)
+    once = Once.of_request(header.idempotency_key, company_id)
+    replayed = True
+    with session_for(company_id) as session:
+        require_company(session, company_id)
+        stored = once.begin(session)
+        if stored is None:
+            replayed = False
+            agent = service.create_agent(
+                session, company_id, body.name, body.prompt, body.tools, _limits(body.limits)
+            )
+            stored = Stored(CREATED, service.agent_view(agent))
+            once.finish(session, stored.status_code, stored.answer)
+    response = jsonify(stored.answer)
+    response.status_code = stored.status_code
+    response.headers["Location"] = f"/company-automation/agents/{stored.answer['agent_id']}"
+    if replayed:
+        response.headers[REPLAYED_HEADER] = "true"
+    return response
+
+
+@api.get("", summary="List agents", responses=answered((200, answers.Agents)))
+def list_agents(query: schemas.OfCompany) -> Response:
+    """By name; the default agent is among them from the start."""
+    company_id = company_of(query.company_id)
+    with session_for(company_id) as session:
+        require_company(session, company_id)
+        found = [service.agent_view(row) for row in service.list_agents(session, company_id)]
+    return jsonify({"agents": found})
+
+
+@api.get("/<agent_id>", summary="Look at an agent", responses=answered((200, answers.Agent)))
+def get_agent(path: schemas.AgentPath, query: schemas.OfCompany) -> Response:
+    company_id = company_of(query.company_id)
+    with session_for(company_id) as session:
+        return jsonify(service.agent_view(service.get_agent(session, company_id, path.agent_id)))
+
+
+@api.patch(
+    "/<agent_id>",
+    summary="Change an agent",
+    responses=answered((200, answers.Agent), creates=True),
+)
+def update_agent(path: schemas.AgentPath, body: schemas.AgentChanges) -> Response:
+    """Prompt, tools and limits, each as a whole; what is left out stays."""
+    company_id = company_of(body.company_id)
+    changes = body.model_dump(exclude_none=True, exclude={"company_id"})
+    with session_for(company_id) as session:
+        agent = service.update_agent(session, company_id, path.agent_id, changes)
+        return jsonify(service.agent_view(agent))
+
+
+@api.delete(
+    "/<agent_id>",
+    summary="Delete an agent",
+    responses={**answered((200, answers.AgentDeleted)), 409: answered(creates=True)[409]},
+)
+def delete_agent(path: schemas.AgentPath, query: schemas.OfCompany) -> Response:
+    """Jobs that name it and have not begun will fail. The default agent stays."""
+    company_id = company_of(query.company_id)
+    with session_for(company_id) as session:
+        service.delete_agent(session, company_id, path.agent_id)
+    return jsonify({"agent_id": path.agent_id, "deleted": True})
