@@ -236,7 +236,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m embedded.demo", description=__doc__)
     parser.add_argument("--examples", type=int, default=300)
     parser.add_argument("--questions", type=int, default=40)
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--json", action="store_true", help="end with the table as one JSON line")
     given = parser.parse_args()
     url = os.environ["CYREX_API_URL"]

@@ -10,7 +10,7 @@ from embedded.demo import Company, Demo
 
 EXAMPLES = 160
 QUESTIONS = 16
-EPOCHS = 6
+EPOCHS = 3
 
 Table = dict[str, dict[str, float]]
 
