@@ -26,6 +26,7 @@ from database.models import (
 from database.session import company_session, operator_session
 from database.transitions import ADAPTER, JOB, TOOL_CALL, TRAINING, Machine
 from settings import get_settings
+from synapse.streams import COMPANY_AUTOMATION_JOBS
 
 LINES = [{"input": f"question {n}", "output": f"answer {n}"} for n in range(12)]
 _numbers = count(1)
@@ -177,6 +178,12 @@ def announced(company_id: str, stream: str) -> list[dict[str, Any]]:
                 .order_by(Outbox.id)
             )
         )
+
+
+def told(job_id: str) -> list[str]:
+    """The statuses of a job that the outside was told of, in order."""
+    envelopes = announced(get(Job, job_id).company_id, COMPANY_AUTOMATION_JOBS)
+    return [e["data"]["status"] for e in envelopes if e["data"]["job_id"] == job_id]
 
 
 def fill_every_table(company_id: str) -> dict[str, dict[str, Any]]:

@@ -7,13 +7,15 @@ from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
-from cyrex import jobs
+from cyrex import agent_state, jobs
+from cyrex.agent import Answer
 from cyrex.engine import Completion
 from cyrex.errors import Conflict, NotFound, UserError
 from database import claims
 from database.base import new_id
-from database.models import AdapterAlias, Job, JobStep, LoraAdapter, Usage
+from database.models import AdapterAlias, CompanyMemory, Job, JobStep, LoraAdapter, Usage
 from database.session import WEB, company_session, operator_session
 from database.transitions import JOB
 from tests import rows
@@ -39,11 +41,11 @@ def champion(company_id: str, **values: str) -> str:
 
 
 def claim(company_id: str, job_id: str) -> Job:
-    """What a worker does first: claim, and resolve the adapter in the same transaction."""
+    """What a worker does first: claim, tell of it and resolve the adapter in one transaction."""
     with company_session(company_id) as session:
         attempt = jobs.get_job(session, job_id).attempt
         job: Job = claims.claim(session, JOB, job_id, "process", attempt, "worker")
-        jobs.resolve_adapter(session, job)
+        jobs.begin(session, job)
     return job
 
 
@@ -119,9 +121,10 @@ def test_a_job_that_nobody_has_is_cancelled_at_once(acme: str, status: str) -> N
     found = rows.get(Job, job_id)
     assert (found.status, found.cancel_requested) == ("cancelled", True)
     assert found.completed_at is not None
-    (envelope,) = rows.announced(acme, "company_automation_jobs")
-    assert envelope["data"] == {"job_id": job_id, "status": "cancelled", "adapter_id": None}
-    assert envelope["type"] == "job.updated"
+    created, ended = rows.announced(acme, "company_automation_jobs")
+    assert created["data"] == {"job_id": job_id, "status": "queued", "adapter_id": None}
+    assert ended["data"] == {"job_id": job_id, "status": "cancelled", "adapter_id": None}
+    assert created["type"] == ended["type"] == "job.updated"
 
 
 def test_a_job_that_a_worker_has_is_asked_to_stop(acme: str) -> None:
@@ -131,7 +134,7 @@ def test_a_job_that_a_worker_has_is_asked_to_stop(acme: str) -> None:
         jobs.cancel_job(session, job_id)
     found = rows.get(Job, job_id)
     assert (found.status, found.cancel_requested, found.lease_owner) == ("running", True, "worker")
-    assert rows.announced(acme, "company_automation_jobs") == []
+    assert rows.told(job_id) == ["queued", "running"], "its end is its owner's to tell"
 
 
 @pytest.mark.parametrize("status", JOB.terminal)
@@ -174,15 +177,31 @@ ANSWER = Completion(
 )
 
 
+def record(session: Session, job: Job) -> None:
+    """What a worker does last: end the job, and store its answer in the same transaction."""
+    ended: Job = claims.finish(session, JOB, job, "worker", "completed")
+    agent_state.record_answer(session, ended, Answer(ANSWER.text), ANSWER)
+
+
 def test_an_answer_is_recorded_and_metered_once(acme: str) -> None:
     job_id = rows.job(acme, status="admitted")
-    job = claim(acme, job_id)
-    for _ in range(2):  # its worker died after the commit, and another one was told again
-        with company_session(acme) as session:
-            jobs.record_answer(session, job, ANSWER)
+    first = claim(acme, job_id)
+    with pytest.raises(RuntimeError, match="died"), company_session(acme) as session:
+        record(session, first)
+        raise RuntimeError("its worker died before the commit")
+    give_back(acme, first)
+    second = claim(acme, job_id)
+    with company_session(acme) as session:
+        record(session, second)
+    for late in (first, second):  # its worker died after the commit, or was believed dead
+        with pytest.raises(claims.Lost), company_session(acme) as session:
+            record(session, late)
     with operator_session() as session:
         (step,) = session.scalars(select(JobStep).where(JobStep.job_id == job_id))
-        (usage,) = session.scalars(select(Usage).where(Usage.reference == job_id))
+        (usage,) = session.scalars(select(Usage).where(Usage.company_id == acme))
+        (memory,) = session.scalars(select(CompanyMemory).where(CompanyMemory.company_id == acme))
+    assert (step.number, step.kind, usage.reference) == (1, "answer", job_id)
+    assert memory.job_id == job_id
     assert step.content == {"text": "answer", "finish_reason": "stop"}
     assert step.confidence == pytest.approx(ANSWER.confidence)
     assert (usage.prompt_tokens, usage.completion_tokens) == (7, 2)
@@ -195,12 +214,13 @@ def test_the_end_of_a_job_is_told_in_the_transaction_that_ends_it(acme: str) -> 
         jobs.end(session, claims.finish(session, JOB, job, "worker", "completed"))
         raise RuntimeError("stop")
     assert rows.get(Job, job_id).status == "running"
-    assert rows.announced(acme, "company_automation_jobs") == []
+    assert rows.told(job_id) == ["queued", "running"]
     with company_session(acme) as session:
         jobs.end(session, claims.finish(session, JOB, job, "worker", "completed"))
     assert rows.get(Job, job_id).completed_at is not None
-    (envelope,) = rows.announced(acme, "company_automation_jobs")
-    assert envelope["correlation_id"] == job_id
+    assert rows.told(job_id) == ["queued", "running", "completed"]
+    for envelope in rows.announced(acme, "company_automation_jobs"):
+        assert envelope["correlation_id"] == job_id
 
 
 def test_an_adapter_of_this_company_only_is_named(acme: str) -> None:

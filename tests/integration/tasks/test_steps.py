@@ -341,14 +341,13 @@ def test_a_jobs_adapter_is_resolved_in_the_transaction_of_its_claim(acme: str) -
             "process",
             1,
             work,
-            on_claim=jobs.resolve_adapter,
+            on_claim=jobs.begin,
         )
     assert seen == [(True, True)]
     found = rows.get(Job, job_id)
     assert (found.status, found.output_data) == ("completed", {"result": "x"})
     assert found.started_at <= found.completed_at
-    (envelope,) = rows.announced(acme, "company_automation_jobs")
-    assert envelope["data"]["status"] == "completed"
+    assert rows.told(job_id) == ["queued", "running", "completed"]
 
 
 def test_a_job_whose_champion_is_of_another_base_fails_by_name(acme: str) -> None:
@@ -358,11 +357,12 @@ def test_a_job_whose_champion_is_of_another_base_fails_by_name(acme: str) -> Non
         session.add(AdapterAlias(alias_id=job_id, company_id=acme, champion_id=adapter_id))
     never = failing(AssertionError("work was done"))
     with pytest.raises(Ignore):
-        run_step("job", acme, job_id, "process", 1, never, jobs.resolve_adapter)
+        run_step("job", acme, job_id, "process", 1, never, jobs.begin)
     found = rows.get(Job, job_id)
     assert (found.status, found.error["code"]) == ("failed", "base_model_mismatch")
     assert adapter_id in found.error["message"]
     assert found.completed_at is not None
+    assert rows.told(job_id) == ["queued", "failed"]
 
 
 def test_only_the_step_that_failed_counts(acme: str) -> None:
