@@ -37,6 +37,8 @@ broker_transport_options = {
     "socket_timeout": 15,
     "socket_keepalive": True,
     "health_check_interval": 10,
+    "max_retries": 1,
+    "interval_start": 0,
     # Two lists a queue, the first read first: a run that is trained is evaluated before the next
     # one trains, or the first adapter of a long queue would be ready with the last.
     "priority_steps": [0, 5],

@@ -130,10 +130,12 @@ def run(given: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data_dir", type=Path)
-    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--train", type=int, help="train on so many lines only")
     parser.add_argument("--test", type=int, help="ask so many questions only")
-    parser.add_argument("--config", default="{}", help="more of the training config, as JSON")
+    parser.add_argument(
+        "--config", default='{"batch_size": 16}', help="more of the training config, as JSON"
+    )
     parser.add_argument("--qlora", action="store_true")
     given = parser.parse_args()
     if not (given.data_dir / "train.jsonl").is_file():

@@ -57,7 +57,6 @@ def create_job(
         source=source,
         status="queued",
         step=JOB.steps[0],
-        deadline_at=datetime.now(UTC) + timedelta(seconds=get_settings().job_seconds),
     )
     session.add(job)
     session.flush()
@@ -146,6 +145,9 @@ def resolve_adapter(session: Session, job: Job) -> None:
 
 def begin(session: Session, job: Job) -> None:
     """What a claim does to a job, in its transaction. Raises `UserError`."""
+    if job.deadline_at is None:
+        # From here on: how long it waited in the queue is no fault of the job.
+        job.deadline_at = datetime.now(UTC) + timedelta(seconds=get_settings().job_seconds)
     updated(session, job)
     resolve_adapter(session, job)
 

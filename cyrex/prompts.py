@@ -16,6 +16,11 @@ from database.models import Job, LoraAdapter
 from helox.render import ChatTemplate, LineError
 from settings import get_settings
 
+
+class WrongAdapter(RuntimeError):
+    """An answer came from another adapter than the job's row names. It is never shown."""
+
+
 BASE_NOTE = "the company has no adapter yet: the base model answered"
 
 
@@ -77,7 +82,8 @@ def _seconds_left(job: Job) -> float:
 def output_of(job: Job, completion: Completion, prepared: Prepared) -> dict[str, Any]:
     """What a finished job's row says. Refuses an answer by another adapter than the row names."""
     given = (completion.adapter_id, completion.sha256)
-    assert given == (job.adapter_id, job.adapter_sha256), f"job {job.job_id}: answered by {given}"
+    if given != (job.adapter_id, job.adapter_sha256):
+        raise WrongAdapter(f"job {job.job_id}: answered by {given}")
     last = {
         "number": len(prepared.steps) + 1,
         "kind": "answer",

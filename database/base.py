@@ -57,8 +57,9 @@ class Base(DeclarativeBase):
         str: Text,
         int: BigInteger,
         datetime: DateTime(timezone=True),
-        Json: JSONB,
-        list[Json]: JSONB,
+        # None is SQL's NULL, in every kind of statement.
+        Json: JSONB(none_as_null=True),
+        list[Json]: JSONB(none_as_null=True),
         list[str]: ARRAY(Text),
     }
 

@@ -6,7 +6,7 @@ from cyrex import adapter_steps
 from cyrex.decisions import decide as decide_adapter
 from cyrex.lease import Advance, GivenBack, Lease, Outcome
 from database.models import LoraAdapter
-from tasks import app
+from tasks import app, dispatch
 from tasks.inference import warm as warm_engine
 from tasks.steps import run_step
 from tasks.worker import leaving
@@ -38,10 +38,8 @@ def evaluate(company_id: str, adapter_id: str, step: str, attempt: int) -> None:
 def _warm(adapter: LoraAdapter, lease: Lease) -> Outcome:
     """Load it here, and ask the other inference workers to: a hint, loading on demand is sure."""
     warm_engine(adapter)
-    app.control.broadcast(
-        "warm_adapter",
-        arguments={"company_id": adapter.company_id, "adapter_id": adapter.adapter_id},
-    )
+    wanted = {"company_id": adapter.company_id, "adapter_id": adapter.adapter_id}
+    dispatch.broadcast("warm_adapter", wanted)
     return Advance()
 
 

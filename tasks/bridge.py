@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import redis
 import structlog
 from sqlalchemy import func
 from sqlalchemy.orm import Session
@@ -34,7 +33,7 @@ from synapse.payloads import (
     TrainingRequested,
 )
 from synapse.streams import MODEL_EVENTS
-from tasks import app, dispatch
+from tasks import dispatch
 
 log = structlog.get_logger()
 
@@ -115,7 +114,7 @@ def _adapter_requested(session: Session, envelope: Envelope) -> AfterCommit | No
     if adapter_id is None:
         raise EventRefused(f"company {payload.company_id} has no adapter to load")
     wanted = {"company_id": payload.company_id, "adapter_id": adapter_id}
-    return lambda: _broadcast_warm(wanted)
+    return lambda: dispatch.broadcast("warm_adapter", wanted)
 
 
 def _job_requested(session: Session, envelope: Envelope) -> AfterCommit | None:
@@ -148,13 +147,6 @@ def _admit(kind: str, company_id: str) -> None:
 
 def _publish_adapter(row: object) -> None:
     dispatch.publish(ADAPTER, [row])
-
-
-def _broadcast_warm(wanted: dict[str, str]) -> None:
-    try:
-        app.control.broadcast("warm_adapter", arguments=wanted)
-    except (redis.RedisError, OSError) as error:
-        log.warning("warm_not_broadcast", error=str(error), **wanted)
 
 
 EFFECTS: dict[str, Callable[[Session, Envelope], AfterCommit | None]] = {

@@ -15,6 +15,7 @@ from redis.retry import Retry
 
 from cyrex.admission import admit_rows
 from cyrex.lease import Hint
+from database.base import Json
 from database.session import company_session
 from database.transitions import MACHINES, Machine
 from settings import get_settings
@@ -114,6 +115,17 @@ def publish_all(hints: Iterable[Hint]) -> None:
     """`publish` for rows of several kinds."""
     for machine, row in hints:
         publish(machine, [row])
+
+
+def broadcast(command: str, arguments: Json) -> None:
+    """Ask all workers for something. A hint: it may be lost."""
+    if not broker_ready():
+        log.info("not_broadcast", command=command)
+        return
+    try:
+        app.control.broadcast(command, arguments=arguments)
+    except (OperationalError, redis.RedisError, OSError) as error:
+        log.info("not_broadcast", command=command, error=str(error))
 
 
 def admit(kind: str, company_id: str) -> int:

@@ -24,6 +24,8 @@ log = structlog.get_logger()
 
 # The disk, the registry, the database or the broker is away or full.
 OUTAGES = (OSError, OperationalError, redis.RedisError)
+# With the pauses between them, most of a day; what is away for longer counts as a failure.
+MAX_POSTPONEMENTS = 60
 
 
 def run_step(
@@ -79,7 +81,8 @@ def _work(lease: Lease, row: Any, work: Work, refusal: UserError | None) -> Outc
     except OUTAGES as error:
         # What the step needs is away: nothing is wrong with the row, and hurry would not help.
         log.warning("step_postponed", error=_line(error))
-        _give_back(lease, row, _line(error), counts=False, wait=True)
+        given_up = len(row.history) >= MAX_POSTPONEMENTS
+        _give_back(lease, row, _line(error), counts=given_up, wait=True)
     except Exception as error:
         log.exception("step_failed")
         _give_back(lease, row, _line(error))

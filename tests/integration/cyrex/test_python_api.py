@@ -33,7 +33,8 @@ from tests.conftest import forget_settings
 LINES = [{"input": f"question {n}", "output": f"answer {n}"} for n in range(4)]
 TOOL = {"name": "crm", "endpoint": "https://crm.acme.com/api", "description": "Look up"}
 HELD_SECONDS = 0.8
-LONGEST_LAG_SECONDS = 0.3
+# A loop that is blocked by the call comes round once or not at all.
+FEWEST_ROUNDS = 10
 
 pytestmark = pytest.mark.usefixtures("database_url", "redis_url")
 
@@ -58,23 +59,27 @@ def slow_database() -> Iterator[None]:
     thread.join()
 
 
-async def longest_lag(call: Callable[[], Awaitable[Any]]) -> tuple[float, float]:
-    """(the longest time that the loop did not come round, seconds in all) while `call` runs."""
-    lags: list[float] = []
+async def rounds_of(call: Callable[[], Awaitable[Any]]) -> tuple[int, float]:
+    """(how often the loop came round while `call` ran, seconds in all).
+
+    A count and no time: a pause of the whole machine is not the loop's fault.
+    """
+    rounds = 0
 
     async def tick() -> None:
+        nonlocal rounds
         while True:
-            before = time.monotonic()
             await asyncio.sleep(0.01)
-            lags.append(time.monotonic() - before - 0.01)
+            rounds += 1
 
     ticking = asyncio.create_task(tick())
     await asyncio.sleep(0.05)
+    before = rounds
     started = time.monotonic()
     await call()
     seconds = time.monotonic() - started
     ticking.cancel()
-    return max(lags), seconds
+    return rounds - before, seconds
 
 
 CALLS: dict[str, Callable[[str], Awaitable[Any]]] = {
@@ -94,9 +99,9 @@ def test_event_loop_goes_on(method: str) -> None:
     company_id = rows.company()
     asyncio.run(CALLS["list_adapters"](company_id))
     with slow_database():
-        lag, seconds = asyncio.run(longest_lag(lambda: CALLS[method](company_id)))
+        rounds, seconds = asyncio.run(rounds_of(lambda: CALLS[method](company_id)))
     assert seconds > HELD_SECONDS / 2, "the database was not slow: the test proves nothing"
-    assert lag < LONGEST_LAG_SECONDS
+    assert rounds >= FEWEST_ROUNDS
 
 
 def test_event_loop_goes_on_while_an_adapter_loads() -> None:
@@ -104,11 +109,11 @@ def test_event_loop_goes_on_while_an_adapter_loads() -> None:
     adapter_id = rows.adapter(company_id, status="ready")
     service = LoRAAdapterService()
     with slow_database():
-        lag, seconds = asyncio.run(
-            longest_lag(lambda: service.load_adapter(adapter_id, company_id, timeout=0.5))
+        rounds, seconds = asyncio.run(
+            rounds_of(lambda: service.load_adapter(adapter_id, company_id, timeout=0.5))
         )
     assert seconds > HELD_SECONDS / 2
-    assert lag < LONGEST_LAG_SECONDS
+    assert rounds >= FEWEST_ROUNDS
 
 
 def test_many_waits_do_not_hold_each_other_up() -> None:

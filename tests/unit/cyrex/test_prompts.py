@@ -12,7 +12,7 @@ from cyrex.agent import Limits, Situation
 from cyrex.agent_state import Prepared
 from cyrex.engine import Completion
 from cyrex.errors import UserError
-from cyrex.prompts import BASE_NOTE, output_of, request_of
+from cyrex.prompts import BASE_NOTE, WrongAdapter, output_of, request_of
 from database.models import Job
 from helox.render import ChatTemplate, to_messages
 from settings import get_settings
@@ -154,7 +154,7 @@ def test_an_answer_by_the_jobs_adapter_is_taken() -> None:
 @pytest.mark.parametrize("given", [(None, None), ("b", "s"), ("a", "t")])
 def test_an_answer_by_any_other_is_refused(given: tuple[str | None, str | None]) -> None:
     named = job("x", adapter_id="a", adapter_sha256="s")
-    with pytest.raises(AssertionError, match="answered by"):
+    with pytest.raises(WrongAdapter, match="answered by"):
         output_of(named, completion(adapter_id=given[0], sha256=given[1]), prepared())
 
 
