@@ -31,8 +31,11 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 up: install ## Start the whole stack and keep it running; Ctrl-C stops all of it
 	@exec $(BIN)/python -m embedded up --with-parent --data-dir $(DATA)/up
 
-demo: install ## Run the main job of two companies on a stack of its own, in about five minutes
+# The demo's tool is a server on this machine, where tools may not go unless they are told.
+demo: export TOOL_ALLOWED_HOSTS = 127.0.0.1
+demo: install ## Run the main job of three companies on a stack of its own, restarted once, in about five minutes
 	@exec $(BIN)/python -m embedded run --with-parent --fresh --data-dir $(DATA)/demo -- python -m embedded.demo
+	@exec $(BIN)/python -m embedded run --with-parent --data-dir $(DATA)/demo -- python -m embedded.demo --again
 
 test: install ## Run the tests, except the slow ones
 	$(BIN)/python -m pytest -m "not slow"

@@ -1,7 +1,8 @@
 """The main job, over HTTP: from two companies' data to their models' answers.
 
 `python -m embedded.demo` beside a running stack (`make demo` starts one). Both companies train on
-the same messages with the same label words, but mean the opposite by them.
+the same messages with the same label words, but mean the opposite by them. A third one has a tool.
+`--again`, beside the same stack started anew, shows what is still there.
 """
 
 from __future__ import annotations
@@ -15,15 +16,18 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from embedded import demo_tools
 from embedded.client import UNFINISHED_ADAPTER, UNFINISHED_TRAINING, Api
 
 SEED = 7
 CALLERS = 16
 POLL_SECONDS = 0.5
+STATE_FILE = "demo.json"
 
 THINGS = (
     "kettle", "lamp", "jacket", "phone", "chair", "book", "blanket", "camera", "clock", "bag",
@@ -86,6 +90,12 @@ class Company:
     company_id: str
     api: Api
     use_qlora: bool
+    key: str = field(repr=False)
+
+
+def say_since(started: float, text: str) -> None:
+    """Print a line with the seconds since `started`, a reading of the monotonic clock."""
+    print(f"[{time.monotonic() - started:6.1f} s] {text}", flush=True)
 
 
 class Demo:
@@ -96,13 +106,15 @@ class Demo:
         self.epochs = epochs
         drawn = list(messages(examples + questions))
         self.train, self.test = drawn[:examples], drawn[examples:]
+        self.companies: list[Company] = []
         self._started = time.monotonic()
 
     def say(self, text: str) -> None:
-        print(f"[{time.monotonic() - self._started:6.1f} s] {text}", flush=True)
+        say_since(self._started, text)
 
     def run(self) -> dict[str, Any]:
         companies = [self.create("acme", use_qlora=False), self.create("globex", use_qlora=True)]
+        self.companies = companies
         self.say(f"same messages, opposite meaning: {self.train[0].text!r} is")
         for company in companies:
             self.say(f"  {self.train[0].label(company.name)!r} to {company.name}")
@@ -121,7 +133,7 @@ class Demo:
         answer = self.operator.post("/companies", {"company_id": company_id, "name": name})
         self.say(f"POST /companies → company {company_id} and its first API key")
         api = Api(self.operator.url, answer["api_key"])
-        return Company(name, company_id, api, use_qlora)
+        return Company(name, company_id, api, use_qlora, answer["api_key"])
 
     def request_training(self, company: Company) -> str:
         answer = company.api.post(
@@ -238,10 +250,17 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=40)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--json", action="store_true", help="end with the table as one JSON line")
+    parser.add_argument("--again", action="store_true", help="after a restart: what is still there")
     given = parser.parse_args()
     url = os.environ["CYREX_API_URL"]
+    state = Path(os.environ["DATA_DIR"]) / STATE_FILE
+    if given.again:
+        demo_tools.again(state, url, partial(say_since, time.monotonic()))
+        return
     key = Path(os.environ["CYREX_OPERATOR_KEY_FILE"]).read_text().strip()
-    table = Demo(Api(url, key), given.examples, given.questions, given.epochs).run()
+    demo = Demo(Api(url, key), given.examples, given.questions, given.epochs)
+    table = demo.run()
+    demo_tools.first(demo, state)
     if given.json:
         print(json.dumps(table))
     sys.stdout.flush()
