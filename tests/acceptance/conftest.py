@@ -9,6 +9,7 @@ import pytest
 
 from embedded import Stack
 from embedded.client import Api
+from tests.acceptance.small_demo import SmallDemo, Table
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +31,12 @@ def operator(stack: Stack) -> Api:
     environment = stack.environment
     key = Path(environment["CYREX_OPERATOR_KEY_FILE"]).read_text().strip()
     return Api(environment["CYREX_API_URL"], key)
+
+
+@pytest.fixture(scope="session")
+def undisturbed(operator: Api) -> Table:
+    """The main job's table when nothing is killed."""
+    return SmallDemo(operator).run()
 
 
 @pytest.fixture

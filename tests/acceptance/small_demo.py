@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from embedded.client import Api
 from embedded.demo import Company, Demo
@@ -42,7 +41,3 @@ class SmallDemo(Demo):
     def phases(self) -> set[str]:
         """Where it was interfered with."""
         return self._done
-
-
-def undisturbed(operator: Api) -> dict[str, Any]:
-    return SmallDemo(operator).run()
