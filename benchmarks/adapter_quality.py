@@ -1,0 +1,120 @@
+"""What 300 examples a company are worth: adapters against the base model, through the HTTP API.
+
+    python benchmarks/adapter_quality.py [--epochs N] [--test N]
+
+Five companies train: two sort opinions, one with the labels swapped; two copy the fields of
+invoices into JSON, one with LoRA, one with QLoRA; one writes the call of one of five tools as JSON.
+Held-out questions share no opinion, name, value or template with the training lines. An answer
+counts when it is the wanted text, character by character; nothing holds the model to a format.
+A stack of its own is started (unless CYREX_API_URL names one that runs). The last line is JSON:
+shares of right answers, and how many points QLoRA is above LoRA; train_seconds is the longest run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from banking77 import train
+from quality_data import Line, examples
+from quality_words import HELD_OUT, TRAIN
+
+from embedded.client import Api
+
+CALLERS = 32
+TRAINING_LINES = 300
+SHOWN_MISTAKES = 3
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A company whose adapter serves. `seconds` from the request until the run had ended."""
+
+    api: Api
+    base: float
+    own: float
+    seconds: float
+
+
+def accuracy(api: Api, lines: list[Line], use_adapter: bool) -> float:
+    """The share of `lines` whose output is exactly what the company's model says."""
+
+    def answer(line: Line) -> str:
+        job = api.process({"input": line["input"]}, use_adapter=use_adapter)
+        if job["status"] != "completed":
+            raise SystemExit(f"job {job['job_id']} {job['status']}: {job['error']}")
+        if job["adapter_used"] != use_adapter:
+            raise SystemExit(f"job {job['job_id']}: {job['note']}")
+        return str(job["result"])
+
+    with ThreadPoolExecutor(CALLERS) as pool:
+        answers = list(pool.map(answer, lines))
+    mistakes = [(li, a) for li, a in zip(lines, answers, strict=True) if a != li["output"]]
+    for line, said in mistakes[:SHOWN_MISTAKES] if use_adapter else []:
+        print(f"  {line['input']!r}: {said!r}", flush=True)
+    return 1 - len(mistakes) / len(lines)
+
+
+def company(operator: Api, task: str, given: argparse.Namespace, use_qlora: bool) -> Trained:
+    """A new company, trained on `task`, with the shares that base and adapter answer."""
+    name = f"{task}-{'qlora' if use_qlora else 'lora'}-{os.urandom(3).hex()}"
+    row = operator.post("/companies", {"company_id": name})
+    api = Api(operator.url, row["api_key"])
+    held_out = examples(task, HELD_OUT, given.test)
+    base = accuracy(api, held_out, use_adapter=False)
+    config = {"num_epochs": given.epochs}
+    seconds = train(api, examples(task, TRAIN, TRAINING_LINES), config, use_qlora)
+    own = accuracy(api, held_out, use_adapter=True)
+    print(f"{name}: base {base:.1%}, adapter {own:.1%}, {seconds:.1f} s", flush=True)
+    return Trained(api, base, own, seconds)
+
+
+def run(given: argparse.Namespace) -> None:
+    operator = Api(
+        os.environ["CYREX_API_URL"],
+        Path(os.environ["CYREX_OPERATOR_KEY_FILE"]).read_text().strip(),
+    )
+    straight = company(operator, "sentiment", given, use_qlora=False)
+    swapped = company(operator, "swapped", given, use_qlora=False)
+    invoices = company(operator, "invoices", given, use_qlora=False)
+    invoices_qlora = company(operator, "invoices", given, use_qlora=True)
+    tools = company(operator, "tools", given, use_qlora=False)
+    # The same opinions put to the other company's adapter: all but its mistakes are wrong here.
+    others = (
+        accuracy(swapped.api, examples("sentiment", HELD_OUT, given.test), use_adapter=True),
+        accuracy(straight.api, examples("swapped", HELD_OUT, given.test), use_adapter=True),
+    )
+    everyone = (straight, swapped, invoices, invoices_qlora, tools)
+    found = {
+        "swap_own": round((straight.own + swapped.own) / 2, 4),
+        "swap_other": round(sum(others) / 2, 4),
+        "extract_base": round(invoices.base, 4),
+        "extract_own": round(invoices.own, 4),
+        "tool_base": round(tools.base, 4),
+        "tool_own": round(tools.own, 4),
+        "qlora_minus_lora": round(100 * (invoices_qlora.own - invoices.own), 2),
+        "train_seconds": round(max(trained.seconds for trained in everyone), 1),
+    }
+    print(json.dumps(found))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--test", type=int, default=200, help="held-out questions a task")
+    given = parser.parse_args()
+    if "CYREX_API_URL" in os.environ:
+        run(given)
+        return
+    stack = [sys.executable, "-m", "embedded", "run", "--fresh", "--data-dir", ".data/bench", "--"]
+    sys.exit(subprocess.call([*stack, sys.executable, *sys.argv]))
+
+
+if __name__ == "__main__":
+    main()
