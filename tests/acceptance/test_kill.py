@@ -28,16 +28,12 @@ def check(stack: Stack, operator: Api, undisturbed: Table, name: str) -> None:
     assert stack.restarts(name) >= 2
 
 
-@pytest.mark.parametrize("name", ["training"])
-def test_killed_process(stack: Stack, operator: Api, undisturbed: Table, name: str) -> None:
-    check(stack, operator, undisturbed, name)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["postgres", "bridge", "web", "inference", "valkey", "beat", "tools", "flower"]
+    "name",
+    ["training", "postgres", "bridge", "web", "inference", "valkey", "beat", "tools", "flower"],
 )
-def test_killed_process_slow(stack: Stack, operator: Api, undisturbed: Table, name: str) -> None:
+def test_killed_process(stack: Stack, operator: Api, undisturbed: Table, name: str) -> None:
     check(stack, operator, undisturbed, name)
 
 
