@@ -85,18 +85,22 @@ def write(
     return row
 
 
+def _leave(session: Session, machine: Machine, row: Stepped, owner: str, **values: Any) -> Any:
+    """`write`, and give the lease back with it."""
+    row_id = getattr(row, machine.key)
+    return write(session, machine, row_id, row.attempt, owner, lease_owner=None, **values)
+
+
 def advance(session: Session, machine: Machine, row: Stepped, owner: str, **values: Any) -> Any:
     """End the claimed step well: give the lease back and stand before the next step."""
     following = machine.after(str(row.step))
     assert following is not None, f"{machine.kind}: {row.step} is the last step; use finish"
-    return write(
+    return _leave(
         session,
         machine,
-        getattr(row, machine.key),
-        row.attempt,
+        row,
         owner,
         step=following,
-        lease_owner=None,
         failures=0,
         published_at=func.now(),
         **values,
@@ -107,14 +111,12 @@ def repeat(
     session: Session, machine: Machine, row: Stepped, owner: str, step: str, **values: Any
 ) -> Any:
     """Give the lease back and stand before an earlier step, under a new attempt."""
-    return write(
+    return _leave(
         session,
         machine,
-        getattr(row, machine.key),
-        row.attempt,
+        row,
         owner,
         step=step,
-        lease_owner=None,
         published_at=func.now(),
         attempt=row.attempt + 1,
         **values,
@@ -126,14 +128,12 @@ def finish(
 ) -> Any:
     """End the claimed row in a terminal state."""
     assert target in machine.by_name[machine.running].to, f"{machine.kind}: not to {target}"
-    return write(
+    return _leave(
         session,
         machine,
-        getattr(row, machine.key),
-        row.attempt,
+        row,
         owner,
         status=target,
-        lease_owner=None,
         **values,
     )
 
@@ -144,14 +144,12 @@ def pause(
     """Give the lease back and wait, in a state that no worker claims, until the row is moved on."""
     assert target in machine.by_name[machine.running].to, f"{machine.kind}: not to {target}"
     assert target not in (*machine.claimable, *machine.terminal), f"{target} is no place to wait"
-    return write(
+    return _leave(
         session,
         machine,
-        getattr(row, machine.key),
-        row.attempt,
+        row,
         owner,
         status=target,
-        lease_owner=None,
         failures=0,
         **values,
     )

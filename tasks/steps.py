@@ -14,6 +14,7 @@ from cyrex.admission import admit_rows
 from cyrex.endings import end
 from cyrex.errors import UserError
 from cyrex.lease import Advance, Also, Finish, GivenBack, Hint, Lease, Outcome, Pause, Repeat, Work
+from cyrex.logs import one_line
 from database import claims
 from database.session import company_session
 from database.transitions import MACHINES
@@ -80,17 +81,13 @@ def _work(lease: Lease, row: Any, work: Work, refusal: UserError | None) -> Outc
         _give_back(lease, row, str(reason), counts=False)
     except OUTAGES as error:
         # What the step needs is away: nothing is wrong with the row, and hurry would not help.
-        log.warning("step_postponed", error=_line(error))
+        log.warning("step_postponed", error=one_line(error))
         given_up = len(row.history) >= MAX_POSTPONEMENTS
-        _give_back(lease, row, _line(error), counts=given_up, wait=True)
+        _give_back(lease, row, one_line(error), counts=given_up, wait=True)
     except Exception as error:
         log.exception("step_failed")
-        _give_back(lease, row, _line(error))
+        _give_back(lease, row, one_line(error))
     return None
-
-
-def _line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def _settle(lease: Lease, row: Any, outcome: Outcome) -> None:

@@ -31,7 +31,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from cyrex.endings import end
-from cyrex.logs import configure_logging
+from cyrex.logs import configure_logging, one_line
 from database import claims
 from database.base import Json, new_id
 from database.models import Worker
@@ -63,7 +63,7 @@ class Presence:
         try:
             self._register(replace=True)
         except SQLAlchemyError as error:
-            log.warning("not_registered_yet", error=_line(error))
+            log.warning("not_registered_yet", error=one_line(error))
         self._thread.start()
 
     def stop(self) -> None:
@@ -76,7 +76,7 @@ class Presence:
                 _free_leases(session, self.worker_id, "the worker is leaving", counts=False)
                 session.execute(delete(Worker).where(Worker.worker_id == self.worker_id))
         except SQLAlchemyError as error:
-            log.warning("presence_not_removed", error=_line(error))
+            log.warning("presence_not_removed", error=one_line(error))
 
     def release_later(self, machine: Machine, row: Any, reason: str, counts: bool = False) -> None:
         """The database would not take the end of this step: free its lease when it does again."""
@@ -118,14 +118,14 @@ class Presence:
                 try:
                     duty()
                 except Exception as error:  # the heart must outlive whatever a beat meets
-                    log.warning("heartbeat_failed", error=_line(error))
+                    log.warning("heartbeat_failed", error=one_line(error))
 
     def _touch(self) -> None:
         values: dict[str, Any] = {"heartbeat_at": func.now()}
         try:
             values["details"] = self._details()
         except Exception as error:  # what a process says of itself is not what it lives by
-            log.warning("no_details", error=_line(error))
+            log.warning("no_details", error=one_line(error))
         with operator_session() as session:
             known = session.execute(
                 update(Worker)
@@ -156,10 +156,6 @@ def _free_leases(session: Session, owner: str, reason: str, counts: bool = True)
             changed = claims.release(session, machine, row, owner, reason, counts)
             if changed is not None and changed.status in machine.terminal:
                 end(session, machine, changed)
-
-
-def _line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 _presence: Presence | None = None
