@@ -1,132 +1,8 @@
-"""Words and templates of quality_data.py, for training and held out: no entry stands on both sides.
-
-Placeholders of a template are filled in by quality_data.py.
-"""
+"""Requests that one of five tools serves: templates of quality_data.py, no entry on two sides."""
 
 from __future__ import annotations
 
-TRAIN, HELD_OUT = SIDES = ("train", "held out")
-
-Sided = dict[str, list[str]]
-
-
-def listed(text: str) -> list[str]:
-    return text.split()
-
-
-def lines_of(text: str) -> list[str]:
-    return [line.strip() for line in text.strip().splitlines()]
-
-
-# Invoices: a letterhead; then a number, an amount and a date by which to pay, in any order.
-NUMBERS: Sided = {
-    TRAIN: lines_of("""
-        Invoice {number}
-        invoice no. {number}
-        bill {number}
-        our ref {number}
-        your bill is numbered {number}
-        (no. {number})
-        No: {number}
-        re {number}
-        we wrote you invoice {number}
-        Billing number: {number}
-        {number} is the number of the invoice
-        quote {number} when you pay
-        {number}
-        """),
-    HELD_OUT: lines_of("""
-        Find enclosed invoice {number}
-        this letter concerns bill {number}
-        Number of your invoice: {number}
-        invoice with the no. {number}
-        booked as invoice {number}
-        """),
-}
-AMOUNTS: Sided = {
-    TRAIN: lines_of("""
-        amount due {amount} EUR
-        total: {amount}
-        Amount: USD {amount}
-        the sum is {amount} GBP
-        we charge {amount} EUR
-        you owe us {amount}
-        {amount} EUR
-        transfer {amount} CHF
-        open amount {amount} USD
-        it comes to {amount}
-        please pay {amount} EUR
-        a total of {amount} GBP
-        {amount} to pay
-        """),
-    HELD_OUT: lines_of("""
-        the open sum: {amount} SEK
-        which makes {amount} NOK to transfer
-        Total payable {amount}
-        amount of {amount} DKK
-        we ask you for {amount} CAD
-        """),
-}
-DUES: Sided = {
-    TRAIN: lines_of("""
-        due {due}
-        pay by {due}
-        Due date: {due}
-        payable until {due}
-        before {due}
-        deadline {due}
-        term ends {due}
-        it falls due on {due}
-        not later than {due}
-        {due} is when we expect it
-        till {due} please
-        within the term, {due}
-        payment date {due}
-        """),
-    HELD_OUT: lines_of("""
-        to be paid until {due}
-        last payment day {due}
-        our deadline is {due}
-        payment due at {due}
-        see that it is paid by {due}
-        """),
-}
-COMPANIES: Sided = {
-    TRAIN: lines_of("""
-        Northwind Traders
-        Acme Rockets
-        Blue Heron Cafe
-        Kline & Sons
-        Studio Verde
-        Harbor Freight Lines
-        Oakridge Dairy
-        Pelican Print
-        Summit Tiles
-        Ivory Dental
-        Quarry & Partner
-        Delta Couriers
-        Velvet Curtains
-        Granite Gym
-        Lakeside Nursery
-        Rainbow Paint
-        Umbra Lighting
-        Emerald Travel
-        Xenon Signs
-        Yellow Cab Union
-        Dunmore Steel
-        Orchid Catering
-        Windmill Flour
-        Thistle Wool
-        """),
-    HELD_OUT: lines_of("""
-        Juniper Labs
-        Wexford Glass
-        Tidewater Ropes
-        Morrow Bakery
-        Zephyr Cycles
-        """),
-}
-SEPARATORS = (". ", ", ", "; ", "\n")  # punctuation is no template: both sides have it
+from quality_sides import DEVELOPMENT, HELD_OUT, TRAIN, Sided, lines_of
 
 # Requests that one of five tools serves.
 REQUESTS: dict[str, Sided] = {
@@ -149,10 +25,24 @@ REQUESTS: dict[str, Sided] = {
             I cannot find {parcel} anywhere
             The courier lost {parcel}, I fear
             """),
-        HELD_OUT: lines_of("""
+        DEVELOPMENT: lines_of("""
             Can you see where parcel {parcel} is now
             Please track the way of {parcel}
             My parcel {parcel} has not arrived, look where it is
+            has anybody seen consignment {parcel}
+            {parcel}: sent, lost or stolen?
+            which truck carries {parcel}
+            I paid for {parcel} weeks ago, show me its path
+            """),
+        HELD_OUT: lines_of("""
+            Any news about shipment {parcel}?
+            What happened to {parcel}, nobody brought it
+            Please locate {parcel}
+            {parcel} was promised for Monday, is it near?
+            At which depot does {parcel} sit
+            find out whether {parcel} left the warehouse
+            Give me the whereabouts of {parcel}
+            Our box {parcel} never came
             """),
     },
     "issue_refund": {
@@ -174,10 +64,24 @@ REQUESTS: dict[str, Sided] = {
             Customer {customer} returned the goods, pay back {euros}
             {euros} of refund for {customer} are approved
             """),
-        HELD_OUT: lines_of("""
+        DEVELOPMENT: lines_of("""
             Send a refund of {euros} to {customer}
             {customer} paid twice, give back {euros}
             Let {customer} have {euros} of the money back
+            {euros} too much were billed to {customer}, undo it
+            hand {customer} {euros} in cash
+            The buyer {customer} gets a rebate of {euros}
+            unhappy customer {customer}: {euros} should go back
+            """),
+        HELD_OUT: lines_of("""
+            Transfer {euros} back to client {customer}
+            {customer} cancelled, so {euros} must be returned
+            Credit {customer} with {euros}
+            reverse the charge of {euros} for {customer}
+            {euros} go back to {customer}, the lamp was broken
+            Buyer {customer} complained: restore the {euros}
+            repay {customer} the sum of {euros}
+            {customer} deserves {euros} back
             """),
     },
     "schedule_visit": {
@@ -199,10 +103,24 @@ REQUESTS: dict[str, Sided] = {
             Can someone come to {city} at {date}
             Set up a visit: {date} in {city}
             """),
-        HELD_OUT: lines_of("""
+        DEVELOPMENT: lines_of("""
             Plan a technician for {city}, the day is {date}
             Can we visit {city} around {date}
             Arrange an inspection: {city}, {date}
+            our crew drives out to {city} {date}
+            {city}, {date}: heating inspection
+            could the fitter see {city} {date}
+            note down an appointment {date}, place {city}
+            """),
+        HELD_OUT: lines_of("""
+            Send an engineer to {city} on {date}
+            The plant in {city} must be checked {date}
+            Fix an appointment for {date}, {city}
+            We promised {city} a mechanic on {date}
+            {city} needs a repair crew by {date}
+            drive to {city}, they are open {date}
+            Enter {date} as our day in {city}
+            Maintenance at {city}: {date}
             """),
     },
     "update_contact": {
@@ -224,10 +142,24 @@ REQUESTS: dict[str, Sided] = {
             Use the address {email} when you write to {name}
             For {name} we need to store {email} as the address
             """),
-        HELD_OUT: lines_of("""
-            Correct the contact data of {name} to {email}
+        DEVELOPMENT: lines_of("""
+            Correct contact details for {name} to {email}
             {name} says that the mail is {email} now
             The address {email} replaces the old one of {name}
+            mails for {name} must go to {email}
+            who is {name}? reachable via {email}
+            overwrite the address: {name} has {email}
+            {email} (that is {name}) is right, the old one is not
+            """),
+        HELD_OUT: lines_of("""
+            {name} now uses {email}
+            Replace the entry of {name} by {email}
+            Write down {email} as mail of {name}
+            {email} is where {name} reads letters
+            Please store the fresh mail {email}, person {name}
+            {name} switched to {email}
+            edit the record: {name}, {email}
+            newsletters for {name} go out to {email}
             """),
     },
     "reserve_stock": {
@@ -249,10 +181,24 @@ REQUESTS: dict[str, Sided] = {
             Store {quantity} pieces until they go to {site}
             Keep {quantity} aside until {site} calls
             """),
-        HELD_OUT: lines_of("""
+        DEVELOPMENT: lines_of("""
             Store {quantity} boxes, they are meant for {site}
             Please keep {quantity} units aside, {site} ordered them
             Hold {quantity} pieces until {site} collects
+            {quantity} sacks shall not leave the hall, {site} needs them
+            the people of {site} asked for {quantity} tyres, keep those
+            take {quantity} off the market for {site}
+            {site} has first call on {quantity} tubes
+            """),
+        HELD_OUT: lines_of("""
+            Earmark {quantity} cartons for {site}
+            {site} wants {quantity} barrels kept
+            Lock {quantity} bottles, the store {site} takes them
+            Please retain {quantity} parts on behalf of {site}
+            {quantity} chairs must wait for {site}
+            ring-fence {quantity} drums for {site}
+            allocate {quantity} spools to {site}
+            {site} books {quantity} lamps from our shelves
             """),
     },
 }
@@ -261,31 +207,17 @@ LEADS: Sided = {
         *("Hi, ", "Good morning. ", "Quick one: ", "hey team ", "Next: ", "One thing. ", "Help! "),
         *("Friends - ", "To whom it concerns: ", "Today, ", "Important! ", "Office - ", "Hello. "),
     ],
-    HELD_OUT: ["Dear all, ", "Urgent! ", "Colleagues - "],
-}
-CITIES: Sided = {
-    TRAIN: listed("""
-        Oslo Lima Quito Porto Basel Turin Sofia Malmo Ghent Tunis Perth Bergen Havana Leipzig
-        Cologne Naples Gdansk Dakar Accra Manila Hanoi Seoul Denver Phoenix
-        Zagreb Yangon Wuhan Vilnius Umea Ibiza Kazan Nagoya Rabat Dijon Cadiz Khartoum Uppsala
-        Winnipeg Zaragoza Nancy Imola Reims Dubai Colombo Delft Kaunas Rotterdam Innsbruck"""),
-    HELD_OUT: listed("Cork Davos Izmir Kyoto Nantes Riga Utrecht Wroclaw"),
-}
-FIRST: Sided = {
-    TRAIN: listed("""
-        Nina Omar Paul Iris Jon Mina Carl Dora Emil Fay Ursula Quentin Vince Agnes Silas Yvonne
-        Rupert Pia Zack Walt Bertha Georg Hilda Kevin Lukas Tobias Brenda Gwen Harold Kira Lydia
-        Theo Barney Gloria Hector Kasper Leon Tilda"""),
-    HELD_OUT: listed("Boris Greg Heidi Kurt Lara Tessa"),
-}
-LAST: Sided = {
-    TRAIN: listed("""
-        Roth Said Dent Vale Snowden Harker Winter Bloom Stone Pike Osborne Kessler Lund Judd
-        Ingram Nash Tully Quick Barlow Esser Archer Cole Foster Grady Mercer York Ames Cobb Fisk
-        Grant Moss Yeats Acton Crowe Finch Glover Marsh Yardley"""),
-    HELD_OUT: listed("Abbott Crane Fenn Gould Maddox Yates"),
-}
-HOSTS: Sided = {
-    TRAIN: listed("mail.test corp.test acme.example uni.test shop.example kline.test"),
-    HELD_OUT: listed("orbit.invalid fox.invalid"),
+    DEVELOPMENT: ["Dear all, ", "Urgent! ", "Colleagues - "],
+    HELD_OUT: [
+        "Dear support, ",
+        "Morning! ",
+        "Attention: ",
+        "By the way, ",
+        "Please note: ",
+        "Sorry to bother you. ",
+        "Task: ",
+        "Second point - ",
+        "Listen: ",
+        "Before I forget: ",
+    ],
 }
