@@ -20,6 +20,34 @@ NUMBERS: Sided = {
         {number} is the number of the invoice
         quote {number} when you pay
         {number}
+        INVOICE {number}
+        Invoice #{number}
+        INV {number}
+        Bill no {number}
+        number {number}
+        Invoice: {number}
+        Nr. {number}
+        Your invoice ({number})
+        please refer to {number}
+        our invoice number is {number}
+        here comes invoice {number}
+        you receive bill {number}
+        reference: {number}
+        Reminder for invoice {number}
+        Concerning {number}
+        copy of {number}
+        id {number}
+        Bill {number} for services
+        We attach invoice {number}
+        the bill with the number {number}
+        Final invoice {number}
+        Subject: {number}
+        we filed it under {number}
+        Tax invoice {number}
+        Credit account, bill {number}
+        {number} (please quote)
+        printed as {number}
+        booking number {number}
         """),
     DEVELOPMENT: lines_of("""
         Find enclosed invoice {number}
@@ -60,6 +88,34 @@ AMOUNTS: Sided = {
         please pay {amount} EUR
         a total of {amount} GBP
         {amount} to pay
+        {amount}
+        EUR {amount}
+        Total {amount} EUR
+        TOTAL: {amount} USD
+        sum {amount}
+        Sum total {amount} CHF
+        price {amount}
+        to pay: {amount}
+        Please transfer the amount of {amount}
+        the price is {amount} GBP
+        we get {amount} USD from you
+        Value {amount}
+        Amount payable: {amount} EUR
+        {amount} in all
+        costs of {amount} EUR
+        Balance {amount}
+        it adds up to {amount} CHF
+        {amount} GBP including tax
+        gross {amount}
+        You still have to pay {amount}
+        The total of this bill is {amount}
+        Subtotal and tax: {amount} USD
+        charges {amount}
+        an amount of {amount} USD is open
+        for a price of {amount}
+        {amount} EUR are due
+        invoiced: {amount}
+        rent {amount} EUR
         """),
     DEVELOPMENT: lines_of("""
         the open sum: {amount} SEK
@@ -100,6 +156,34 @@ DUES: Sided = {
         till {due} please
         within the term, {due}
         payment date {due}
+        {due}
+        Due: {due}
+        DUE DATE {due}
+        due on {due}
+        pay until {due}
+        payment until {due}
+        please pay by {due}
+        Please pay not after {due}
+        date due: {due}
+        payable by {due}
+        within the deadline of {due}
+        Deadline: {due}
+        we expect your money on {due}
+        latest on {due}
+        must be paid on {due}
+        your bank should send it before {due}
+        to be transferred until {due}
+        you have time until {due}
+        target date {due}
+        net, due {due}
+        open until {due}
+        the due day is {due}
+        the amount is due {due}
+        by {due}
+        Pay on or before {due}
+        Please settle by {due}
+        valid until {due}
+        expires {due}
         """),
     DEVELOPMENT: lines_of("""
         to be paid until {due}
@@ -151,6 +235,42 @@ COMPANIES: Sided = {
         Orchid Catering
         Windmill Flour
         Thistle Wool
+        Hilltop Bikes
+        Cactus Software
+        Red Barn Eggs
+        Monument Stones
+        Ocean Diving School
+        Garnet Jewels
+        Fenwick Tailors
+        Little Owl Books
+        Pinewood Sawmill
+        Silver Fern Tours
+        Golden Gate Locksmiths
+        Polar Ice Cream
+        Atelier Rousseau
+        Moonlight Cinema
+        Ferguson Plumbing
+        Turtle Toys
+        Highland Tea
+        Maple Leaf Syrup
+        Iron Bridge Welding
+        Papyrus Stationery
+        Lotus Massage
+        Vulcan Heating
+        Whitaker & Daughters
+        Canary Cleaning
+        Beacon Insurance
+        Tulip Gardens
+        Magnet Electronics
+        Eagle Security
+        Rivera Coffee
+        Stellar Printworks
+        Humble Carpentry
+        Opal Cosmetics
+        Bison Leather
+        Comet Rentals
+        Fairview Hospital
+        Jolly Baker
         """),
     DEVELOPMENT: lines_of("""
         Juniper Labs
