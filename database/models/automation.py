@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Computed, ForeignKey, Index, Integer, UniqueConstraint, func
+from sqlalchemy import Computed, Index, Integer, UniqueConstraint, func
 from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
-from database.base import Base, Json, OfCompany, Stepped, Timed, new_id
+from database.base import (
+    Base,
+    Json,
+    OfCompany,
+    ReferredOfCompany,
+    Stepped,
+    Timed,
+    new_id,
+    same_company,
+)
 
 
-class Job(OfCompany, Stepped, Base):
+class Job(ReferredOfCompany, Stepped, Base):
     """`output_data` holds result, tool_results, confidence and usage once the job has ended."""
 
     __tablename__ = "company_automation_jobs"
     __table_args__ = (
+        UniqueConstraint("company_id", "job_id"),
         Index("ix_company_automation_jobs_queue", "company_id", "status", "created_at"),
     )
 
@@ -40,12 +50,13 @@ class JobStep(OfCompany, Base):
     """One turn of the model in a job. A step is written once; a rerun finds it and goes on."""
 
     __tablename__ = "job_steps"
-    __table_args__ = (UniqueConstraint("job_id", "number"),)
+    __table_args__ = (
+        UniqueConstraint("job_id", "number"),
+        same_company("job_id", "company_automation_jobs.job_id", "CASCADE"),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
-    job_id: Mapped[str] = mapped_column(
-        ForeignKey("company_automation_jobs.job_id", ondelete="CASCADE")
-    )
+    job_id: Mapped[str]
     number: Mapped[int] = mapped_column(Integer)
     kind: Mapped[str]
     content: Mapped[Json]
@@ -60,11 +71,10 @@ class ToolCall(OfCompany, Stepped, Base):
     may have acted."""
 
     __tablename__ = "tool_calls"
+    __table_args__ = (same_company("job_id", "company_automation_jobs.job_id", "CASCADE"),)
 
     call_id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
-    job_id: Mapped[str] = mapped_column(
-        ForeignKey("company_automation_jobs.job_id", ondelete="CASCADE"), index=True
-    )
+    job_id: Mapped[str] = mapped_column(index=True)
     tool_name: Mapped[str]
     arguments: Mapped[Json]
     result: Mapped[Json | None]
@@ -99,12 +109,11 @@ class CompanyMemory(OfCompany, Base):
     __table_args__ = (
         Index("ix_company_memory_words", "words", postgresql_using="gin"),
         Index("ix_company_memory_company_id_memory_id", "company_id", "memory_id"),
+        same_company("job_id", "company_automation_jobs.job_id", "SET NULL (job_id)"),
     )
 
     memory_id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
-    job_id: Mapped[str | None] = mapped_column(
-        ForeignKey("company_automation_jobs.job_id", ondelete="SET NULL"), unique=True
-    )
+    job_id: Mapped[str | None] = mapped_column(unique=True)
     kind: Mapped[str]
     content: Mapped[str]
     words: Mapped[str] = mapped_column(

@@ -4,20 +4,33 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, Identity, Index, Integer, UniqueConstraint, func
+from sqlalchemy import Identity, Index, Integer, UniqueConstraint, func
 from sqlalchemy.orm import Mapped, mapped_column
 
-from database.base import Base, Json, OfCompany, Stepped, Timed, new_id
+from database.base import (
+    Base,
+    Json,
+    OfCompany,
+    ReferredOfCompany,
+    Stepped,
+    Timed,
+    new_id,
+    same_company,
+)
 
 
-class TrainingRun(OfCompany, Stepped, Base):
+class TrainingRun(ReferredOfCompany, Stepped, Base):
     """`config` is what the request asked for; `progress` and `metrics` are what Helox reports."""
 
     __tablename__ = "training_runs"
-    __table_args__ = (Index("ix_training_runs_queue", "company_id", "status", "created_at"),)
+    __table_args__ = (
+        UniqueConstraint("company_id", "request_id"),
+        Index("ix_training_runs_queue", "company_id", "status", "created_at"),
+        same_company("dataset_id", "datasets.dataset_id"),
+    )
 
     request_id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
-    dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.dataset_id"), index=True)
+    dataset_id: Mapped[str] = mapped_column(index=True)
     base_model: Mapped[str]
     base_model_revision: Mapped[str]
     config: Mapped[Json] = mapped_column(server_default="{}")
@@ -39,11 +52,10 @@ class TrainingRun(OfCompany, Stepped, Base):
 
 class TrainingEvent(OfCompany, Base):
     __tablename__ = "training_events"
+    __table_args__ = (same_company("request_id", "training_runs.request_id", "CASCADE"),)
 
     id: Mapped[int] = mapped_column(Identity(), primary_key=True)
-    request_id: Mapped[str] = mapped_column(
-        ForeignKey("training_runs.request_id", ondelete="CASCADE"), index=True
-    )
+    request_id: Mapped[str] = mapped_column(index=True)
     level: Mapped[str] = mapped_column(server_default="info")
     type: Mapped[str]
     message: Mapped[str]
@@ -53,12 +65,13 @@ class TrainingEvent(OfCompany, Base):
 
 class TrainingCheckpoint(OfCompany, Base):
     __tablename__ = "training_checkpoints"
-    __table_args__ = (UniqueConstraint("request_id", "step_number"),)
+    __table_args__ = (
+        UniqueConstraint("request_id", "step_number"),
+        same_company("request_id", "training_runs.request_id", "CASCADE"),
+    )
 
     checkpoint_id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
-    request_id: Mapped[str] = mapped_column(
-        ForeignKey("training_runs.request_id", ondelete="CASCADE"), index=True
-    )
+    request_id: Mapped[str] = mapped_column(index=True)
     attempt: Mapped[int] = mapped_column(Integer)
     step_number: Mapped[int] = mapped_column(Integer)
     sha256: Mapped[str]
