@@ -38,11 +38,56 @@ def _update(
     ).scalar_one_or_none()
 
 
-def move(session: Session, machine: Machine, row_id: str, target: str, **values: Any) -> Any | None:
-    """Move a row that no step owns to `target`, if its state allows that."""
+def move(
+    session: Session,
+    machine: Machine,
+    row_id: str,
+    target: str,
+    *,
+    only_from: str | None = None,
+    **values: Any,
+) -> Any | None:
+    """Move a row that no step owns to `target`, if its state allows that.
+
+    `only_from`: of the states that do, the one it must be in.
+    """
     model: Any = machine.model
-    guard = [model.status.in_(machine.sources(target)), model.lease_owner.is_(None)]
+    sources = machine.sources(target)
+    if only_from is not None:
+        assert only_from in sources, f"{machine.kind}: not from {only_from} to {target}"
+        sources = (only_from,)
+    guard = [model.status.in_(sources), model.lease_owner.is_(None)]
     return _update(session, machine, row_id, guard, status=target, **values)
+
+
+def revive(
+    session: Session, machine: Machine, row_id: str, attempt: int, target: str, **values: Any
+) -> Any | None:
+    """Take a failed row to `target`, as if it had never failed: an operator's replay.
+
+    None when it has not failed, or not at `attempt`. The dead letter keeps the history.
+    """
+    assert target in (machine.revived, machine.restarted), f"{machine.kind}: no way to {target}"
+    model: Any = machine.model
+    guard = [
+        model.status == machine.failed,
+        model.attempt == attempt,
+        model.lease_owner.is_(None),
+    ]
+    values = {"published_at": func.now(), "publications": 1, **values}
+    return _update(
+        session,
+        machine,
+        row_id,
+        guard,
+        status=target,
+        attempt=attempt + 1,
+        failures=0,
+        history=[],
+        error=None,
+        cancel_requested=False,
+        **values,
+    )
 
 
 def claim(

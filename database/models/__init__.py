@@ -8,6 +8,7 @@ from database.models.data import Dataset, Example, Feedback
 from database.models.delivery import DeadLetter, Inbox, Outbox, WebhookDelivery, Worker
 from database.models.training import (
     RetrainingSchedule,
+    ScheduleFire,
     TrainingCheckpoint,
     TrainingEvent,
     TrainingRun,
@@ -33,6 +34,7 @@ __all__ = [
     "LoraAdapter",
     "Outbox",
     "RetrainingSchedule",
+    "ScheduleFire",
     "ToolCall",
     "TrainingCheckpoint",
     "TrainingEvent",

@@ -68,7 +68,7 @@ class JobStep(OfCompany, Base):
 
 class ToolCall(OfCompany, Stepped, Base):
     """`sent_at` is committed before the first byte of the request leaves: from then on the tool
-    may have acted."""
+    may have acted. `sent_under` says to which idempotent tool it was sent; null: to none."""
 
     __tablename__ = "tool_calls"
     __table_args__ = (same_company("job_id", "company_automation_jobs.job_id", "CASCADE"),)
@@ -79,6 +79,7 @@ class ToolCall(OfCompany, Stepped, Base):
     arguments: Mapped[Json]
     result: Mapped[Json | None]
     sent_at: Mapped[datetime | None]
+    sent_under: Mapped[str | None]
 
 
 class CompanyTool(OfCompany, Timed, Base):

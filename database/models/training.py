@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Identity, Index, Integer, UniqueConstraint, func
+from sqlalchemy import CheckConstraint, Identity, Index, Integer, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from database.base import (
@@ -74,20 +74,50 @@ class TrainingCheckpoint(OfCompany, Base):
     request_id: Mapped[str] = mapped_column(index=True)
     attempt: Mapped[int] = mapped_column(Integer)
     step_number: Mapped[int] = mapped_column(Integer)
-    sha256: Mapped[str]
+    # One blob: a tar of the checkpoint's files.
+    sha256: Mapped[str] = mapped_column(index=True)
+    size_bytes: Mapped[int] = mapped_column(server_default="0")
     metrics: Mapped[Json] = mapped_column(server_default="{}")
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
-class RetrainingSchedule(OfCompany, Timed, Base):
-    """`cron` is read in the IANA zone `timezone`; beat fires what is due."""
+class RetrainingSchedule(ReferredOfCompany, Timed, Base):
+    """When to train again: `cron`, read in the IANA zone `timezone`, or `every_hours` from its
+    creation. `config` is the trainer's; beat's tick fires what is due."""
 
     __tablename__ = "retraining_schedules"
+    __table_args__ = (
+        UniqueConstraint("company_id", "schedule_id"),
+        CheckConstraint("(cron IS NULL) <> (every_hours IS NULL)", name="cron_or_hours"),
+        Index("ix_retraining_schedules_due", "next_fire_at", postgresql_where=text("enabled")),
+    )
 
     schedule_id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
-    cron: Mapped[str]
+    name: Mapped[str] = mapped_column(server_default="")
+    cron: Mapped[str | None]
     timezone: Mapped[str] = mapped_column(server_default="UTC")
+    every_hours: Mapped[int | None] = mapped_column(Integer)
+    min_new_examples: Mapped[int] = mapped_column(Integer, server_default="0")
     config: Mapped[Json] = mapped_column(server_default="{}")
+    use_qlora: Mapped[bool] = mapped_column(server_default="true")
     enabled: Mapped[bool] = mapped_column(server_default="true")
-    next_fire_at: Mapped[datetime] = mapped_column(index=True)
+    next_fire_at: Mapped[datetime]
     last_fire_at: Mapped[datetime | None]
+
+
+class ScheduleFire(OfCompany, Base):
+    """What became of one due moment of a schedule; there is one row for each, ever."""
+
+    __tablename__ = "schedule_fires"
+    __table_args__ = (
+        same_company("schedule_id", "retraining_schedules.schedule_id", "CASCADE"),
+        same_company("request_id", "training_runs.request_id", "SET NULL (request_id)"),
+        CheckConstraint("outcome IN ('requested', 'skipped')", name="outcome"),
+    )
+
+    schedule_id: Mapped[str] = mapped_column(primary_key=True)
+    fire_at: Mapped[datetime] = mapped_column(primary_key=True)
+    outcome: Mapped[str]
+    reason: Mapped[str] = mapped_column(server_default="")
+    request_id: Mapped[str | None] = mapped_column(index=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
