@@ -192,6 +192,9 @@ class Settings(BaseSettings):
     engine_batch: int = Field(64, ge=1)
     engine_adapters: int = Field(64, ge=1)
     training_threads: int = Field(2, ge=1)
+    # A run's newest checkpoints in the blob store, and the days that they outlive the run.
+    training_checkpoints: int = Field(3, ge=1, le=100)
+    checkpoint_days: float = Field(7.0, gt=0)
 
     # Fernet keys, comma-separated: the first encrypts, all decrypt.
     tool_secrets_key: Annotated[str, AfterValidator(_fernet_keys)] = ""

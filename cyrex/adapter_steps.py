@@ -5,7 +5,6 @@ An outside system's adapter and one trained here are treated alike.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from cyrex.errors import UserError
 from cyrex.lease import Advance, Lease, Outcome
 from cyrex.training_child import dataset_lines
 from cyrex.training_steps import split_dataset
+from cyrex.work_dirs import work_dir
 from database import claims
 from database.models import LoraAdapter, TrainingRun
 from database.session import company_session
@@ -118,25 +118,22 @@ def evaluate(adapter: LoraAdapter, lease: Lease, stop: Callable[[], bool]) -> Ou
         if current and receipt.get("champion_id") == champion_id:
             return Advance()
         holdout = _holdout(session, adapter)
-    folder = get_settings().work_dir.resolve() / f"adapter-{adapter.adapter_id}"
     assert adapter.sha256 is not None, "fetch sets the package's hash"
     source = package_of(adapter)
 
     def bring(target: Path) -> None:
         package.copy(source, target, package.build(source))
 
-    try:
+    with work_dir(f"adapter-{adapter.adapter_id}-{adapter.attempt}") as folder:
         found = evaluations.evaluate(
             adapter.company_id,
             holdout,
             adapter.sha256,
             bring,
             require_base(adapter.base_model),
-            folder,
+            folder / "evaluation",
             stop,
         )
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     return Advance({"evaluation": found})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Computed, Index, Integer, UniqueConstraint, func
+from sqlalchemy import Computed, Index, Integer, UniqueConstraint, func, text
 from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -27,6 +27,11 @@ class Job(ReferredOfCompany, Stepped, Base):
     __table_args__ = (
         UniqueConstraint("company_id", "job_id"),
         Index("ix_company_automation_jobs_queue", "company_id", "status", "created_at"),
+        Index(
+            "ix_company_automation_jobs_payloads",
+            "completed_at",
+            postgresql_where=text("payload_removed_at IS NULL"),
+        ),
     )
 
     job_id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
@@ -44,6 +49,8 @@ class Job(ReferredOfCompany, Stepped, Base):
     deadline_at: Mapped[datetime | None]
     started_at: Mapped[datetime | None]
     completed_at: Mapped[datetime | None]
+    # From then on the row says that there was a job, and no more what it was about.
+    payload_removed_at: Mapped[datetime | None]
 
 
 class JobStep(OfCompany, Base):
