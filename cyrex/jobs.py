@@ -125,6 +125,7 @@ def cancel_job(session: Session, job_id: str) -> Job:
         .where(Job.job_id == job_id, Job.status.not_in(JOB.terminal))
         .values(cancel_requested=True)
         .returning(Job)
+        .execution_options(populate_existing=True, synchronize_session=False)
     )
     if asked is None:
         raise Conflict("already_ended", f"the job has ended: {job.status}", "job_id")
