@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, Select, func, select, update
 from sqlalchemy.orm import Session
 
 from database.base import Stepped, storable
@@ -34,7 +34,8 @@ def _update(
         .where(getattr(model, machine.key) == row_id, *guard)
         .values(updated_at=func.now(), **values)
         .returning(model)
-        .execution_options(populate_existing=True)
+        # The database alone says which row has changed: what the session holds may be older.
+        .execution_options(populate_existing=True, synchronize_session=False)
     ).scalar_one_or_none()
 
 
@@ -217,18 +218,20 @@ def release(
     """
     model: Any = machine.model
     reason = storable(reason)[:MAX_REASON_CHARACTERS]
+    # Before the update, which may write the new values into `row`.
+    step, attempt = row.step, row.attempt
     failures = row.failures + int(counts)
     entry = {
         "at": datetime.now(UTC).isoformat(),
-        "step": row.step,
-        "attempt": row.attempt,
+        "step": step,
+        "attempt": attempt,
         "owner": owner,
         "reason": reason,
     }
     history = [*row.history, entry]
     values: dict[str, Any] = {
         "lease_owner": None,
-        "attempt": row.attempt + 1,
+        "attempt": attempt + 1,
         "failures": failures,
         "history": history,
         "published_at": func.now() if wait else None,
@@ -240,7 +243,7 @@ def release(
             "code": "gave_up",
             "message": f"gave up after {failures} tries: {reason}",
         }
-    guard = [model.attempt == row.attempt, model.lease_owner == owner]
+    guard = [model.attempt == attempt, model.lease_owner == owner]
     changed = _update(session, machine, getattr(row, machine.key), guard, **values)
     if changed is not None and failures >= MAX_FAILURES:
         session.add(
@@ -249,22 +252,26 @@ def release(
                 reference=getattr(row, machine.key),
                 company_id=getattr(row, "company_id", None),
                 reason=reason,
-                payload={"step": row.step, "attempt": row.attempt},
+                payload={"step": step, "attempt": attempt},
                 history=history,
             )
         )
     return changed
 
 
+def alive_workers() -> Select[str]:
+    """The ids of workers with a fresh heartbeat."""
+    expiry = func.make_interval(0, 0, 0, 0, 0, 0, HEARTBEAT_EXPIRY_SECONDS)
+    return select(Worker.worker_id).where(Worker.heartbeat_at > func.now() - expiry)
+
+
 def orphans(session: Session, machine: Machine, limit: int) -> list[Any]:
     """Rows whose owner's heartbeat has stopped or whose worker is gone, locked meanwhile."""
     model: Any = machine.model
-    expiry = func.make_interval(0, 0, 0, 0, 0, 0, HEARTBEAT_EXPIRY_SECONDS)
-    alive = select(Worker.worker_id).where(Worker.heartbeat_at > func.now() - expiry)
     return list(
         session.scalars(
             select(model)
-            .where(model.lease_owner.is_not(None), model.lease_owner.not_in(alive))
+            .where(model.lease_owner.is_not(None), model.lease_owner.not_in(alive_workers()))
             .limit(limit)
             .with_for_update(skip_locked=True)
         )

@@ -31,13 +31,12 @@ def _about(machine: Machine) -> str:
     steps = " → ".join(f"`{step}`" for step in machine.steps)
     claimable = " or ".join(f"`{name}`" for name in machine.claimable)
     chain = "one step" if len(machine.steps) == 1 else "steps"
-    sentences = [
-        f"Rows of `{machine.model.__tablename__}`; {chain}: {steps}.",
-        f"A worker may claim a step while the row is {claimable} and nobody holds its lease;"
-        f" a lease ends {HEARTBEAT_EXPIRY_SECONDS:.0f} s after its owner's last heartbeat.",
-        f"After {MAX_FAILURES} failures of a step the row is set aside.",
-    ]
-    return " ".join(sentences)
+    return (
+        f"Rows of `{machine.model.__tablename__}`; {chain}: {steps}. "
+        f"A worker may claim a step while the row is {claimable} and nobody holds its lease; "
+        f"a lease ends {HEARTBEAT_EXPIRY_SECONDS:.0f} s after its owner's last heartbeat. "
+        f"After {MAX_FAILURES} failures of a step the row is set aside."
+    )
 
 
 def _cells(machine: Machine, state: State) -> tuple[str, ...]:

@@ -21,6 +21,11 @@ log = logging.getLogger(__name__)
 SOURCE = "cyrex"
 
 
+def ready_event_id(adapter_id: str) -> str:
+    """The id of the one event that announces an adapter."""
+    return f"{adapter_id}:ready"
+
+
 def announce(
     session: Session,
     stream: str,

@@ -25,6 +25,8 @@ log = structlog.get_logger()
 
 JOBS_ENDED_CHANNEL = "cyrex:jobs:ended"
 PING_TIMEOUT_SECONDS = 1.0
+PROBE_KEY = "cyrex:probe"
+PROBE_SECONDS = 10
 
 # Which queue runs a step: what needs a GPU or an hour has a queue of its own.
 QUEUES = {
@@ -60,8 +62,19 @@ def broker_ready() -> bool:
         return False
 
 
-# The broker hands out 0 before 5. Only a training can keep others waiting for long.
+def broker_writable() -> bool:
+    """Whether it takes what it is given: a broker that is full or read-only answers a ping."""
+    try:
+        return bool(broker().set(PROBE_KEY, "1", ex=PROBE_SECONDS))
+    except redis.RedisError:
+        return False
+
+
+# The broker hands out what has a lower number first (see `priority_steps`). Only a training can
+# keep others waiting for long. What has lost its worker has waited its turn once.
+PRIORITY = 3
 PRIORITIES = {("training", "train"): 5}
+AGAIN = 0
 
 
 def _queue(machine: Machine, row: Any, step: str) -> str:
@@ -69,6 +82,12 @@ def _queue(machine: Machine, row: Any, step: str) -> str:
     if (machine.kind, step) == ("adapter", "evaluate") and row.evaluation is not None:
         return "bridge"
     return QUEUES[machine.kind, step]
+
+
+def _priority(machine: Machine, row: Any, step: str) -> int:
+    if (machine.kind, step) in PRIORITIES:
+        return PRIORITIES[machine.kind, step]
+    return AGAIN if row.history and step == row.step else PRIORITY
 
 
 def remaining_chain(machine: Machine, row: Any) -> Signature:
@@ -85,7 +104,7 @@ def remaining_chain(machine: Machine, row: Any) -> Signature:
                 args=(row.company_id, getattr(row, machine.key), step, row.attempt),
                 immutable=True,
                 queue=_queue(machine, row, step),
-                priority=PRIORITIES.get((machine.kind, step), 0),
+                priority=_priority(machine, row, step),
             )
             for step in steps
         ]

@@ -229,8 +229,23 @@ class Health(Answer):
     status: str
 
 
+class Queue(Answer):
+    status: str = Field(
+        description="`ok`: a canary task came through of late. `busy`: all hands are full. "
+        "`starting`. `stuck`: its workers take nothing. `down`: it has none.",
+        examples=["ok"],
+    )
+    workers: int = Field(description="Live processes that take from it.")
+    canary_seconds: float | None = Field(description="Since the last canary; null: none yet.")
+
+
 class Readiness(Answer):
-    status: str = Field(examples=["ready"])
+    status: str = Field(
+        description="`ready`; `degraded`: what is asked for is kept, but some queue is not worked "
+        "on; `unavailable`.",
+        examples=["ready"],
+    )
+    queues: dict[str, Queue] | None = Field(description="Whether each queue is worked on.")
     down: list[str] = Field(description="The parts that do not answer.")
     database: str
     redis: str
