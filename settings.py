@@ -167,6 +167,8 @@ class Settings(BaseSettings):
         "us-east-1", validation_alias=AliasChoices("s3_region", "aws_region", "aws_default_region")
     )
     blob_dir: Path = Path(".data/blobs")
+    # A blob that no row names is deleted when nobody has stored it for so long.
+    blob_grace_seconds: float = Field(24 * 3600.0, ge=60)
     work_dir: Path = Path(".data/work")
 
     max_body_bytes: int = Field(64 * MIB, ge=1024)
@@ -175,8 +177,12 @@ class Settings(BaseSettings):
     web_threads: int = Field(128, ge=4)
     web_processes: int = Field(2, ge=1)
 
+    # Of one company: how many rows are with the broker or a worker, and how many may be open, that
+    # is, not ended. Beyond that the API answers 429.
     jobs_in_broker: int = Field(64, ge=1)
     trainings_in_broker: int = Field(1, ge=1)
+    open_jobs_per_company: int = Field(10_000, ge=1)
+    open_trainings_per_company: int = Field(50, ge=1)
     max_new_tokens: int = Field(256, ge=1)
     job_seconds: float = Field(300.0, gt=0, le=86_400)
     # Of an agent that has no limits of its own: turns of the model and the tokens of all of them,

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from cyrex.adapters import champion_of
 from cyrex.errors import Conflict, NotFound, UserError
+from cyrex.limits import require_place
 from database import claims
 from database.base import new_id
 from database.models import Agent, Job
@@ -39,8 +40,10 @@ def create_job(
     """Insert a queued job; the caller commits and then calls `admit`.
 
     agent_id: None is the company's default agent. choices: the answer will be one of these.
-    Raises `UserError` for choices that are none, `NotFound` for an agent that is not the company's.
+    Raises `UserError` for choices that are none, `NotFound` for an agent that is not the company's,
+    `TooMany` when the company has too many open jobs.
     """
+    require_place(session, JOB, company_id)
     asked: dict[str, Any] = {"data": data}
     if choices is not None:
         asked["choices"] = check_choices(choices)
