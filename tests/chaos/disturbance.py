@@ -136,12 +136,23 @@ class Disturbance:
         self._watch(self._until_consuming, time.time(), self.record.stop_back)
 
     def _flush(self, _name: str) -> None:
-        waiting = self._rows.hinted()
+        waiting = self._until_known()
         client = redis.Redis.from_url(self._redis_url, socket_timeout=5)
         client.flushall()
         at = time.time()
         self.record.flushes.append(at)
         self._watch(self._until_reissued, at, waiting)
+
+    def _until_known(self) -> list[tuple[str, str]]:
+        """What the broker knows of; asked for until Postgres answers."""
+        give_up = time.monotonic() + BACK_SECONDS
+        while True:
+            try:
+                return self._rows.hinted()
+            except psycopg2.Error:
+                if time.monotonic() > give_up:
+                    raise
+            time.sleep(POLL_SECONDS)
 
     def _watch(self, look: object, *arguments: object) -> None:
         thread = threading.Thread(target=look, args=arguments, daemon=True)  # type: ignore[arg-type]
@@ -149,7 +160,7 @@ class Disturbance:
         self._watchers.append(thread)
 
     def _until_consuming(self, since: float, found: list[float]) -> None:
-        """Note how long until the last of the workers that lived through it takes messages again."""
+        """Note how long until the last worker that lived through it takes messages again."""
         rows = Rows(self._stack.environment["DATABASE_URL"])
         before = {name: self._pid_if_ready(name) for name in CONSUMERS}
         sent: dict[str, float] = {}

@@ -20,8 +20,8 @@ SHARES = {
     "poison": 3,
 }
 TRAININGS = ("training", "training_event", "training_cancelled")
-JOBS_A_TRAINING = 250
-MAX_TRAININGS = 24
+JOBS_A_TRAINING = 60
+MAX_TRAININGS = 30
 OPEN_AT_ONCE = 300
 
 PLAIN = ("plain-1", "plain-2", "plain-3", "plain-4")
@@ -32,6 +32,14 @@ COMPANIES = (*PLAIN, *LEARNING, ONCE, IDEMPOTENT)
 JOBS_AN_ACTION = 60
 KILLED = ("inference", "training", "training2", "bridge", "bridge2", "tools", "web", "beat")
 CHILDREN = ("engine", "helox")
+# These miss their mark when nothing is being trained.
+AT_TRAININGS = (
+    "child:helox",
+    "point:package_row",
+    "point:registry_row",
+    "kill:training",
+    "kill:training2",
+)
 # In a run of a minute: a death of everything that holds work, and the places between two acts.
 SHORT = (
     "kill:inference",
@@ -125,6 +133,16 @@ def _rounds(drawn: random.Random) -> Iterator[list[str]]:
         yield list(once)
 
 
-def portions(items: list[Item], count: int) -> list[list[Item]]:
-    """`items` in `count` nearly equal parts, in order."""
-    return [items[len(items) * i // count : len(items) * (i + 1) // count] for i in range(count)]
+def portions(items: list[Item], actions: list[Action]) -> list[list[Item]]:
+    """What to ask before each action and after the last, in nearly equal parts.
+
+    What strikes a training finds one: these actions are dealt the trainings first.
+    """
+    count = len(actions) + 1
+    short = [item for item in items if item.kind not in TRAININGS]
+    parts = [short[len(short) * i // count : len(short) * (i + 1) // count] for i in range(count)]
+    wanting = [action.number for action in actions if action.what in AT_TRAININGS]
+    places = wanting + [number for number in range(count) if number not in wanting]
+    for i, item in enumerate(item for item in items if item.kind in TRAININGS):
+        parts[places[i % len(places)]].insert(0, item)
+    return parts

@@ -32,16 +32,23 @@ class Rows:
 
     def all(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         """The rows of a query, as the operator's role sees them. Raises `psycopg2.Error`."""
+        fresh = self._connection is None
         try:
-            if self._connection is None or self._connection.closed:
-                self._connection = psycopg2.connect(self._url, connect_timeout=CONNECT_SECONDS)
-            with self._connection, self._connection.cursor() as cursor:
-                cursor.execute("SET LOCAL ROLE cyrex_operator")
-                cursor.execute(statement, values or None)
-                return list(cursor.fetchall())
-        except psycopg2.Error:
+            return self._ask(statement, values)
+        except (psycopg2.OperationalError, psycopg2.InterfaceError):
             self.close()
-            raise
+            if fresh:
+                raise
+        # The connection was one to a server that is gone: perhaps there is another by now.
+        return self.all(statement, *values)
+
+    def _ask(self, statement: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        if self._connection is None:
+            self._connection = psycopg2.connect(self._url, connect_timeout=CONNECT_SECONDS)
+        with self._connection, self._connection.cursor() as cursor:
+            cursor.execute("SET LOCAL ROLE cyrex_operator")
+            cursor.execute(statement, values or None)
+            return list(cursor.fetchall())
 
     def close(self) -> None:
         if self._connection is not None:

@@ -106,7 +106,7 @@ def _storm(
     rows = Rows(environment["DATABASE_URL"])
     asked: list[Future[None]] = []
     with ThreadPoolExecutor(ASKERS) as askers:
-        parts = iter(portions(items, len(actions) + 1))
+        parts = iter(portions(items, actions))
         for action in actions:
             asked += [askers.submit(customer.ask, item) for item in next(parts)]
             time.sleep(action.gap)
