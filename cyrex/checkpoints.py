@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -165,7 +165,7 @@ def _newest(request_id: str) -> Any:
 def bring_newest(run: TrainingRun, directory: Path) -> int | None:
     """Bring the run's newest checkpoint that is whole to `directory`; returns its step."""
     with company_session(run.company_id) as session:
-        rows = session.scalars(_newest(run.request_id)).all()
+        rows: Sequence[TrainingCheckpoint] = session.scalars(_newest(run.request_id)).all()
     for row in rows:
         try:
             get_checkpoint(blob_store(), row.sha256, folder_of(directory, row.step_number))
