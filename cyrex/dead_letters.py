@@ -114,6 +114,8 @@ def _replay_row(session: Session, letter: DeadLetter) -> Replay:
     row = session.get(machine.model, letter.reference)
     if row is None:
         raise _refused(f"there is no {machine.kind} {letter.reference!r} any more")
+    if isinstance(row, Job) and row.payload_removed_at is not None:
+        raise _refused("the job's data was deleted for its age")
     values = _afresh(machine)
     attempt = int(letter.payload.get("attempt", 0)) + 1  # giving up was an attempt's end
     revived = claims.revive(session, machine, letter.reference, attempt, machine.revived, **values)

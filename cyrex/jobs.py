@@ -199,6 +199,9 @@ def job_view(job: Job) -> dict[str, Any]:
         "attempt": job.attempt,
         "cancel_requested": job.cancel_requested,
         "metadata": job.details,
+        "payload_removed_at": (
+            job.payload_removed_at.isoformat() if job.payload_removed_at else None
+        ),
         "created_at": job.created_at.isoformat(),
         "started_at": job.started_at.isoformat() if job.started_at else None,
         "completed_at": job.completed_at.isoformat() if job.completed_at else None,

@@ -69,6 +69,9 @@ class Job(Answer):
     created_at: str = Field(examples=MOMENT)
     started_at: str | None
     completed_at: str | None
+    payload_removed_at: str | None = Field(
+        description="When data, result and steps were deleted for their age."
+    )
     location: str = Field(description="Where to look at this job.")
 
 
