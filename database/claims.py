@@ -238,7 +238,7 @@ def release(
         "publications": len(history) if wait else 0,
     }
     if failures >= MAX_FAILURES:
-        values["status"] = machine.failed
+        values["status"] = machine.failed if machine.given_up is None else machine.given_up
         values["error"] = {
             "code": "gave_up",
             "message": f"gave up after {failures} tries: {reason}",

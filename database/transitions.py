@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from sqlalchemy import ColumnElement, case
+
 from database.base import Base
 from database.models import Job, LoraAdapter, ToolCall, TrainingRun
 
@@ -42,6 +44,8 @@ class Machine:
     # event that starts its chain. None: a failed row stays as it is.
     revived: str | None = None
     restarted: str | None = None
+    # What a row is that was tried too often, as SQL over its columns; None: `failed`, always.
+    given_up: ColumnElement[str] | None = None
     by_name: dict[str, State] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -208,6 +212,7 @@ TOOL_CALL = Machine(
     running="running",
     failed="failed",
     admitted=False,
+    given_up=case((ToolCall.sent_at.is_not(None), "unknown"), else_="failed"),
 )
 
 MACHINES = {machine.kind: machine for machine in (TRAINING, JOB, ADAPTER, TOOL_CALL)}
