@@ -39,18 +39,24 @@ def announced(session: Session, news: AdapterReady) -> LoraAdapter | None:
     An adapter unknown here gets a row and a version. Raises `UserError` for one that belongs to
     another company.
     """
-    row = session.get(LoraAdapter, news.adapter_id)
-    if row is None:
-        row = _from_outside(session, news)
+    moved = _announce(session, news.adapter_id)
+    if moved is None and session.get(LoraAdapter, news.adapter_id) is None:
+        _from_outside(session, news)
+        moved = _announce(session, news.adapter_id)
+    row = moved or session.get_one(LoraAdapter, news.adapter_id)
     if row.company_id != news.company_id:
         raise UserError("wrong_company", f"adapter {news.adapter_id} is another company's")
-    if row.status != "registered":
-        return None
+    return moved
+
+
+def _announce(session: Session, adapter_id: str) -> LoraAdapter | None:
+    """Put a registered adapter before its chain; one statement, for most events are of such."""
     moved: LoraAdapter | None = claims.move(
         session,
         ADAPTER,
-        news.adapter_id,
+        adapter_id,
         "announced",
+        only_from="registered",
         step=ADAPTER.steps[0],
         published_at=func.now(),
         publications=1,

@@ -114,26 +114,27 @@ def remaining_chain(machine: Machine, row: Any) -> Signature:
 def publish(machine: Machine, rows: Iterable[Any]) -> int:
     """Send each row's remaining chain; call after the commit. Never raises on a broker failure:
     the rows stand in Postgres, and the reconciler sends what did not arrive."""
-    sent = 0
-    rows = list(rows)
-    # A ping gives up in a second; the broker's own client tries for much longer.
-    if rows and not broker_ready():
-        log.warning("broker_unavailable", kind=machine.kind, rows=len(rows))
+    return publish_all([(machine, row) for row in rows])
+
+
+def publish_all(hints: Iterable[Hint]) -> int:
+    """`publish` for rows of several kinds, over one connection."""
+    hints = list(hints)
+    if not hints:
         return 0
-    for row in rows:
-        try:
-            remaining_chain(machine, row).apply_async()
-        except (OperationalError, redis.RedisError, OSError) as error:
-            log.warning("broker_unavailable", kind=machine.kind, error=str(error))
-            break
-        sent += 1
+    # A ping gives up in a second; the broker's own client tries for much longer.
+    if not broker_ready():
+        log.warning("broker_unavailable", rows=len(hints))
+        return 0
+    sent = 0
+    try:
+        with app.producer_pool.acquire(block=True) as producer:
+            for machine, row in hints:
+                remaining_chain(machine, row).apply_async(producer=producer)
+                sent += 1
+    except (OperationalError, redis.RedisError, OSError) as error:
+        log.warning("broker_unavailable", rows=len(hints) - sent, error=str(error))
     return sent
-
-
-def publish_all(hints: Iterable[Hint]) -> None:
-    """`publish` for rows of several kinds."""
-    for machine, row in hints:
-        publish(machine, [row])
 
 
 def broadcast(command: str, arguments: Json) -> None:
