@@ -66,6 +66,7 @@ def admit_rows(session: Session, machine: Machine, company_id: str) -> list[Any]
                 updated_at=func.now(),
             )
             .returning(model)
+            .execution_options(populate_existing=True, synchronize_session=False)
         )
     )
     if machine is JOB:

@@ -216,6 +216,7 @@ def _due_hints(session: Session) -> list[Hint]:
             .where(key.in_(chosen), *guard)
             .values(published_at=func.now(), publications=model.publications + 1)
             .returning(model)
+            .execution_options(populate_existing=True, synchronize_session=False)
         ).all()
         found += [(machine, row) for row in rows]
     return found
