@@ -8,7 +8,7 @@ from typing import Any
 
 import redis
 import structlog
-from celery import Signature, chain
+from celery import Signature
 from kombu.exceptions import OperationalError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -93,22 +93,23 @@ def _priority(machine: Machine, row: Any, step: str) -> int:
 def remaining_chain(machine: Machine, row: Any) -> Signature:
     """The tasks that a row still needs, from its step on. The only builder of a chain.
 
-    Each task names (company, row, step, attempt); a task that cannot claim exactly that is void,
-    so publishing a chain twice does nothing twice.
+    The first task carries the others, the last one first: what Celery's own `chain` comes to,
+    without the copies that it makes on the way. Each task names (company, row, step, attempt); a
+    task that cannot claim exactly that is void, so publishing a chain twice does nothing twice.
     """
-    steps = machine.steps_from(row.step)
-    return chain(
-        *[
-            app.signature(
-                f"{machine.kind}.{step}",
-                args=(row.company_id, getattr(row, machine.key), step, row.attempt),
-                immutable=True,
-                queue=_queue(machine, row, step),
-                priority=_priority(machine, row, step),
-            )
-            for step in steps
-        ]
+    first, *rest = (
+        app.signature(
+            f"{machine.kind}.{step}",
+            args=(row.company_id, getattr(row, machine.key), step, row.attempt),
+            immutable=True,
+            queue=_queue(machine, row, step),
+            priority=_priority(machine, row, step),
+        )
+        for step in machine.steps_from(row.step)
     )
+    if rest:
+        first.options["chain"] = rest[::-1]
+    return first
 
 
 def publish(machine: Machine, rows: Iterable[Any]) -> int:
