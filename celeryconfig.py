@@ -19,7 +19,8 @@ accept_content = ["json"]
 enable_utc = True
 timezone = "UTC"
 
-task_queues = [Queue(name) for name in ("inference", "training", "bridge", "tools", "maintenance")]
+QUEUES = ("inference", "training", "bridge", "tools", "maintenance")
+task_queues = [Queue(name) for name in QUEUES]
 task_default_queue = "maintenance"
 task_create_missing_queues = False
 
@@ -39,9 +40,11 @@ broker_transport_options = {
     "health_check_interval": 10,
     "max_retries": 1,
     "interval_start": 0,
-    # Two lists a queue, the first read first: a run that is trained is evaluated before the next
-    # one trains, or the first adapter of a long queue would be ready with the last.
-    "priority_steps": [0, 5],
+    # Three lists a queue, the first read first. 0: canaries, which tell whether anybody reads, and
+    # what was begun and lost its worker. 3: work. 5: trainings, for a run that is trained is
+    # evaluated before the next one trains, or the first adapter of a long queue would be ready
+    # with the last.
+    "priority_steps": [0, 3, 5],
 }
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
@@ -71,6 +74,9 @@ imports = (
 RECONCILE_SECONDS = 2.0
 REPUBLISH_SECONDS = 15.0
 RETENTION_SECONDS = 3600.0
+CANARY_SECONDS = 10.0
+SCHEDULES_SECONDS = 10.0
+SWEEP_SECONDS = 3600.0
 
 beat_schedule_filename = str(_settings.data_dir / "celerybeat-schedule")
 # Static ticks only: what users schedule is rows. An old tick is worth nothing, hence `expires`.
@@ -90,4 +96,23 @@ beat_schedule = {
         "schedule": RETENTION_SECONDS,
         "options": {"queue": "maintenance", "expires": RETENTION_SECONDS},
     },
+    "fire-schedules": {
+        "task": "maintenance.fire_schedules",
+        "schedule": SCHEDULES_SECONDS,
+        "options": {"queue": "maintenance", "expires": 2 * SCHEDULES_SECONDS},
+    },
+    "sweep": {
+        "task": "maintenance.sweep",
+        "schedule": SWEEP_SECONDS,
+        "options": {"queue": "maintenance", "expires": SWEEP_SECONDS},
+    },
+}
+# One a queue, past whatever waits there: /readyz tells by them which queues are worked on.
+beat_schedule |= {
+    f"canary-{name}": {
+        "task": "maintenance.canary",
+        "schedule": CANARY_SECONDS,
+        "options": {"queue": name, "expires": 2 * CANARY_SECONDS, "priority": 0},
+    }
+    for name in QUEUES
 }

@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 MIB = 1024 * 1024
 DATABASE_FORM = "postgresql://user:password@host:port/database"
 REDIS_FORM = "redis://host:port/number"
+MAX_DAYS = 36_500.0
 MAX_JOB_SECONDS = 7 * 24 * 3600.0
 REPOSITORY = Path(__file__).resolve().parent
 
@@ -167,6 +168,8 @@ class Settings(BaseSettings):
         "us-east-1", validation_alias=AliasChoices("s3_region", "aws_region", "aws_default_region")
     )
     blob_dir: Path = Path(".data/blobs")
+    # A blob that no row names is deleted when nobody has stored it for so long.
+    blob_grace_seconds: float = Field(24 * 3600.0, ge=60)
     work_dir: Path = Path(".data/work")
 
     max_body_bytes: int = Field(64 * MIB, ge=1024)
@@ -175,8 +178,12 @@ class Settings(BaseSettings):
     web_threads: int = Field(128, ge=4)
     web_processes: int = Field(2, ge=1)
 
+    # Of one company: how many rows are with the broker or a worker, and how many may be open, that
+    # is, not ended. Beyond that the API answers 429.
     jobs_in_broker: int = Field(64, ge=1)
     trainings_in_broker: int = Field(1, ge=1)
+    open_jobs_per_company: int = Field(10_000, ge=1)
+    open_trainings_per_company: int = Field(50, ge=1)
     max_new_tokens: int = Field(256, ge=1)
     job_seconds: float = Field(300.0, gt=0, le=86_400)
     # Of an agent that has no limits of its own: turns of the model and the tokens of all of them,
@@ -192,6 +199,22 @@ class Settings(BaseSettings):
     engine_batch: int = Field(64, ge=1)
     engine_adapters: int = Field(64, ge=1)
     training_threads: int = Field(2, ge=1)
+    # Days that rows are kept once they have done their work. The inbox must outlive the streams'
+    # entries, or an old entry that is read again would have a second effect; the outbox too, or
+    # what a stream has lost could not be sent again.
+    stream_days: float = Field(1.0, gt=0, le=MAX_DAYS)
+    inbox_days: float = Field(30.0, gt=0, le=MAX_DAYS)
+    outbox_days: float = Field(7.0, gt=0, le=MAX_DAYS)
+    # What ended jobs were asked and have answered, ended tool calls, what is remembered of jobs,
+    # dead letters that were replayed.
+    job_payload_days: float = Field(90.0, gt=0, le=MAX_DAYS)
+    tool_call_days: float = Field(90.0, gt=0, le=MAX_DAYS)
+    memory_days: float = Field(365.0, gt=0, le=MAX_DAYS)
+    dead_letter_days: float = Field(90.0, gt=0, le=MAX_DAYS)
+
+    # A run's newest checkpoints in the blob store, and the days that they outlive the run.
+    training_checkpoints: int = Field(3, ge=1, le=100)
+    checkpoint_days: float = Field(7.0, gt=0)
 
     # Fernet keys, comma-separated: the first encrypts, all decrypt.
     tool_secrets_key: Annotated[str, AfterValidator(_fernet_keys)] = ""
@@ -206,6 +229,13 @@ class Settings(BaseSettings):
     flower_password: str = ""
     ready_file: Path | None = Field(None, alias="CYREX_READY_FILE")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @model_validator(mode="after")
+    def _deliveries_are_remembered(self) -> Self:
+        for name, days in (("INBOX_DAYS", self.inbox_days), ("OUTBOX_DAYS", self.outbox_days)):
+            if days <= self.stream_days:
+                raise ValueError(f"{name}: must be more than STREAM_DAYS, {self.stream_days:g}")
+        return self
 
     @model_validator(mode="after")
     def _registry_is_whole(self) -> Self:

@@ -5,7 +5,6 @@ An outside system's adapter and one trained here are treated alike.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from cyrex.errors import UserError
 from cyrex.lease import Advance, Lease, Outcome
 from cyrex.training_child import dataset_lines
 from cyrex.training_steps import split_dataset
+from cyrex.work_dirs import work_dir
 from database import claims
 from database.models import LoraAdapter, TrainingRun
 from database.session import company_session
@@ -39,18 +39,24 @@ def announced(session: Session, news: AdapterReady) -> LoraAdapter | None:
     An adapter unknown here gets a row and a version. Raises `UserError` for one that belongs to
     another company.
     """
-    row = session.get(LoraAdapter, news.adapter_id)
-    if row is None:
-        row = _from_outside(session, news)
+    moved = _announce(session, news.adapter_id)
+    if moved is None and session.get(LoraAdapter, news.adapter_id) is None:
+        _from_outside(session, news)
+        moved = _announce(session, news.adapter_id)
+    row = moved or session.get_one(LoraAdapter, news.adapter_id)
     if row.company_id != news.company_id:
         raise UserError("wrong_company", f"adapter {news.adapter_id} is another company's")
-    if row.status != "registered":
-        return None
+    return moved
+
+
+def _announce(session: Session, adapter_id: str) -> LoraAdapter | None:
+    """Put a registered adapter before its chain; one statement, for most events are of such."""
     moved: LoraAdapter | None = claims.move(
         session,
         ADAPTER,
-        news.adapter_id,
+        adapter_id,
         "announced",
+        only_from="registered",
         step=ADAPTER.steps[0],
         published_at=func.now(),
         publications=1,
@@ -118,25 +124,22 @@ def evaluate(adapter: LoraAdapter, lease: Lease, stop: Callable[[], bool]) -> Ou
         if current and receipt.get("champion_id") == champion_id:
             return Advance()
         holdout = _holdout(session, adapter)
-    folder = get_settings().work_dir.resolve() / f"adapter-{adapter.adapter_id}"
     assert adapter.sha256 is not None, "fetch sets the package's hash"
     source = package_of(adapter)
 
     def bring(target: Path) -> None:
         package.copy(source, target, package.build(source))
 
-    try:
+    with work_dir(f"adapter-{adapter.adapter_id}-{adapter.attempt}") as folder:
         found = evaluations.evaluate(
             adapter.company_id,
             holdout,
             adapter.sha256,
             bring,
             require_base(adapter.base_model),
-            folder,
+            folder / "evaluation",
             stop,
         )
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
     return Advance({"evaluation": found})
 
 

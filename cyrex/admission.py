@@ -21,22 +21,31 @@ def limit_of(machine: Machine) -> int:
     ]
 
 
-def admit_rows(session: Session, machine: Machine, company_id: str) -> list[Any]:
-    """Move the oldest queued rows to `admitted`, up to the company's limit.
+def room(session: Session, machine: Machine, company_id: str) -> int:
+    """How many more of the company's rows may be with the broker or a worker.
 
-    The company's row is locked meanwhile, so two callers never admit beyond the limit. The caller
-    publishes the returned rows after its commit; a lost message is re-issued by the reconciler.
+    The company's row is locked from here on, so two callers never fill the same place.
     """
     model: Any = machine.model
     if not lock_company(session, company_id):
-        return []
+        return 0
     inside = session.scalar(
         select(func.count())
         .select_from(model)
         .where(model.company_id == company_id, model.status.in_(machine.claimable))
     )
-    free = limit_of(machine) - (inside or 0)
-    if free <= 0:
+    return max(0, limit_of(machine) - (inside or 0))
+
+
+def admit_rows(session: Session, machine: Machine, company_id: str) -> list[Any]:
+    """Move the oldest queued rows to `admitted`, up to the company's limit.
+
+    The caller publishes the returned rows after its commit; a lost message is re-issued by the
+    reconciler.
+    """
+    model: Any = machine.model
+    free = room(session, machine, company_id)
+    if free == 0:
         return []
     key = getattr(model, machine.key)
     oldest = (
@@ -57,6 +66,7 @@ def admit_rows(session: Session, machine: Machine, company_id: str) -> list[Any]
                 updated_at=func.now(),
             )
             .returning(model)
+            .execution_options(populate_existing=True, synchronize_session=False)
         )
     )
     if machine is JOB:

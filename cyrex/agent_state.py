@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from cyrex import agents, jobs, memory, tools
+from cyrex.admission import room
 from cyrex.agent import Answer, Call, Limits, Situation, Turn
 from cyrex.companies import get_company
 from cyrex.engine import Completion
@@ -185,26 +186,31 @@ def record_answer(session: Session, job: Job, decision: Answer, completion: Comp
 
 
 def resume(session: Session, job_id: str) -> Job | None:
-    """Let a waiting job go on, under a new attempt; None when it does not wait (any more).
+    """Let a waiting job go on, under a new attempt; returns the row to publish after the commit.
 
-    In the transaction that ends its tool call. The caller publishes the returned row after the
-    commit.
+    In the transaction that ends its tool call. None: it does not wait (any more), or its company
+    has as much with the broker as it may, and the job waits its turn again; it is old, so that
+    comes soon.
     """
-    # A queued job may be admitted too, but not by this door.
-    if session.scalar(select(Job.status).where(Job.job_id == job_id)) != "waiting":
+    company_id = session.scalar(
+        select(Job.company_id).where(Job.job_id == job_id, Job.status == "waiting")
+    )
+    if company_id is None:
         return None
+    admitted = room(session, JOB, company_id) > 0
     moved: Job | None = claims.move(
         session,
         JOB,
         job_id,
-        "admitted",
+        "admitted" if admitted else "queued",
+        only_from="waiting",
         attempt=Job.attempt + 1,
-        published_at=func.now(),
-        publications=1,
+        published_at=func.now() if admitted else None,
+        publications=int(admitted),
     )
     if moved is not None:
         jobs.updated(session, moved)
-    return moved
+    return moved if admitted else None
 
 
 def stranded(session: Session, limit: int) -> list[str]:

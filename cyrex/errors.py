@@ -39,7 +39,21 @@ class Conflict(UserError):
 
 
 class TooMany(UserError):
+    """`retry_after_seconds`: when it is worth asking again; None: soon."""
+
     status = 429
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        param: str | None = None,
+        status: int | None = None,
+        details: Any = None,
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(code, message, param, status, details)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class Unavailable(UserError):

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from cyrex.adapters import champion_of
 from cyrex.errors import Conflict, NotFound, UserError
+from cyrex.limits import require_place
 from database import claims
 from database.base import new_id
 from database.models import Agent, Job
@@ -39,8 +40,10 @@ def create_job(
     """Insert a queued job; the caller commits and then calls `admit`.
 
     agent_id: None is the company's default agent. choices: the answer will be one of these.
-    Raises `UserError` for choices that are none, `NotFound` for an agent that is not the company's.
+    Raises `UserError` for choices that are none, `NotFound` for an agent that is not the company's,
+    `TooMany` when the company has too many open jobs.
     """
+    require_place(session, JOB, company_id)
     asked: dict[str, Any] = {"data": data}
     if choices is not None:
         asked["choices"] = check_choices(choices)
@@ -125,6 +128,7 @@ def cancel_job(session: Session, job_id: str) -> Job:
         .where(Job.job_id == job_id, Job.status.not_in(JOB.terminal))
         .values(cancel_requested=True)
         .returning(Job)
+        .execution_options(populate_existing=True, synchronize_session=False)
     )
     if asked is None:
         raise Conflict("already_ended", f"the job has ended: {job.status}", "job_id")
@@ -195,6 +199,9 @@ def job_view(job: Job) -> dict[str, Any]:
         "attempt": job.attempt,
         "cancel_requested": job.cancel_requested,
         "metadata": job.details,
+        "payload_removed_at": (
+            job.payload_removed_at.isoformat() if job.payload_removed_at else None
+        ),
         "created_at": job.created_at.isoformat(),
         "started_at": job.started_at.isoformat() if job.started_at else None,
         "completed_at": job.completed_at.isoformat() if job.completed_at else None,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from database import claims
@@ -36,6 +37,18 @@ class Lease:
         """Write under the lease in a transaction of its own. Raises `claims.Lost`."""
         with company_session(self.company_id) as session:
             return self.write(session, **values)
+
+    def cancel_requested(self) -> bool:
+        """Whether somebody wants the row to end. A look only: it may be another's by now."""
+        model: Any = self.machine.model
+        with company_session(self.company_id) as session:
+            return bool(
+                session.scalar(
+                    select(model.cancel_requested).where(
+                        getattr(model, self.machine.key) == self.row_id
+                    )
+                )
+            )
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from cyrex import adapters, training
 from cyrex.clients import Shared, check_servers, ensure_company, in_thread, until, written
 from cyrex.errors import NotFound, UserError
+from cyrex.training_check import check_request
 from database.base import Json, new_id
 from database.claims import HEARTBEAT_EXPIRY_SECONDS
 from database.models import LoraAdapter, Worker
@@ -69,7 +70,7 @@ class LoRAAdapterService:
         """
 
         def request() -> str:
-            training.check_request(training_data, config, self.base_model_path)
+            check_request(training_data, config, self.base_model_path)
             ensure_company(company_id)
             run = written(
                 company_id,

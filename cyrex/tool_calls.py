@@ -2,13 +2,16 @@
 
 Before the first byte of a request leaves, `sent_at` is committed. A worker that finds it set on a
 call that it has just claimed knows that another was on its way with it: the tool may have acted.
-An idempotent tool is then asked again under the same `Idempotency-Key`, which is the call's id;
-any other call ends as `unknown`, and the agent is told so.
+An idempotent tool is then asked again under the same `Idempotency-Key`, which is the call's id, if
+it was asked under that key by that worker too; any other call ends as `unknown`, and the agent is
+told so. A call that may have been acted upon never ends as `failed`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,9 +40,11 @@ log = structlog.get_logger()
 
 # Wait for a turn this long in place; for longer, give the call back and the thread to others.
 PATIENCE_SECONDS = 2.0
-# Tries of one call of an idempotent tool, and the pauses between them.
-TRIES = 3
-PAUSE_SECONDS = (0.5, 1.5)
+# Tries of one call of an idempotent tool, and the first pause between them. Each pause is twice
+# the one before, more or less by half: calls that failed together do not come back together.
+TRIES = 4
+FIRST_PAUSE_SECONDS = 0.5
+JITTER = 0.5
 MAX_PAUSE_SECONDS = 10.0
 # Answers that another try may change.
 PASSING_STATUSES = (408, 425, 429, 500, 502, 503, 504)
@@ -93,10 +98,12 @@ def send(
     limits: Limits | None = None,
     tries: int = TRIES,
     allowed: Callable[[int], bool] = lambda _attempt: True,
+    acted: bool = False,
 ) -> Result:
     """Make the call: once, or up to `tries` times when nothing was sent or the tool is idempotent.
 
     `allowed(n)` is asked before the n-th repetition whether the rate limit lets it through.
+    `acted`: the tool may have acted on an earlier request of this call.
     Raises `UserError` when the secrets cannot be read, and what `before_send` raises.
     """
     request = request_of(tool, arguments, idempotency_key)
@@ -109,18 +116,19 @@ def send(
             answer = call(request, limits, before_send)
         except ToolFailed as error:
             answer = error
+            acted = acted or (error.sent and error.answered is None)
         pause = _pause(answer, attempt)
         unsent = isinstance(answer, ToolFailed) and not answer.sent
         again = (tool.idempotent or unsent) and attempt < tries and pause is not None
         if not again or time.monotonic() + (pause or 0) >= ends or not allowed(attempt):
             break
         time.sleep(pause or 0)
-    return _result(answer, request, time.monotonic() - started, attempt)
+    return _result(answer, request, acted, time.monotonic() - started, attempt)
 
 
 def _pause(answer: ToolResponse | ToolFailed, attempt: int) -> float | None:
     """Seconds before another try, None where it would change nothing."""
-    usual = PAUSE_SECONDS[min(attempt, len(PAUSE_SECONDS)) - 1]
+    usual = FIRST_PAUSE_SECONDS * 2 ** (attempt - 1) * random.uniform(1 - JITTER, 1 + JITTER)
     if isinstance(answer, ToolFailed):
         return usual if answer.code in ("not_connected", "timed_out", "broken_answer") else None
     if answer.status not in PASSING_STATUSES:
@@ -130,16 +138,16 @@ def _pause(answer: ToolResponse | ToolFailed, attempt: int) -> float | None:
 
 
 def _result(
-    answer: ToolResponse | ToolFailed, request: ToolRequest, seconds: float, tries: int
+    answer: ToolResponse | ToolFailed,
+    request: ToolRequest,
+    acted: bool,
+    seconds: float,
+    tries: int,
 ) -> Result:
     shown: Json = {"seconds": round(seconds, 3), "tries": tries}
     if isinstance(answer, ToolFailed):
         shown["status_code"] = answer.answered
-        error: Json = {"code": answer.code, "message": answer.message}
-        if answer.sent and answer.answered is None:
-            error["message"] += "; whether the tool acted is not known"
-            return Result("unknown", shown, error)
-        return Result("failed", shown, error)
+        return _without_result(answer.code, answer.message, shown, acted)
     body = answer.body
     value = _redacted(body.value, _secrets_in(request))
     shown |= {"status_code": answer.status, "body": value, "content_type": body.content_type}
@@ -149,7 +157,14 @@ def _result(
         return Result("completed", shown, None)
     said = _as_text(value)[:EXCERPT] if value is not None else body.note
     message = f"the tool answered {answer.status}: {said}"
-    return Result("failed", shown, {"code": "http_error", "message": message})
+    return _without_result("http_error", message, shown, acted)
+
+
+def _without_result(code: str, message: str, shown: Json | None, acted: bool) -> Result:
+    """It did not work; where an earlier request may have, nobody can say that it failed."""
+    if acted:
+        message += "; whether the tool acted is not known"
+    return Result("unknown" if acted else "failed", shown, {"code": code, "message": message})
 
 
 def _secrets_in(request: ToolRequest) -> list[str]:
@@ -177,21 +192,22 @@ def _redacted(value: Any, hidden: list[str]) -> Any:
 def perform(row: ToolCall, lease: Lease, client: Scripted) -> Finish:
     """Carry out a claimed call. Raises `redis.RedisError` when its turn cannot be asked for, and
     `claims.Lost` when the call was put off until its turn."""
+    try:
+        return _finish(_perform(row, lease, client))
+    except UserError as error:
+        if row.sent_at is None:
+            raise
+        return _finish(_without_result(error.code, error.message, None, acted=True))
+
+
+def _perform(row: ToolCall, lease: Lease, client: Scripted) -> Result:
+    """Raises `UserError` for a call that is not made, or not made again."""
     with company_session(row.company_id) as session:
         job = session.get_one(Job, row.job_id)
         tool = get_tool(session, row.company_id, row.tool_name)
-    if row.sent_at is not None and not tool.idempotent:
-        return _finish(
-            Result(
-                "unknown",
-                None,
-                {
-                    "code": "outcome_unknown",
-                    "message": "the worker was lost while it called the tool; "
-                    "whether the tool acted is not known",
-                },
-            )
-        )
+    name = _name_under_key(tool)
+    if row.sent_at is not None and (name is None or row.sent_under != name):
+        raise UserError("outcome_unknown", "the worker was lost while it called the tool")
     if job.status in JOB.terminal or job.cancel_requested:
         raise UserError("job_ended", "the job ended before its tool was called")
     _await_turn(tool, row, lease, job, client)
@@ -200,9 +216,24 @@ def perform(row: ToolCall, lease: Lease, client: Scripted) -> Finish:
         return _turn(tool, f"{row.call_id}:{row.attempt}:{attempt}", client) == 0
 
     def before_send() -> None:
-        lease.renew(sent_at=func.now())
+        lease.renew(sent_at=func.now(), sent_under=name)
 
-    return _finish(send(tool, row.arguments, row.call_id, before_send, allowed=allowed))
+    return send(
+        tool,
+        row.arguments,
+        row.call_id,
+        before_send,
+        allowed=allowed,
+        acted=row.sent_at is not None,
+    )
+
+
+def _name_under_key(tool: Tool) -> str | None:
+    """Of who is asked under an `Idempotency-Key`: another method or place would know nothing of
+    it. None: the tool is asked without one."""
+    if not tool.idempotent:
+        return None
+    return hashlib.sha256(f"{tool.method} {tool.endpoint}".encode()).hexdigest()
 
 
 def _finish(found: Result) -> Finish:

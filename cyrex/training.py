@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from pydantic import ValidationError
 from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
-from cyrex.base_model import name_of, served_name
+from cyrex.base_model import served_name
 from cyrex.errors import Conflict, NotFound, UserError
+from cyrex.limits import require_place
+from cyrex.training_check import check_config, check_request, jsonl
 from database import claims
 from database.base import new_id, storable
 from database.models import Dataset, LoraAdapter, TrainingEvent, TrainingRun
 from database.transitions import TRAINING
-from helox.check import check_lines
-from helox.spec import TrainingConfig, problems_of
 from modelkit.blobs import BlobStore
 from settings import get_settings
 from synapse.outbox import announce
@@ -29,93 +26,11 @@ from synapse.payloads import TRAINING_REQUESTED, TrainingRequested
 from synapse.streams import LORA_TRAINING_REQUESTS
 
 MAX_SEED = 2**31 - 1
-SHOWN_LINES = 20
-# The settings of the original trainer that mean the same here under another name.
-GUIDE_NAMES = {"rank": "lora_rank", "alpha": "lora_alpha", "dropout": "lora_dropout"}
 
 
 @lru_cache(maxsize=1)
 def blob_store() -> BlobStore:
     return BlobStore(get_settings().blob_dir)
-
-
-def check_request(
-    lines: Sequence[Any], config: Mapping[str, Any] | None, base_model: str | None = None
-) -> None:
-    """Refuse what could not be trained. Raises `UserError`, which names the field and the limit."""
-    settings = get_settings()
-    if base_model is not None and name_of(base_model) != served_name():
-        raise UserError(
-            "unknown_base_model",
-            f"base_model: {base_model!r} is not served here; leave it out for the one that is",
-            param="base_model",
-        )
-    _check_config(config or {})
-    if not lines:
-        raise UserError("no_examples", "training_data: must hold an example", "training_data")
-    if len(lines) > settings.max_training_examples:
-        raise UserError(
-            "too_many_examples",
-            f"training_data: {len(lines)} examples, the limit is {settings.max_training_examples}",
-            param="training_data",
-        )
-    _check_values(lines)
-    problems = check_lines(lines).problems
-    if problems:
-        first = problems[0]
-        place = f"training_data[{(first.line or 1) - 1}]"
-        if first.field and first.field != "line":
-            place = f"{place}.{first.field}"
-        raise UserError(
-            "invalid_training_data",
-            f"{place}: {first.message} (line {first.line}; {len(problems)} bad lines in all)",
-            param=place,
-            details=[problem.to_json() for problem in problems[:SHOWN_LINES]],
-        )
-
-
-def _check_values(lines: Sequence[Any]) -> None:
-    """Each example is a JSON object that can be written down."""
-    for number, line in enumerate(lines, 1):
-        place = f"training_data[{number - 1}]"
-        if not isinstance(line, Mapping):
-            message = f"{place}: must be an object (line {number})"
-            raise UserError("invalid_training_data", message, place)
-        try:
-            _jsonl(line)
-        except (ValueError, TypeError) as error:
-            message = f"{place}: cannot be written as JSON in UTF-8 (line {number}): {error}"
-            raise UserError("invalid_training_data", message, place) from None
-
-
-def _jsonl(line: Any) -> bytes:
-    return (json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n").encode()
-
-
-def _check_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings under our names. Raises `UserError` with the name that the caller used."""
-    asked = {GUIDE_NAMES.get(key, key): key for key in config}
-    if len(asked) < len(config):
-        twice = next(key for key in config if asked[GUIDE_NAMES.get(key, key)] != key)
-        other = asked[GUIDE_NAMES.get(twice, twice)]
-        message = f"config.{twice}: is the same setting as {other}"
-        raise UserError("invalid_config", message, f"config.{twice}")
-    named = {GUIDE_NAMES.get(key, key): value for key, value in config.items()}
-    try:
-        TrainingConfig.model_validate(named)
-    except ValidationError as error:
-        problems = [
-            replace(problem, field=asked.get(str(problem.field), problem.field))
-            for problem in problems_of(error)
-        ]
-        field = f"config.{problems[0].field}" if problems[0].field else "config"
-        raise UserError(
-            "invalid_config",
-            f"{field}: {problems[0].message}",
-            param=field,
-            details=[problem.to_json() for problem in problems],
-        ) from None
-    return named
 
 
 def request_training(
@@ -127,15 +42,38 @@ def request_training(
     seed: int | None = None,
     source: str = "api",
 ) -> TrainingRun:
-    """Store the data, then the run and the event that asks for it, in the caller's transaction."""
-    run = _new_run(session, company_id, lines, config, use_qlora, seed, source)
+    """Store the data, then the run and the event that asks for it, in the caller's transaction.
+
+    Raises `TooMany` when the company has too many open trainings.
+    """
+    require_place(session, TRAINING, company_id)
+    dataset = _new_dataset(session, company_id, lines)
+    run = train_on(session, dataset, config, use_qlora, seed, source)
+    add_event(session, run, "requested", f"training on {len(lines)} examples requested")
+    return run
+
+
+def train_on(
+    session: Session,
+    dataset: Dataset,
+    config: Mapping[str, Any] | None = None,
+    use_qlora: bool = True,
+    seed: int | None = None,
+    source: str = "api",
+) -> TrainingRun:
+    """Add a run on a dataset that is there, and the event that asks for it.
+
+    Raises `TooMany` when the company has too many open trainings.
+    """
+    require_place(session, TRAINING, dataset.company_id)
+    run = _new_run(dataset, config, use_qlora, seed, source)
     session.add(run)
     session.flush()
     announce(
         session,
         LORA_TRAINING_REQUESTS,
         TRAINING_REQUESTED,
-        company_id,
+        run.company_id,
         {
             "request_id": run.request_id,
             "dataset_id": run.dataset_id,
@@ -147,7 +85,6 @@ def request_training(
         correlation_id=run.request_id,
         event_id=run.request_id,
     )
-    add_event(session, run, "requested", f"training on {len(lines)} examples requested")
     return run
 
 
@@ -155,19 +92,13 @@ def accept_from_stream(
     session: Session, wanted: TrainingRequested, correlation_id: str | None = None
 ) -> TrainingRun:
     """Queue the run of an outside publisher's event with inline data. Raises `UserError`."""
+    require_place(session, TRAINING, wanted.company_id)
     lines = wanted.training_data or []
     if wanted.seed is not None and not 0 <= wanted.seed <= MAX_SEED:
         raise UserError("invalid_seed", f"seed: must be from 0 to {MAX_SEED}", "seed")
     check_request(lines, wanted.config, wanted.base_model)
-    run = _new_run(
-        session,
-        wanted.company_id,
-        lines,
-        wanted.config,
-        wanted.use_qlora,
-        wanted.seed,
-        "stream",
-    )
+    dataset = _new_dataset(session, wanted.company_id, lines)
+    run = _new_run(dataset, wanted.config, wanted.use_qlora, wanted.seed, "stream")
     run.request_id = wanted.request_id
     run.correlation_id = correlation_id or wanted.request_id
     run.status = "queued"
@@ -178,16 +109,9 @@ def accept_from_stream(
     return run
 
 
-def _new_run(
-    session: Session,
-    company_id: str,
-    lines: Sequence[Any],
-    config: Mapping[str, Any] | None,
-    use_qlora: bool,
-    seed: int | None,
-    source: str,
-) -> TrainingRun:
-    body = b"".join(map(_jsonl, lines))
+def _new_dataset(session: Session, company_id: str, lines: Sequence[Any]) -> Dataset:
+    """The bytes first: they are durable before the row that names them commits."""
+    body = b"".join(map(jsonl, lines))
     dataset = Dataset(
         dataset_id=new_id(),
         company_id=company_id,
@@ -197,15 +121,24 @@ def _new_run(
     )
     session.add(dataset)
     session.flush()
-    settings = get_settings()
+    return dataset
+
+
+def _new_run(
+    dataset: Dataset,
+    config: Mapping[str, Any] | None,
+    use_qlora: bool,
+    seed: int | None,
+    source: str,
+) -> TrainingRun:
     request_id = new_id()
     return TrainingRun(
         request_id=request_id,
-        company_id=company_id,
+        company_id=dataset.company_id,
         dataset_id=dataset.dataset_id,
         base_model=served_name(),
-        base_model_revision=settings.base_model_revision,
-        config=_check_config(config or {}),
+        base_model_revision=get_settings().base_model_revision,
+        config=check_config(config or {}),
         use_qlora=use_qlora,
         seed=secrets.randbelow(MAX_SEED) if seed is None else seed,
         source=source,
@@ -300,6 +233,7 @@ def cancel_training(session: Session, request_id: str) -> TrainingRun:
         )
         .values(cancel_requested=True)
         .returning(TrainingRun)
+        .execution_options(populate_existing=True, synchronize_session=False)
     )
     if asked is None:
         raise Conflict("already_ended", f"the training has ended: {run.status}", "request_id")

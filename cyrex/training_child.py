@@ -1,30 +1,32 @@
 """The longest step of a run, `train`: Helox as a child process, watched; and what steps share.
 
-A step may run again after its worker died at any point: Helox goes on from its last checkpoint.
+A step may run again after its worker died at any point, here or on another machine: Helox goes on
+from the last checkpoint in the blob store.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import func
 from sqlalchemy.orm import Session
 
+from cyrex import checkpoints
 from cyrex.base_model import require_base
+from cyrex.checkpoint_carrier import Carrier
 from cyrex.child import ChildInterrupted, ChildRefused, read_json, run_child
 from cyrex.errors import UserError
 from cyrex.lease import Advance, Finish, GivenBack, Lease, Outcome
 from cyrex.packages import put_package
 from cyrex.training import add_event, blob_store
+from cyrex.work_dirs import sweep, work_dir
 from database.base import Json
 from database.models import Dataset, TrainingRun, Usage
 from database.session import company_session
+from helox.checkpoint_files import CHECKPOINTS_DIR
 from settings import get_settings
 
 # How often a running training's row is written: it renews nothing but what people look at.
@@ -34,30 +36,15 @@ PROGRESS_SECONDS = 1.0
 def train(run: TrainingRun, lease: Lease, leaving: Callable[[], bool]) -> Outcome:
     """Run Helox as a child process; store the adapter package it writes.
 
-    Raises `GivenBack` when the worker is leaving: the checkpoints stay in the work folder.
+    Raises `GivenBack` when the worker is leaving: the next attempt goes on from the checkpoint
+    that Helox wrote when it was told to stop.
     """
-    settings = get_settings()
-    with work_dir_of(run.request_id) as work_dir:
-        spec = _write_spec(run, work_dir, settings.training_threads)
-        watch = _Watch(run, lease, work_dir, leaving)
-        watch.start()
-        try:
-            run_child("helox", ["train", str(spec)], work_dir, watch, settings.training_threads)
-        except ChildInterrupted:
-            if watch.cancelled:
-                return Finish("cancelled")
-            raise GivenBack("the worker is leaving") from None
-        except ChildRefused as refused:
-            report = refused.report
-            raise UserError(
-                str(report.get("code", "refused")),
-                str(report.get("message", "refused")),
-                param=report.get("field"),
-                details=report.get("lines"),
-            ) from None
-        watch.report()
-        receipt = read_json(work_dir / "adapter" / "receipt.json")
-        package_sha256 = put_package(blob_store(), work_dir / "adapter")
+    sweep()
+    with work_dir(f"{run.request_id}-{run.attempt}") as folder:
+        receipt = _run_helox(run, lease, leaving, folder)
+        if receipt is None:
+            return Finish("cancelled")
+        package_sha256 = put_package(blob_store(), folder / "adapter")
     metrics = dict(receipt.get("metrics") or {})
 
     def also(session: Session, row: TrainingRun) -> None:
@@ -85,14 +72,32 @@ def dataset_lines(session: Session, dataset_id: str) -> list[bytes]:
     return blob_store().read(dataset.sha256).splitlines()
 
 
-@contextmanager
-def work_dir_of(request_id: str) -> Iterator[Path]:
-    """The run's folder, held by one process at a time: a stale owner may still be leaving."""
-    folder = get_settings().work_dir.resolve() / request_id
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield folder
+def _run_helox(
+    run: TrainingRun, lease: Lease, leaving: Callable[[], bool], folder: Path
+) -> Json | None:
+    """Train in `folder`; returns the receipt, or None when the run was cancelled."""
+    threads = get_settings().training_threads
+    spec = _write_spec(run, folder, threads)
+    resumed = checkpoints.bring_newest(run, folder / CHECKPOINTS_DIR)
+    watch = _Watch(run, lease, folder, leaving)
+    watch.start(resumed)
+    try:
+        with Carrier(run, lease, folder / CHECKPOINTS_DIR, resumed or 0):
+            run_child("helox", ["train", str(spec)], folder, watch, threads)
+    except ChildInterrupted:
+        if watch.cancelled:
+            return None
+        raise GivenBack("the worker is leaving") from None
+    except ChildRefused as refused:
+        report = refused.report
+        raise UserError(
+            str(report.get("code", "refused")),
+            str(report.get("message", "refused")),
+            param=report.get("field"),
+            details=report.get("lines"),
+        ) from None
+    watch.report()
+    return read_json(folder / "adapter" / "receipt.json")
 
 
 def _write_spec(run: TrainingRun, work_dir: Path, threads: int) -> Path:
@@ -144,20 +149,20 @@ class _Watch:
         self._last = datetime.min.replace(tzinfo=UTC)
         self.cancelled = False
 
-    def start(self) -> None:
+    def start(self, resumed: int | None) -> None:
+        """Say that training starts, or from which step it goes on."""
+        attempt = self._lease.attempt
+        said = "training has started" if attempt == 1 else f"attempt {attempt} has started"
+        if resumed is not None:
+            said = f"attempt {attempt} goes on from step {resumed}"
         with company_session(self._run.company_id) as session:
             row = self._lease.write(
-                session, started_at=func.coalesce(TrainingRun.started_at, func.now())
-            )
-            add_event(
                 session,
-                row,
-                "training",
-                "training has started"
-                if row.attempt == 1
-                else f"attempt {row.attempt} has started",
-                {"attempt": row.attempt},
+                started_at=func.coalesce(TrainingRun.started_at, func.now()),
+                progress={"phase": "starting", "step": resumed or 0},
             )
+            found = {"attempt": attempt, "resumed_step": resumed}
+            add_event(session, row, "training", said, found)
 
     def __call__(self) -> bool:
         """True: stop the child."""
@@ -165,10 +170,13 @@ class _Watch:
             return True
         if (datetime.now(UTC) - self._last).total_seconds() >= PROGRESS_SECONDS:
             self.report()
+        else:
+            self.cancelled = self._lease.cancel_requested()
         return self.cancelled
 
     def report(self) -> None:
         """Write progress and read the cancel flag. Raises `claims.Lost` when fenced."""
         self._last = datetime.now(UTC)
-        progress: dict[str, Any] = read_json(self._progress)
-        self.cancelled = bool(self._lease.renew(progress=progress).cancel_requested)
+        progress = read_json(self._progress)
+        found = {"progress": progress} if progress else {}
+        self.cancelled = bool(self._lease.renew(**found).cancel_requested)

@@ -6,7 +6,6 @@ worker died at any point: what it writes outside Postgres is content-addressed o
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 
 from sqlalchemy import func, insert, select
@@ -19,7 +18,8 @@ from cyrex.errors import UserError
 from cyrex.lease import Advance, Finish, Lease, Outcome
 from cyrex.packages import get_package
 from cyrex.training import add_event, blob_store
-from cyrex.training_child import dataset_lines, stop_of, work_dir_of
+from cyrex.training_child import dataset_lines, stop_of
+from cyrex.work_dirs import work_dir
 from database.base import new_id
 from database.models import Dataset, Example, LoraAdapter, TrainingRun
 from database.session import company_session
@@ -29,7 +29,7 @@ from helox.mask import Encoder
 from helox.spec import TrainingConfig
 from modelkit.registry import get_registry
 from settings import get_settings
-from synapse.outbox import announce
+from synapse.outbox import announce, ready_event_id
 from synapse.payloads import ADAPTER_READY
 from synapse.streams import LORA_ADAPTER_READY
 
@@ -102,14 +102,14 @@ def evaluate(run: TrainingRun, lease: Lease, leaving: Callable[[], bool]) -> Out
     _, holdout = split_dataset(lines, config.holdout_fraction)
     assert run.package_sha256 is not None, "train stores the package before evaluate runs"
     package_sha256 = run.package_sha256
-    with work_dir_of(run.request_id) as work_dir:
+    with work_dir(f"{run.request_id}-{run.attempt}-evaluate") as folder:
         found = evaluations.evaluate(
             run.company_id,
             holdout,
             package_sha256,
-            lambda folder: get_package(blob_store(), package_sha256, folder),
+            lambda target: get_package(blob_store(), package_sha256, target),
             require_base(run.base_model),
-            work_dir / "evaluation",
+            folder / "evaluation",
             stop_of(run, lease, leaving),
         )
     if found is None:
@@ -132,10 +132,7 @@ def register(run: TrainingRun, lease: Lease) -> Outcome:
         ) or _new_adapter(session, run)
         adapter.sha256 = run.package_sha256
         adapter.evaluation = run.evaluation
-    with work_dir_of(run.request_id) as work_dir:
-        folder = work_dir / "package"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
+    with work_dir(f"{run.request_id}-{run.attempt}-register") as folder:
         get_package(blob_store(), run.package_sha256, folder)
         registered = get_registry(settings).register_model(
             run.company_id,
@@ -169,15 +166,11 @@ def announce_adapter(run: TrainingRun, lease: Lease) -> Outcome:
                 "request_id": row.request_id,
             },
             correlation_id=row.correlation_id,
-            event_id=f"{adapter.adapter_id}:ready",
+            event_id=ready_event_id(adapter.adapter_id),
         )
         add_event(session, row, "succeeded", "announced; Cyrex decides whether it serves")
 
-    def clean(session: Session, row: TrainingRun) -> None:
-        also(session, row)
-        shutil.rmtree(get_settings().work_dir / row.request_id, ignore_errors=True)
-
-    return Finish("succeeded", also=clean)
+    return Finish("succeeded", also=also)
 
 
 def _new_adapter(session: Session, run: TrainingRun) -> LoraAdapter:

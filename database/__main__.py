@@ -1,4 +1,4 @@
-"""`python -m database upgrade|downgrade REV|revision MESSAGE|check`."""
+"""`python -m database upgrade|downgrade REV|revision MESSAGE|check|states`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 from sqlalchemy.exc import OperationalError
 
-from database import migrate
+from database import migrate, states
 from settings import settings_or_exit
 
 
@@ -18,7 +18,11 @@ def main() -> None:
     commands.add_parser("downgrade").add_argument("revision")
     commands.add_parser("revision").add_argument("message")
     commands.add_parser("check")
+    commands.add_parser("states", help="print the tables of states as Markdown")
     arguments = parser.parse_args()
+    if arguments.command == "states":
+        print(states.markdown(), end="")
+        return
     settings_or_exit()
     try:
         run(arguments)

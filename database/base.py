@@ -7,7 +7,16 @@ import re
 from datetime import datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import BigInteger, DateTime, ForeignKey, Integer, MetaData, Text, func
+from sqlalchemy import (
+    BigInteger,
+    DateTime,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Integer,
+    MetaData,
+    Text,
+    func,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
 from uuid_utils import uuid7
@@ -76,6 +85,29 @@ class OfCompany:
     @classmethod
     def company_id(cls) -> Mapped[str]:
         return mapped_column(ForeignKey("companies.company_id", ondelete="CASCADE"), index=True)
+
+
+class ReferredOfCompany(OfCompany):
+    """A company's row that others refer to, by (company_id, id): see `same_company`.
+
+    Its table has a unique constraint over both, whose index finds a company's rows too.
+    """
+
+    @declared_attr
+    @classmethod
+    def company_id(cls) -> Mapped[str]:
+        return mapped_column(ForeignKey("companies.company_id", ondelete="CASCADE"))
+
+
+def same_company(column: str, target: str, ondelete: str | None = None) -> ForeignKeyConstraint:
+    """`column` refers to `target` ("table.column"), a row of the same company and of no other.
+
+    Checks of foreign keys go past row-level security: this keeps them from reaching across.
+    """
+    table, _, key = target.partition(".")
+    return ForeignKeyConstraint(
+        ["company_id", column], [f"{table}.company_id", f"{table}.{key}"], ondelete=ondelete
+    )
 
 
 class Stepped(Timed):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, Select, func, select, update
 from sqlalchemy.orm import Session
 
 from database.base import Stepped, storable
@@ -34,15 +34,61 @@ def _update(
         .where(getattr(model, machine.key) == row_id, *guard)
         .values(updated_at=func.now(), **values)
         .returning(model)
-        .execution_options(populate_existing=True)
+        # The database alone says which row has changed: what the session holds may be older.
+        .execution_options(populate_existing=True, synchronize_session=False)
     ).scalar_one_or_none()
 
 
-def move(session: Session, machine: Machine, row_id: str, target: str, **values: Any) -> Any | None:
-    """Move a row that no step owns to `target`, if its state allows that."""
+def move(
+    session: Session,
+    machine: Machine,
+    row_id: str,
+    target: str,
+    *,
+    only_from: str | None = None,
+    **values: Any,
+) -> Any | None:
+    """Move a row that no step owns to `target`, if its state allows that.
+
+    `only_from`: of the states that do, the one it must be in.
+    """
     model: Any = machine.model
-    guard = [model.status.in_(machine.sources(target)), model.lease_owner.is_(None)]
+    sources = machine.sources(target)
+    if only_from is not None:
+        assert only_from in sources, f"{machine.kind}: not from {only_from} to {target}"
+        sources = (only_from,)
+    guard = [model.status.in_(sources), model.lease_owner.is_(None)]
     return _update(session, machine, row_id, guard, status=target, **values)
+
+
+def revive(
+    session: Session, machine: Machine, row_id: str, attempt: int, target: str, **values: Any
+) -> Any | None:
+    """Take a failed row to `target`, as if it had never failed: an operator's replay.
+
+    None when it has not failed, or not at `attempt`. The dead letter keeps the history.
+    """
+    assert target in (machine.revived, machine.restarted), f"{machine.kind}: no way to {target}"
+    model: Any = machine.model
+    guard = [
+        model.status == machine.failed,
+        model.attempt == attempt,
+        model.lease_owner.is_(None),
+    ]
+    values = {"published_at": func.now(), "publications": 1, **values}
+    return _update(
+        session,
+        machine,
+        row_id,
+        guard,
+        status=target,
+        attempt=attempt + 1,
+        failures=0,
+        history=[],
+        error=None,
+        cancel_requested=False,
+        **values,
+    )
 
 
 def claim(
@@ -172,30 +218,32 @@ def release(
     """
     model: Any = machine.model
     reason = storable(reason)[:MAX_REASON_CHARACTERS]
+    # Before the update, which may write the new values into `row`.
+    step, attempt = row.step, row.attempt
     failures = row.failures + int(counts)
     entry = {
         "at": datetime.now(UTC).isoformat(),
-        "step": row.step,
-        "attempt": row.attempt,
+        "step": step,
+        "attempt": attempt,
         "owner": owner,
         "reason": reason,
     }
     history = [*row.history, entry]
     values: dict[str, Any] = {
         "lease_owner": None,
-        "attempt": row.attempt + 1,
+        "attempt": attempt + 1,
         "failures": failures,
         "history": history,
         "published_at": func.now() if wait else None,
         "publications": len(history) if wait else 0,
     }
     if failures >= MAX_FAILURES:
-        values["status"] = machine.failed
+        values["status"] = machine.failed if machine.given_up is None else machine.given_up
         values["error"] = {
             "code": "gave_up",
             "message": f"gave up after {failures} tries: {reason}",
         }
-    guard = [model.attempt == row.attempt, model.lease_owner == owner]
+    guard = [model.attempt == attempt, model.lease_owner == owner]
     changed = _update(session, machine, getattr(row, machine.key), guard, **values)
     if changed is not None and failures >= MAX_FAILURES:
         session.add(
@@ -204,22 +252,26 @@ def release(
                 reference=getattr(row, machine.key),
                 company_id=getattr(row, "company_id", None),
                 reason=reason,
-                payload={"step": row.step, "attempt": row.attempt},
+                payload={"step": step, "attempt": attempt},
                 history=history,
             )
         )
     return changed
 
 
+def alive_workers() -> Select[str]:
+    """The ids of workers with a fresh heartbeat."""
+    expiry = func.make_interval(0, 0, 0, 0, 0, 0, HEARTBEAT_EXPIRY_SECONDS)
+    return select(Worker.worker_id).where(Worker.heartbeat_at > func.now() - expiry)
+
+
 def orphans(session: Session, machine: Machine, limit: int) -> list[Any]:
     """Rows whose owner's heartbeat has stopped or whose worker is gone, locked meanwhile."""
     model: Any = machine.model
-    expiry = func.make_interval(0, 0, 0, 0, 0, 0, HEARTBEAT_EXPIRY_SECONDS)
-    alive = select(Worker.worker_id).where(Worker.heartbeat_at > func.now() - expiry)
     return list(
         session.scalars(
             select(model)
-            .where(model.lease_owner.is_not(None), model.lease_owner.not_in(alive))
+            .where(model.lease_owner.is_not(None), model.lease_owner.not_in(alive_workers()))
             .limit(limit)
             .with_for_update(skip_locked=True)
         )

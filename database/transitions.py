@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from sqlalchemy import ColumnElement, case
+
 from database.base import Base
 from database.models import Job, LoraAdapter, ToolCall, TrainingRun
 
@@ -38,6 +40,12 @@ class Machine:
     failed: str
     # Whether a company's rows pass through `admit` on their way to the broker.
     admitted: bool
+    # The states to which an operator's replay takes a failed row: before its step, or before the
+    # event that starts its chain. None: a failed row stays as it is.
+    revived: str | None = None
+    restarted: str | None = None
+    # What a row is that was tried too often, as SQL over its columns; None: `failed`, always.
+    given_up: ColumnElement[str] | None = None
     by_name: dict[str, State] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -45,6 +53,8 @@ class Machine:
         for state in self.states:
             unknown = set(state.to) - set(self.by_name)
             assert not unknown, f"{self.kind}.{state.name} leads to unknown {unknown}"
+        again = {self.revived, self.restarted} - {None}
+        assert again <= set(self.by_name), f"{self.kind}: a replay leads to unknown {again}"
 
     def sources(self, target: str) -> tuple[str, ...]:
         """The states from which a row may move to `target`."""
@@ -63,6 +73,8 @@ class Machine:
         return following[0] if following else None
 
 
+ADMIT = "calls admit for companies with room, the longest waiting first"
+RESEND = "sends the outbox event again while no inbox has it"
 REISSUE = "publishes the remaining chain again when no worker has claimed it"
 FREE = "frees the lease of a dead worker, counts the failure, publishes again or sets aside"
 
@@ -77,9 +89,9 @@ TRAINING = Machine(
             "API",
             ("queued", "failed", "cancelled"),
             60,
-            "sends the outbox event again while no inbox has it",
+            f"{RESEND}; fails it when the event was set aside",
         ),
-        State("queued", "bridge", ("admitted", "failed", "cancelled"), None, "calls admit"),
+        State("queued", "bridge", ("admitted", "failed", "cancelled"), None, ADMIT),
         State("admitted", "admit", ("running", "failed", "cancelled"), 30, REISSUE),
         State(
             "running",
@@ -96,6 +108,8 @@ TRAINING = Machine(
     running="running",
     failed="failed",
     admitted=True,
+    revived="queued",
+    restarted="requested",
 )
 
 JOB = Machine(
@@ -104,7 +118,13 @@ JOB = Machine(
     key="job_id",
     steps=("process",),
     states=(
-        State("queued", "API, bridge", ("admitted", "failed", "cancelled"), None, "calls admit"),
+        State(
+            "queued",
+            "API, bridge, the end of a tool call",
+            ("admitted", "failed", "cancelled"),
+            None,
+            ADMIT,
+        ),
         State(
             "admitted",
             "admit, the end of a tool call",
@@ -122,7 +142,7 @@ JOB = Machine(
         State(
             "waiting",
             "inference worker (a step that calls a tool)",
-            ("admitted", "failed", "cancelled"),
+            ("admitted", "queued", "failed", "cancelled"),
             None,
             "resumes it when its tool call has ended, or its time is up",
         ),
@@ -134,6 +154,7 @@ JOB = Machine(
     running="running",
     failed="failed",
     admitted=True,
+    revived="queued",
 )
 
 ADAPTER = Machine(
@@ -147,7 +168,7 @@ ADAPTER = Machine(
             "bridge worker (register)",
             ("announced", "failed"),
             60,
-            "sends the outbox event again while no inbox has it",
+            f"{RESEND}; fails it when the event was set aside or its run ended without one",
         ),
         State("announced", "bridge", ("announced", "ready", "rejected", "failed"), 30, FREE),
         State("ready", "decide", ("retired",)),
@@ -159,6 +180,8 @@ ADAPTER = Machine(
     running="announced",
     failed="failed",
     admitted=False,
+    revived="announced",
+    restarted="registered",
 )
 
 TOOL_CALL = Machine(
@@ -189,6 +212,7 @@ TOOL_CALL = Machine(
     running="running",
     failed="failed",
     admitted=False,
+    given_up=case((ToolCall.sent_at.is_not(None), "unknown"), else_="failed"),
 )
 
 MACHINES = {machine.kind: machine for machine in (TRAINING, JOB, ADAPTER, TOOL_CALL)}

@@ -22,16 +22,21 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from helox.base import sha256_of_file
+from helox.checkpoint_files import (
+    ADAPTER_CONFIG_FILE,
+    ADAPTER_FILE,
+    FORMAT,
+    OPTIMIZER_FILE,
+    RNG_FILE,
+    STATE_FILE,
+    folder_of,
+    intact_state,
+    newest_first,
+)
 from helox.errors import UserError
 from helox.files import publish_directory, write_json
 from helox.model import Learner
 
-FORMAT = 1
-ADAPTER_FILE = "adapter_model.safetensors"
-ADAPTER_CONFIG_FILE = "adapter_config.json"
-OPTIMIZER_FILE = "optimizer.safetensors"
-RNG_FILE = "rng.safetensors"
-STATE_FILE = "state.json"
 TENSOR = "tensor"
 CHECKPOINTS_KEPT = 2  # the newest, and one more in case the disk damaged it
 
@@ -73,7 +78,7 @@ def save_checkpoint(
     adapter_config: dict[str, Any],
 ) -> Path:
     """Writes `directory`/step-N whole or not at all, and drops the oldest."""
-    target = directory / f"step-{counters.step}"
+    target = folder_of(directory, counters.step)
     partial = directory / f"{target.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -93,7 +98,7 @@ def save_checkpoint(
     write_json(partial / STATE_FILE, state)
     shutil.rmtree(target, ignore_errors=True)
     publish_directory(partial, target)
-    for old in _newest_first(directory)[CHECKPOINTS_KEPT:]:
+    for _, old in newest_first(directory)[CHECKPOINTS_KEPT:]:
         shutil.rmtree(old, ignore_errors=True)
     return target
 
@@ -105,7 +110,7 @@ def find_checkpoint(directory: Path, resume: bool | Path, fingerprint: str) -> P
         UserError: a checkpoint was named, but is damaged or belongs to another run.
     """
     if isinstance(resume, Path):
-        state = _intact_state(resume)
+        state = intact_state(resume)
         if state is None:
             raise UserError("bad_checkpoint", f"{resume.name} is not whole", field="resume")
         if state["fingerprint"] != fingerprint:
@@ -115,8 +120,8 @@ def find_checkpoint(directory: Path, resume: bool | Path, fingerprint: str) -> P
                 field="resume",
             )
         return resume
-    for candidate in _newest_first(directory) if resume else []:
-        state = _intact_state(candidate)
+    for _, candidate in newest_first(directory) if resume else []:
+        state = intact_state(candidate)
         if state is not None and state["fingerprint"] == fingerprint:
             return candidate
     return None
@@ -172,26 +177,3 @@ def join_tensors(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
     if isinstance(value, list):
         return [join_tensors(item, tensors) for item in value]
     return value
-
-
-def _newest_first(directory: Path) -> list[Path]:
-    if not directory.is_dir():
-        return []
-    steps = {
-        int(path.name.removeprefix("step-")): path
-        for path in directory.iterdir()
-        if path.name.removeprefix("step-").isdigit()
-    }
-    return [steps[step] for step in sorted(steps, reverse=True)]
-
-
-def _intact_state(path: Path) -> dict[str, Any] | None:
-    """The state of a checkpoint whose every file is as it was written, else None."""
-    try:
-        state: dict[str, Any] = json.loads((path / STATE_FILE).read_text(encoding="utf-8"))
-        if state["format"] != FORMAT:
-            return None
-        whole = all(sha256_of_file(path / n) == sha for n, sha in state["files"].items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-    return state if whole and set(state["files"]) >= {ADAPTER_FILE, OPTIMIZER_FILE} else None

@@ -32,6 +32,7 @@ from helox.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
+from helox.checkpoint_files import CHECKPOINTS_DIR
 from helox.data import read_dataset, write_lines
 from helox.errors import Interrupted, refuse_non_finite
 from helox.evaluate import evaluate
@@ -47,7 +48,6 @@ from helox.spec import TrainingSpec
 
 CHECKPOINT_EVERY_SECONDS = 20.0
 HOLDOUT_FILE = "holdout.jsonl"
-CHECKPOINTS_DIR = "checkpoints"
 
 
 class Trainer:

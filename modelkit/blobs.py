@@ -1,17 +1,21 @@
 """A content-addressed store in a directory: uploads, datasets and receipts.
 
 A blob is durable before its name is returned, so a row that names it may commit afterwards.
+Storing the same bytes again makes the blob as young as if it were new: who deletes only what is
+older than any such commit takes never deletes what is about to be named.
 Layout: `{root}/{first two hex digits}/{sha256}`; files under way are in `{root}/.incoming`.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 
@@ -29,6 +33,7 @@ class BlobStore:
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self.root = Path(root)
         self._incoming = self.root / ".incoming"
+        self._lock = self.root / ".lock"
         make_folder(self._incoming)
         self._sweep()
 
@@ -62,7 +67,9 @@ class BlobStore:
             sha256 = digest.hexdigest()
             path = self.path(sha256)
             make_folder(path.parent)
-            os.replace(name, path)
+            with self._locked(fcntl.LOCK_SH):
+                os.utime(name)
+                os.replace(name, path)
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise
@@ -116,6 +123,29 @@ class BlobStore:
         sync_folder(path.parent)
         return True
 
+    def older_than(self, seconds: float) -> Iterator[str]:
+        """The names of blobs that nobody has stored for so long."""
+        oldest = time.time() - seconds
+        for folder in sorted(self.root.iterdir()):
+            if folder.name.startswith(".") or not folder.is_dir():
+                continue
+            for path in sorted(folder.iterdir()):
+                if SHA256_PATTERN.fullmatch(path.name) and _modified(path, oldest) < oldest:
+                    yield path.name
+
+    def delete_older(self, sha256: str, seconds: float) -> bool:
+        """`delete`, unless somebody has stored the same bytes within the last `seconds`."""
+        oldest = time.time() - seconds
+        with self._locked(fcntl.LOCK_EX):
+            return _modified(self.path(sha256), oldest) < oldest and self.delete(sha256)
+
+    @contextmanager
+    def _locked(self, kind: int) -> Iterator[None]:
+        """Many store at a time; none does between a deletion's look at a blob and its end."""
+        with self._lock.open("a") as lock:
+            fcntl.flock(lock, kind)
+            yield
+
     def _sweep(self) -> None:
         oldest = time.time() - INCOMING_MAX_AGE_SECONDS
         for path in self._incoming.iterdir():
@@ -124,3 +154,10 @@ class BlobStore:
                     path.unlink()
             except FileNotFoundError:
                 continue  # Another process swept it first.
+
+
+def _modified(path: Path, missing: float) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return missing

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -30,6 +31,8 @@ QUIET = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
     "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": "2",
 }
+# MLflow's modules import each other in circles: two threads at once would see halves of them.
+_import_lock = threading.Lock()
 
 
 def connect(tracking_uri: str) -> Any:
@@ -38,19 +41,27 @@ def connect(tracking_uri: str) -> Any:
     Takes about a second (three for the first on an empty database). Raises RegistryUnavailable or
     RegistryDenied.
     """
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
     with _migrating(tracking_uri):
-        try:
-            from mlflow.tracking._model_registry.client import ModelRegistryClient
-        except ImportError as error:
-            raise RegistryUnavailable(f"the package {error.name} is not installed") from None
+        client = _imported()[0]
         # What it would log before it raises is raised here too.
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         logging.getLogger("alembic").setLevel(logging.WARNING)
         uri = _with_timeout(tracking_uri)
         with outages(tracking_uri):
-            return ModelRegistryClient(uri, uri)
+            return client(uri, uri)
+
+
+def _imported() -> tuple[Any, type[Exception]]:
+    """MLflow's registry client and its exception. Raises RegistryUnavailable where it is not."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    with _import_lock:
+        try:
+            from mlflow.exceptions import MlflowException
+            from mlflow.tracking._model_registry.client import ModelRegistryClient
+        except ImportError as error:
+            raise RegistryUnavailable(f"the package {error.name} is not installed") from None
+    return ModelRegistryClient, MlflowException
 
 
 @contextmanager
@@ -82,13 +93,13 @@ def outages(tracking_uri: str) -> Iterator[None]:
 
     The original is left out of tracebacks: it may quote an address with its password.
     """
-    from mlflow.exceptions import MlflowException
     from requests import RequestException
     from sqlalchemy.exc import SQLAlchemyError
 
+    mlflow_error: Any = _imported()[1]
     try:
         yield
-    except MlflowException as error:
+    except mlflow_error as error:
         status = error.get_http_status_code()
         # MLflow passes most errors of its database on as a bad request.
         from_database = isinstance(error.__cause__, SQLAlchemyError)

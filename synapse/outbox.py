@@ -14,11 +14,16 @@ from database.models import Inbox, Outbox
 from synapse import wire
 from synapse.envelope import Envelope
 from synapse.streams import CONSUMED, WAKE_KEY
-from synapse.trim import KEEP_SECONDS
+from synapse.trim import keep_seconds
 
 log = logging.getLogger(__name__)
 
 SOURCE = "cyrex"
+
+
+def ready_event_id(adapter_id: str) -> str:
+    """The id of the one event that announces an adapter."""
+    return f"{adapter_id}:ready"
 
 
 def announce(
@@ -85,7 +90,7 @@ def republish(session: Session, after_seconds: float) -> int:
         .where(
             Outbox.stream.in_(CONSUMED),
             Outbox.published_at < func.now() - timedelta(seconds=after_seconds),
-            Outbox.published_at > func.now() - timedelta(seconds=KEEP_SECONDS),
+            Outbox.published_at > func.now() - timedelta(seconds=keep_seconds()),
             ~seen,
         )
         .values(published_at=None)

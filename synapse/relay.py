@@ -10,6 +10,7 @@ from sqlalchemy import func, select, update
 
 from database.models import Outbox
 from database.session import operator_session
+from synapse.departed import forget_departed
 from synapse.envelope import wire_fields
 from synapse.outage import Outage
 from synapse.streams import WAKE_KEY
@@ -83,3 +84,4 @@ class Relay:
         if now >= self._trim_at:
             self._trim_at = now + TRIM_SECONDS
             trim(self._redis)
+            forget_departed(self._redis)

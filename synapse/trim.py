@@ -6,11 +6,17 @@ from typing import Any
 
 from redis import Redis
 
+from settings import get_settings
 from synapse.streams import CHANNELS, CONSUMED, GROUP
 
-KEEP_SECONDS = 24 * 3600.0
+SECONDS_PER_DAY = 24 * 3600.0
 
 EntryId = tuple[int, int]
+
+
+def keep_seconds() -> float:
+    """How long an entry stays in its stream at least."""
+    return get_settings().stream_days * SECONDS_PER_DAY
 
 
 def parse_id(raw: bytes | str) -> EntryId:
@@ -20,15 +26,17 @@ def parse_id(raw: bytes | str) -> EntryId:
     return int(milliseconds), int(number or 0)
 
 
-def trim(redis: Redis, streams: tuple[str, ...] = CHANNELS, keep: float = KEEP_SECONDS) -> int:
-    """Delete entries older than `keep` seconds; returns how many. Raises redis's errors.
+def trim(redis: Redis, streams: tuple[str, ...] = CHANNELS, keep: float | None = None) -> int:
+    """Delete entries older than `keep` seconds (default: STREAM_DAYS); returns how many.
+
+    Raises redis's errors.
 
     Whole nodes of a stream go at a time (`~`), so younger ones are never touched and some older
     ones stay. What is asked and what is trimmed need not be one step: a group's oldest pending
     entry and its last delivered one only move towards younger entries.
     """
     seconds, _ = redis.time()
-    cut = (int((seconds - keep) * 1000), 0)
+    cut = (int((seconds - (keep_seconds() if keep is None else keep)) * 1000), 0)
     deleted = 0
     for stream in streams:
         floor = _floor(redis, stream)

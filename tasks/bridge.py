@@ -6,6 +6,7 @@ Each runs once an event, in the transaction of its inbox row; what it returns ru
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import structlog
 from sqlalchemy import func
@@ -42,13 +43,52 @@ AfterCommit = Callable[[], None]
 
 def effect(session: Session, stream: str, envelope: Envelope) -> AfterCommit | None:
     """The effect of one event. Raises `EventRefused` for what can never have one."""
+    handler = EFFECTS.get(envelope.type)
+    if handler is None:
+        return None
     try:
         if envelope.company_id is not None:
-            get_company(session, envelope.company_id)
-        handler = EFFECTS.get(envelope.type)
-        return handler(session, envelope) if handler is not None else None
+            _require_company(session, envelope.company_id)
+        return handler(session, envelope)
     except UserError as error:
         raise EventRefused(error.message) from error
+
+
+@dataclass
+class _Handover:
+    """What the broker is to hear of after the commit of a batch: each thing once.
+
+    A row whose event was undone after all may be among them: its hint finds nothing to claim.
+    """
+
+    adapters: list[LoraAdapter] = field(default_factory=list)
+    companies: set[tuple[str, str]] = field(default_factory=set)
+    wanted: set[tuple[str, str]] = field(default_factory=set)
+
+    def give(self) -> None:
+        """Called for each event of the batch; the first call does it all."""
+        adapters, self.adapters = self.adapters, []
+        companies, self.companies = self.companies, set()
+        wanted, self.wanted = self.wanted, set()
+        dispatch.publish(ADAPTER, adapters)
+        for kind, company_id in sorted(companies):
+            dispatch.admit(kind, company_id)
+        for company_id, adapter_id in sorted(wanted):
+            arguments = {"company_id": company_id, "adapter_id": adapter_id}
+            dispatch.broadcast("warm_adapter", arguments)
+
+
+def _handover(session: Session) -> _Handover:
+    handover: _Handover = session.info.setdefault("handover", _Handover())
+    return handover
+
+
+def _require_company(session: Session, company_id: str) -> None:
+    """Raises `UserError` for a company that does not exist; asks once a batch."""
+    # A session holds its rows weakly: whoever wants to find one again must hold it.
+    known = session.info.setdefault("companies", {})
+    if company_id not in known:
+        known[company_id] = get_company(session, company_id)
 
 
 def _forward(session: Session, envelope: Envelope, event: str, data: dict[str, object]) -> None:
@@ -78,13 +118,17 @@ def _training_requested(session: Session, envelope: Envelope) -> AfterCommit | N
     elif not claims.move(session, TRAINING, payload.request_id, "queued", queued_at=func.now()):
         return None
     _forward(session, envelope, "lora-training-request", {"request_id": payload.request_id})
-    return lambda: _admit("training", company_id)
+    handover = _handover(session)
+    handover.companies.add(("training", company_id))
+    return handover.give
 
 
 def _adapter_ready(session: Session, envelope: Envelope) -> AfterCommit | None:
     payload = envelope.payload
     assert isinstance(payload, AdapterReady)
-    row = adapter_steps.announced(session, payload)
+    # What earlier events of the batch announce goes out together, at its end.
+    with session.no_autoflush:
+        row = adapter_steps.announced(session, payload)
     if row is None:
         return None
     _forward(
@@ -97,7 +141,9 @@ def _adapter_ready(session: Session, envelope: Envelope) -> AfterCommit | None:
             "sha256": row.sha256,
         },
     )
-    return lambda: _publish_adapter(row)
+    handover = _handover(session)
+    handover.adapters.append(row)
+    return handover.give
 
 
 def _adapter_requested(session: Session, envelope: Envelope) -> AfterCommit | None:
@@ -113,8 +159,9 @@ def _adapter_requested(session: Session, envelope: Envelope) -> AfterCommit | No
         adapter_id = champion.adapter_id if champion else None
     if adapter_id is None:
         raise EventRefused(f"company {payload.company_id} has no adapter to load")
-    wanted = {"company_id": payload.company_id, "adapter_id": adapter_id}
-    return lambda: dispatch.broadcast("warm_adapter", wanted)
+    handover = _handover(session)
+    handover.wanted.add((payload.company_id, adapter_id))
+    return handover.give
 
 
 def _job_requested(session: Session, envelope: Envelope) -> AfterCommit | None:
@@ -138,15 +185,9 @@ def _job_requested(session: Session, envelope: Envelope) -> AfterCommit | None:
         agent_id=payload.agent_id,
         choices=payload.choices,
     )
-    return lambda: _admit("job", payload.company_id)
-
-
-def _admit(kind: str, company_id: str) -> None:
-    dispatch.admit(kind, company_id)
-
-
-def _publish_adapter(row: object) -> None:
-    dispatch.publish(ADAPTER, [row])
+    handover = _handover(session)
+    handover.companies.add(("job", payload.company_id))
+    return handover.give
 
 
 EFFECTS: dict[str, Callable[[Session, Envelope], AfterCommit | None]] = {

@@ -8,7 +8,7 @@ from typing import Any
 
 import redis
 import structlog
-from celery import Signature, chain
+from celery import Signature
 from kombu.exceptions import OperationalError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -25,6 +25,8 @@ log = structlog.get_logger()
 
 JOBS_ENDED_CHANNEL = "cyrex:jobs:ended"
 PING_TIMEOUT_SECONDS = 1.0
+PROBE_KEY = "cyrex:probe"
+PROBE_SECONDS = 10
 
 # Which queue runs a step: what needs a GPU or an hour has a queue of its own.
 QUEUES = {
@@ -60,8 +62,19 @@ def broker_ready() -> bool:
         return False
 
 
-# The broker hands out 0 before 5. Only a training can keep others waiting for long.
+def broker_writable() -> bool:
+    """Whether it takes what it is given: a broker that is full or read-only answers a ping."""
+    try:
+        return bool(broker().set(PROBE_KEY, "1", ex=PROBE_SECONDS))
+    except redis.RedisError:
+        return False
+
+
+# The broker hands out what has a lower number first (see `priority_steps`). Only a training can
+# keep others waiting for long. What has lost its worker has waited its turn once.
+PRIORITY = 3
 PRIORITIES = {("training", "train"): 5}
+AGAIN = 0
 
 
 def _queue(machine: Machine, row: Any, step: str) -> str:
@@ -71,50 +84,58 @@ def _queue(machine: Machine, row: Any, step: str) -> str:
     return QUEUES[machine.kind, step]
 
 
+def _priority(machine: Machine, row: Any, step: str) -> int:
+    if (machine.kind, step) in PRIORITIES:
+        return PRIORITIES[machine.kind, step]
+    return AGAIN if row.history and step == row.step else PRIORITY
+
+
 def remaining_chain(machine: Machine, row: Any) -> Signature:
     """The tasks that a row still needs, from its step on. The only builder of a chain.
 
-    Each task names (company, row, step, attempt); a task that cannot claim exactly that is void,
-    so publishing a chain twice does nothing twice.
+    The first task carries the others, the last one first: what Celery's own `chain` comes to,
+    without the copies that it makes on the way. Each task names (company, row, step, attempt); a
+    task that cannot claim exactly that is void, so publishing a chain twice does nothing twice.
     """
-    steps = machine.steps_from(row.step)
-    return chain(
-        *[
-            app.signature(
-                f"{machine.kind}.{step}",
-                args=(row.company_id, getattr(row, machine.key), step, row.attempt),
-                immutable=True,
-                queue=_queue(machine, row, step),
-                priority=PRIORITIES.get((machine.kind, step), 0),
-            )
-            for step in steps
-        ]
+    first, *rest = (
+        app.signature(
+            f"{machine.kind}.{step}",
+            args=(row.company_id, getattr(row, machine.key), step, row.attempt),
+            immutable=True,
+            queue=_queue(machine, row, step),
+            priority=_priority(machine, row, step),
+        )
+        for step in machine.steps_from(row.step)
     )
+    if rest:
+        first.options["chain"] = rest[::-1]
+    return first
 
 
 def publish(machine: Machine, rows: Iterable[Any]) -> int:
     """Send each row's remaining chain; call after the commit. Never raises on a broker failure:
     the rows stand in Postgres, and the reconciler sends what did not arrive."""
-    sent = 0
-    rows = list(rows)
-    # A ping gives up in a second; the broker's own client tries for much longer.
-    if rows and not broker_ready():
-        log.warning("broker_unavailable", kind=machine.kind, rows=len(rows))
+    return publish_all([(machine, row) for row in rows])
+
+
+def publish_all(hints: Iterable[Hint]) -> int:
+    """`publish` for rows of several kinds, over one connection."""
+    hints = list(hints)
+    if not hints:
         return 0
-    for row in rows:
-        try:
-            remaining_chain(machine, row).apply_async()
-        except (OperationalError, redis.RedisError, OSError) as error:
-            log.warning("broker_unavailable", kind=machine.kind, error=str(error))
-            break
-        sent += 1
+    # A ping gives up in a second; the broker's own client tries for much longer.
+    if not broker_ready():
+        log.warning("broker_unavailable", rows=len(hints))
+        return 0
+    sent = 0
+    try:
+        with app.producer_pool.acquire(block=True) as producer:
+            for machine, row in hints:
+                remaining_chain(machine, row).apply_async(producer=producer)
+                sent += 1
+    except (OperationalError, redis.RedisError, OSError) as error:
+        log.warning("broker_unavailable", rows=len(hints) - sent, error=str(error))
     return sent
-
-
-def publish_all(hints: Iterable[Hint]) -> None:
-    """`publish` for rows of several kinds."""
-    for machine, row in hints:
-        publish(machine, [row])
 
 
 def broadcast(command: str, arguments: Json) -> None:

@@ -1,8 +1,14 @@
-"""Beat's ticks: shells over `tasks.reconciler` and `tasks.retention`."""
+"""Beat's ticks: shells over `tasks.reconciler`, `tasks.retention` and `tasks.queues`."""
 
 from __future__ import annotations
 
-from tasks import app, reconciler, retention
+import time
+from typing import Any
+
+from cyrex import blob_sweep, checkpoints, schedule_fires
+from database.session import operator_session
+from synapse.outbox import wake
+from tasks import SENT_AT, app, dispatch, queues, reconciler, retention
 
 
 @app.task(name="maintenance.reconcile")
@@ -18,3 +24,27 @@ def republish() -> None:
 @app.task(name="maintenance.apply_retention")
 def apply_retention() -> None:
     retention.apply()
+
+
+@app.task(name="maintenance.fire_schedules")
+def fire_schedules() -> None:
+    """Ask for the trainings that are due; the relay hears of their events at once."""
+    if schedule_fires.fire_due():
+        wake(dispatch.broker())
+
+
+@app.task(name="maintenance.sweep")
+def sweep() -> None:
+    """Delete old checkpoints, and bytes that no row names."""
+    checkpoints.forget_old()
+    blob_sweep.sweep()
+
+
+@app.task(name="maintenance.canary", bind=True)
+def canary(self: Any) -> None:
+    """Say that the queue by which this message came is worked on."""
+    request = self.request
+    queue = str((request.delivery_info or {}).get("routing_key"))
+    sent_at = float((request.headers or {}).get(SENT_AT, time.time()))
+    with operator_session() as session:
+        queues.record_canary(session, queue, request.hostname, max(0.0, time.time() - sent_at))

@@ -6,7 +6,8 @@ and gives it again; the rules are idempotent, and one reconciler runs at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import redis
@@ -15,9 +16,12 @@ from sqlalchemy import ColumnElement, delete, func, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from cyrex import agent_state
+from cyrex.admission import limit_of
+from cyrex.dead_ends import fail_dead_ends
 from cyrex.endings import end
+from cyrex.lease import Hint
 from database import claims
-from database.models import Job, TrainingRun, Worker
+from database.models import Worker
 from database.session import operator_session
 from database.transitions import JOB, MACHINES, TRAINING, Machine
 from synapse.outbox import republish, wake
@@ -39,6 +43,8 @@ GONE_WORKER_SECONDS = 60.0
 # After Postgres was away nobody's heartbeat is fresh; the living must get the time to say so.
 GRACE_SECONDS = 2 * claims.HEARTBEAT_EXPIRY_SECONDS
 EPOCH_KEY = "cyrex:epoch"
+# How long one tick goes on when there are more hints to give than a batch holds.
+HURRY_SECONDS = 30.0
 
 
 def _seconds(value: Any) -> Any:
@@ -47,23 +53,60 @@ def _seconds(value: Any) -> Any:
 
 def reconcile() -> None:
     """Apply every rule once. Does nothing while another reconciler runs."""
-    hints: list[tuple[Machine, Any]] = []
+    new_broker = _new_broker()
+    hints: list[Hint] = []
     with operator_session() as session:
-        if not session.scalar(text("SELECT pg_try_advisory_xact_lock(:k)"), {"k": RECONCILER_LOCK}):
+        if not _alone(session):
             return
         if _trustworthy(session):
             hints += _free_orphans(session)
             _forget_workers(session)
         _cancel_idle(session)
-        hints += _resume_stranded(session)
-        hints += _repeat_hints(session, everything=_broker_is_new())
-        waiting = _companies_with_queued_rows(session)
-    for machine, row in hints:
-        if row.status not in machine.terminal:
-            dispatch.publish(machine, [row])
+        for machine, row in fail_dead_ends(session, BATCH):
+            log.warning("dead_end", kind=machine.kind, company_id=row.company_id, error=row.error)
+        if new_broker is not None:
+            _forget_hints(session)
+            republish(session, 0)
+        due = _due_hints(session)
+        stranded = agent_state.stranded(session, BATCH)
+        waiting = _companies_with_room(session)
+    _publish([*hints, *due])
+    if new_broker is not None:
+        log.warning("broker_is_new")
+        remember_broker(new_broker)
+    _resume(stranded)
     for kind, company_id in waiting:
         dispatch.admit(kind, company_id)
     wake(dispatch.broker())
+    if len(due) >= BATCH:
+        _publish_the_rest()
+
+
+def _alone(session: Session) -> bool:
+    """Take the reconcilers' lock until the transaction ends, or see that another has it."""
+    taken = text("SELECT pg_try_advisory_xact_lock(:k)")
+    return bool(session.scalar(taken, {"k": RECONCILER_LOCK}))
+
+
+def _publish(hints: Iterable[Hint]) -> None:
+    by_kind: dict[str, list[Any]] = {}
+    for machine, row in hints:
+        if row.status not in machine.terminal:
+            by_kind.setdefault(machine.kind, []).append(row)
+    for kind, rows in by_kind.items():
+        dispatch.publish(MACHINES[kind], rows)
+
+
+def _publish_the_rest() -> None:
+    """After a broker was lost there are many hints to give, batch after batch."""
+    ends = time.monotonic() + HURRY_SECONDS
+    due: list[Hint] = []
+    while time.monotonic() < ends:
+        with operator_session() as session:
+            due = list(_due_hints(session)) if _alone(session) else []
+        _publish(due)
+        if len(due) < BATCH:
+            return
 
 
 def republish_lost_events() -> None:
@@ -124,35 +167,59 @@ def _cancel_idle(session: Session) -> None:
                 end(session, machine, changed)
 
 
-def _resume_stranded(session: Session) -> Iterator[tuple[Machine, Any]]:
-    """Jobs that wait for a tool call which has ended, or longer than they may."""
-    for job_id in agent_state.stranded(session, BATCH):
-        resumed = agent_state.resume(session, job_id)
+def _resume(job_ids: Iterable[str]) -> None:
+    """Jobs that wait for a tool call which has ended, or longer than they may.
+
+    Each in its own transaction: it locks its company, and whoever holds that may want a row that
+    another rule has changed.
+    """
+    for job_id in job_ids:
+        with operator_session() as session:
+            resumed = agent_state.resume(session, job_id)
+        log.info("job_resumed", job_id=job_id)
         if resumed is not None:
-            log.info("job_resumed", job_id=job_id)
-            yield JOB, resumed
+            dispatch.publish(JOB, [resumed])
 
 
-def _repeat_hints(session: Session, everything: bool) -> Iterator[tuple[Machine, Any]]:
-    """Rows that wait for a worker although the broker should have told one."""
+def _forget_hints(session: Session) -> None:
+    """The broker that had them is gone: every row that waits for a worker is to be told anew."""
     for machine in MACHINES.values():
         model: Any = machine.model
+        session.execute(
+            update(model)
+            .where(model.status.in_(machine.claimable), model.lease_owner.is_(None))
+            .values(published_at=None, publications=0)
+            .execution_options(synchronize_session=False)
+        )
+
+
+def _due_hints(session: Session) -> list[Hint]:
+    """Rows that wait for a worker although the broker should have told one, the longest first."""
+    found: list[Hint] = []
+    for machine in MACHINES.values():
+        model: Any = machine.model
+        key = getattr(model, machine.key)
         doublings = func.greatest(func.least(model.publications - 1, MAX_HINT_DOUBLINGS), 0)
         patience = HINT_SECONDS * func.power(2, doublings)
         waited: ColumnElement[bool] = or_(
             model.published_at.is_(None), model.published_at < func.now() - _seconds(patience)
         )
-        guard = [model.status.in_(machine.claimable), model.lease_owner.is_(None)]
-        if not everything:
-            guard.append(waited)
-        chosen = select(getattr(model, machine.key)).where(*guard).limit(BATCH)
+        guard = [model.status.in_(machine.claimable), model.lease_owner.is_(None), waited]
+        chosen = (
+            select(key)
+            .where(*guard)
+            .order_by(model.published_at.asc().nulls_first(), key)
+            .limit(BATCH)
+        )
         rows = session.scalars(
             update(model)
-            .where(getattr(model, machine.key).in_(chosen), *guard)
+            .where(key.in_(chosen), *guard)
             .values(published_at=func.now(), publications=model.publications + 1)
             .returning(model)
+            .execution_options(populate_existing=True, synchronize_session=False)
         ).all()
-        yield from ((machine, row) for row in rows)
+        found += [(machine, row) for row in rows]
+    return found
 
 
 def _forget_workers(session: Session) -> None:
@@ -161,19 +228,52 @@ def _forget_workers(session: Session) -> None:
     session.execute(delete(Worker).where(Worker.heartbeat_at < gone))
 
 
-def _companies_with_queued_rows(session: Session) -> list[tuple[str, str]]:
+def _companies_with_room(session: Session) -> list[tuple[str, str]]:
+    """Companies with queued rows and room for them in the broker, the longest waiting first."""
     found: list[tuple[str, str]] = []
-    for kind, model in (("training", TrainingRun), ("job", Job)):
-        companies = session.scalars(
-            select(model.company_id).where(model.status == "queued").distinct().limit(BATCH)
+    for machine in (TRAINING, JOB):
+        model: Any = machine.model
+        queued = (
+            select(model.company_id, func.min(model.created_at).label("since"))
+            .where(model.status == "queued")
+            .group_by(model.company_id)
+            .subquery()
         )
-        found += [(kind, company_id) for company_id in companies]
+        inside = (
+            select(func.count())
+            .select_from(model)
+            .where(model.company_id == queued.c.company_id, model.status.in_(machine.claimable))
+            .scalar_subquery()
+        )
+        companies = session.scalars(
+            select(queued.c.company_id)
+            .where(inside < limit_of(machine))
+            .order_by(queued.c.since, queued.c.company_id)
+            .limit(BATCH)
+        )
+        found += [(machine.kind, company_id) for company_id in companies]
     return found
 
 
-def _broker_is_new() -> bool:
-    """Whether the broker has lost everything since the last tick: then every hint is gone."""
+def _new_broker() -> str | None:
+    """The broker's id when it is not the one that was given the hints: it has started anew, or was
+    emptied. None: it is the same, or away."""
     try:
-        return bool(dispatch.broker().set(EPOCH_KEY, "1", nx=True))
+        run_id = _run_id()
+        return None if dispatch.broker().get(EPOCH_KEY) == run_id.encode() else run_id
     except redis.RedisError:
-        return False
+        return None
+
+
+def remember_broker(run_id: str | None = None) -> None:
+    """The broker has been told of everything. A lost note costs hints that nobody needs."""
+    try:
+        dispatch.broker().set(EPOCH_KEY, run_id or _run_id())
+    except redis.RedisError as error:
+        log.info("broker_not_remembered", error=str(error))
+
+
+def _run_id() -> str:
+    """A server draws a new one each time it starts."""
+    server: Any = dispatch.broker().info("server")
+    return str(server["run_id"])

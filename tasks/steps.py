@@ -57,7 +57,8 @@ def run_step(
             except UserError as error:
                 refusal = error
                 session.refresh(row)
-    with structlog.contextvars.bound_contextvars(**{f"{kind}_id": row_id, "step": step}):
+    named = structlog.contextvars.bound_contextvars(**{f"{kind}_id": row_id, "step": step})
+    with named, presence().at_work():
         outcome = _work(lease, row, work, refusal)
     if not isinstance(outcome, Advance):
         raise Ignore()

@@ -11,7 +11,8 @@ import os
 import queue
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import structlog
@@ -48,11 +49,16 @@ leaving = multiprocessing.get_context("fork").Event()
 class Presence:
     """This process's row and its heartbeat thread."""
 
-    def __init__(self, node: str, queues: list[str], details: Callable[[], Json]) -> None:
+    def __init__(
+        self, node: str, queues: list[str], details: Callable[[], Json], slots: int = 1
+    ) -> None:
         self.worker_id = new_id()
         self._node = node
         self._queues = queues
         self._details = details
+        self._slots = slots
+        self._busy = 0
+        self._counting = threading.Lock()
         self._stop = threading.Event()
         self._arrived = False
         self._strays: queue.SimpleQueue[tuple[Machine, Any, str, bool]] = queue.SimpleQueue()
@@ -78,6 +84,20 @@ class Presence:
         except SQLAlchemyError as error:
             log.warning("presence_not_removed", error=one_line(error))
 
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Around a step: a process all of whose slots are taken cannot be asked for more."""
+        with self._counting:
+            self._busy += 1
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._busy -= 1
+
+    def _describe(self) -> Json:
+        return {"slots": self._slots, "busy": self._busy, **self._details()}
+
     def release_later(self, machine: Machine, row: Any, reason: str, counts: bool = False) -> None:
         """The database would not take the end of this step: free its lease when it does again."""
         self._strays.put((machine, row, reason, counts))
@@ -92,7 +112,7 @@ class Presence:
             "queues": self._queues,
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            "details": self._details(),
+            "details": self._describe(),
             "started_at": func.now(),
             "heartbeat_at": func.now(),
         }
@@ -123,7 +143,7 @@ class Presence:
     def _touch(self) -> None:
         values: dict[str, Any] = {"heartbeat_at": func.now()}
         try:
-            values["details"] = self._details()
+            values["details"] = self._describe()
         except Exception as error:  # what a process says of itself is not what it lives by
             log.warning("no_details", error=one_line(error))
         with operator_session() as session:
@@ -177,9 +197,9 @@ def worker_id() -> str:
     return presence().worker_id
 
 
-def _arrive(node: str, queues: list[str]) -> None:
+def _arrive(node: str, queues: list[str], slots: int) -> None:
     global _presence
-    _presence = Presence(node, queues, lambda: _details())
+    _presence = Presence(node, queues, lambda: _details(), slots)
     _presence.start()
 
 
@@ -196,7 +216,7 @@ def _remember(sender: Any = None, **_kwargs: Any) -> None:
     os.environ["CYREX_QUEUES"] = ",".join(queues)
     forking = "prefork" in str(getattr(sender.pool_cls, "__module__", sender.pool_cls))
     if not forking:
-        _arrive(sender.hostname, queues)
+        _arrive(sender.hostname, queues, int(sender.concurrency or 1))
 
 
 @worker_process_init.connect
@@ -205,7 +225,7 @@ def _pool_process(**_kwargs: Any) -> None:
     dispose(close=False)
     index = getattr(current_process(), "index", 0)
     node = f"{os.environ['CYREX_NODE']}/{index}"
-    _arrive(node, os.environ["CYREX_QUEUES"].split(","))
+    _arrive(node, os.environ["CYREX_QUEUES"].split(","), slots=1)
 
 
 @worker_ready.connect

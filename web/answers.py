@@ -69,6 +69,9 @@ class Job(Answer):
     created_at: str = Field(examples=MOMENT)
     started_at: str | None
     completed_at: str | None
+    payload_removed_at: str | None = Field(
+        description="When data, result and steps were deleted for their age."
+    )
     location: str = Field(description="Where to look at this job.")
 
 
@@ -229,8 +232,23 @@ class Health(Answer):
     status: str
 
 
+class Queue(Answer):
+    status: str = Field(
+        description="`ok`: a canary task came through of late. `busy`: all hands are full. "
+        "`starting`. `stuck`: its workers take nothing. `down`: it has none.",
+        examples=["ok"],
+    )
+    workers: int = Field(description="Live processes that take from it.")
+    canary_seconds: float | None = Field(description="Since the last canary; null: none yet.")
+
+
 class Readiness(Answer):
-    status: str = Field(examples=["ready"])
+    status: str = Field(
+        description="`ready`; `degraded`: what is asked for is kept, but some queue is not worked "
+        "on; `unavailable`.",
+        examples=["ready"],
+    )
+    queues: dict[str, Queue] | None = Field(description="Whether each queue is worked on.")
     down: list[str] = Field(description="The parts that do not answer.")
     database: str
     redis: str

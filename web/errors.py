@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NoReturn
 
 import psycopg2
@@ -60,7 +61,7 @@ class Forbidden(UserError):
 
 
 def error_response(error: UserError) -> Response:
-    """Render `error`; 401 says how to authenticate, 503 when to come back."""
+    """Render `error`; 401 says how to authenticate, 429 and 503 when to come back."""
     shape: dict[str, Any] = {
         "message": error.message,
         "type": TYPES.get(error.status, "invalid_request_error"),
@@ -74,7 +75,8 @@ def error_response(error: UserError) -> Response:
     if error.status == 401:
         response.headers["WWW-Authenticate"] = 'Bearer realm="cyrex"'
     if error.status in (429, 503):
-        response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+        seconds = getattr(error, "retry_after_seconds", None) or RETRY_AFTER_SECONDS
+        response.headers["Retry-After"] = str(math.ceil(seconds))
     return response
 
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import structlog
 from flask import Response, jsonify, redirect
 from flask_openapi3.blueprint import APIBlueprint
-from sqlalchemy import func, select
 from werkzeug.wrappers import Response as AnyResponse
 
-from database.claims import HEARTBEAT_EXPIRY_SECONDS
-from database.models import Worker
 from database.session import UnsafeDatabaseRole, keyless_session
-from tasks import app as celery_app
-from tasks.dispatch import broker_ready
-from web import answers
+from tasks import queues
+from tasks.dispatch import broker_writable
+from web import answers, schemas
 from web.errors import DATABASE_ERRORS
 from web.openapi import DOCS_PAGE, HEALTH
 
@@ -42,38 +40,36 @@ def healthz() -> Response:
     summary="Can it serve?",
     responses={200: answers.Readiness, 503: answers.Readiness},
 )
-def readyz() -> Response:
-    """Ready when Postgres and Redis answer. Workers are reported and not required: what is asked
-    for while none lives waits in Postgres."""
-    workers = _live_workers()
+def readyz(query: schemas.ReadinessQuery) -> Response:
+    """Ready when Postgres answers and Redis takes what it is given. Workers are reported and not
+    required: what is asked for while none lives waits in Postgres. With `strict=true` every queue
+    must be worked on too, which a task that ran there of late proves, and not a ping."""
+    work = _work()
     down = [
         part
-        for part, works in (("database", workers is not None), ("redis", broker_ready()))
+        for part, works in (("database", work is not None), ("redis", broker_writable()))
         if not works
     ]
+    idle = [name for name, state in (work or {}).items() if state.status not in queues.WELL]
+    status = "unavailable" if down else "degraded" if idle else "ready"
     found: dict[str, Any] = {
-        "status": "unavailable" if down else "ready",
-        "down": down,
+        "status": status,
+        "down": down + (idle if query.strict else []),
         "database": DOWN if "database" in down else OK,
         "redis": DOWN if "redis" in down else OK,
-        "workers": workers,
+        "workers": None if work is None else {name: s.workers for name, s in work.items()},
+        "queues": None if work is None else {name: asdict(s) for name, s in work.items()},
     }
     response = jsonify(found)
-    response.status_code = 503 if down else 200
+    response.status_code = 503 if down or (query.strict and idle) else 200
     return response
 
 
-def _live_workers() -> dict[str, int] | None:
-    """Workers of each queue with a fresh heartbeat; None when the database does not answer."""
-    counts = {str(queue.name): 0 for queue in celery_app.conf.task_queues}
-    fresh = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, HEARTBEAT_EXPIRY_SECONDS)
+def _work() -> dict[str, queues.Work] | None:
+    """The state of each queue; None when the database does not answer."""
     try:
         with keyless_session() as session:
-            listed = session.scalars(select(Worker.queues).where(Worker.heartbeat_at > fresh))
-            for queues in listed:
-                for name in queues:
-                    counts[name] = counts.get(name, 0) + 1
+            return queues.judged(session)
     except (*DATABASE_ERRORS, UnsafeDatabaseRole) as error:
         log.warning("not_ready", part="database", error=str(error).splitlines()[0])
         return None
-    return counts

@@ -49,7 +49,7 @@ def waiters() -> Waiters:
 @api.post(
     "/process",
     summary="Process company data",
-    responses=answered((200, answers.Job), (202, answers.Job), creates=True),
+    responses=answered((200, answers.Job), (202, answers.Job), creates=True, limited=True),
 )
 def process(header: schemas.CreateHeaders, body: schemas.Process) -> Response:
     """Answers 200 with the job once it has ended, or 202 with its address after `wait` seconds.

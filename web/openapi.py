@@ -36,9 +36,11 @@ SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"api_key": []}]
 
 AUTOMATION = Tag(name="automation", description="Process data, and the jobs that do it.")
 TRAINING = Tag(name="training", description="Train adapters and follow them.")
+SCHEDULES = Tag(name="schedules", description="Train again by itself.")
 ADAPTERS = Tag(name="adapters", description="What was trained.")
 AGENTS = Tag(name="agents", description="Who does the jobs, and how.")
 COMPANIES = Tag(name="companies", description="Companies and their API keys.")
+OPERATIONS = Tag(name="operations", description="For who runs the platform; operators' keys only.")
 HEALTH = Tag(name="health", description="For probes and load balancers; no key needed.")
 
 # swagger-ui would ask a public validator about the page; it must load nothing from elsewhere.
@@ -57,6 +59,7 @@ _REASONS = {
     409: ("already_ended", "It stands against the present state, or against an Idempotency-Key."),
     413: ("body_too_large", "The body is larger than MAX_BODY_BYTES."),
     415: ("unsupported_media_type", "Content-Type is not application/json."),
+    429: ("too_many_open_jobs", "A limit is reached, which is named; see Retry-After."),
     503: ("database_unavailable", "A part does not answer; see Retry-After. Nothing was changed."),
 }
 _TYPES = {
@@ -64,6 +67,7 @@ _TYPES = {
     403: "permission_error",
     404: "not_found_error",
     409: "conflict_error",
+    429: "rate_limit_error",
     503: "unavailable_error",
 }
 
@@ -102,7 +106,10 @@ def blueprint(name: str, import_name: str, prefix: str, tag: Tag) -> APIBlueprin
     )
 
 
-def answers(*found: tuple[int, type[BaseModel]], creates: bool = False) -> Responses:
-    """The documented answers of one route; a route that takes a body can refuse it."""
-    refusals = (409, 413, 415) if creates else ()
+def answers(
+    *found: tuple[int, type[BaseModel]], creates: bool = False, limited: bool = False
+) -> Responses:
+    """The documented answers of one route; a route that takes a body can refuse it, and one whose
+    rows are `limited` can ask to come back later."""
+    refusals = ((409, 413, 415) if creates else ()) + ((429,) if limited else ())
     return {**dict(found), **{status: _error(status) for status in refusals}}

@@ -234,6 +234,10 @@ class AdapterQuery(CompanyPage):
     status: AdapterStatus | None = None
 
 
+class ReadinessQuery(Parameters):
+    strict: bool = Field(False, description="503 also while some queue is not worked on.")
+
+
 class EventQuery(Parameters):
     after: int = Field(0, ge=0, lt=2**63, description="Events after this id.")
     limit: int = Field(100, ge=1, le=1000)

@@ -9,6 +9,7 @@ from flask import Response, jsonify
 from cyrex import adapters as adapter_service
 from cyrex import training as service
 from cyrex.errors import Unavailable
+from cyrex.training_check import check_request
 from database.base import Json
 from database.transitions import TRAINING as TRAINING_STATES
 from web import answers, schemas
@@ -41,7 +42,7 @@ def _accepted(stored: Stored, replayed: bool) -> Response:
 @api.post(
     "/train-adapter",
     summary="Request adapter training",
-    responses=answered((ACCEPTED, answers.TrainingRequested), creates=True),
+    responses=answered((ACCEPTED, answers.TrainingRequested), creates=True, limited=True),
 )
 def train_adapter(header: schemas.CreateHeaders, body: schemas.TrainAdapter) -> Response:
     """Checks every example and setting, stores them and answers 202; follow `links.self`."""
@@ -52,7 +53,7 @@ def train_adapter(header: schemas.CreateHeaders, body: schemas.TrainAdapter) -> 
         stored = once.seen(session)
     if stored is not None:
         return _accepted(stored, replayed=True)
-    service.check_request(body.training_data, body.config, body.base_model)
+    check_request(body.training_data, body.config, body.base_model)
     require_broker()
     with session_for(company_id) as session:
         stored, replayed = once.do(

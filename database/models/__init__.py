@@ -5,9 +5,10 @@ from database.models.adapters import AdapterAlias, Decision, LoraAdapter
 from database.models.automation import Agent, CompanyMemory, CompanyTool, Job, JobStep, ToolCall
 from database.models.companies import ApiKey, Company, IdempotencyKey, Usage
 from database.models.data import Dataset, Example, Feedback
-from database.models.delivery import DeadLetter, Inbox, Outbox, WebhookDelivery, Worker
+from database.models.delivery import Canary, DeadLetter, Inbox, Outbox, WebhookDelivery, Worker
 from database.models.training import (
     RetrainingSchedule,
+    ScheduleFire,
     TrainingCheckpoint,
     TrainingEvent,
     TrainingRun,
@@ -18,6 +19,7 @@ __all__ = [
     "Agent",
     "ApiKey",
     "Base",
+    "Canary",
     "Company",
     "CompanyMemory",
     "CompanyTool",
@@ -33,6 +35,7 @@ __all__ = [
     "LoraAdapter",
     "Outbox",
     "RetrainingSchedule",
+    "ScheduleFire",
     "ToolCall",
     "TrainingCheckpoint",
     "TrainingEvent",

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, Integer, UniqueConstraint, func
+from sqlalchemy import CheckConstraint, Integer, UniqueConstraint, func
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from database.base import Base, Json, OfCompany, Stepped, Timed, new_id
+from database.base import (
+    Base,
+    Json,
+    OfCompany,
+    ReferredOfCompany,
+    Stepped,
+    Timed,
+    new_id,
+    same_company,
+)
 
 
-class LoraAdapter(OfCompany, Stepped, Base):
+class LoraAdapter(ReferredOfCompany, Stepped, Base):
     """`sha256` is the hash of the package's manifest: the identity of the adapter's bytes."""
 
     __tablename__ = "lora_adapters"
     __table_args__ = (
+        UniqueConstraint("company_id", "adapter_id"),
         UniqueConstraint("company_id", "version"),
         CheckConstraint("adapter_type IN ('lora', 'qlora')", name="adapter_type"),
     )
@@ -43,12 +53,14 @@ class AdapterAlias(OfCompany, Timed, Base):
     __tablename__ = "adapter_aliases"
     __table_args__ = (
         UniqueConstraint("company_id"),
+        same_company("champion_id", "lora_adapters.adapter_id"),
+        same_company("challenger_id", "lora_adapters.adapter_id"),
         CheckConstraint("challenger_share BETWEEN 0 AND 1", name="share"),
     )
 
     alias_id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
-    champion_id: Mapped[str | None] = mapped_column(ForeignKey("lora_adapters.adapter_id"))
-    challenger_id: Mapped[str | None] = mapped_column(ForeignKey("lora_adapters.adapter_id"))
+    champion_id: Mapped[str | None]
+    challenger_id: Mapped[str | None]
     challenger_share: Mapped[float] = mapped_column(server_default="0")
     version: Mapped[int] = mapped_column(Integer, server_default="1")
 
@@ -57,11 +69,10 @@ class Decision(OfCompany, Base):
     """Why an adapter was promoted or not: one row for each time `decide` ran to its end."""
 
     __tablename__ = "decisions"
+    __table_args__ = (same_company("adapter_id", "lora_adapters.adapter_id", "CASCADE"),)
 
     decision_id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
-    adapter_id: Mapped[str] = mapped_column(
-        ForeignKey("lora_adapters.adapter_id", ondelete="CASCADE"), index=True
-    )
+    adapter_id: Mapped[str] = mapped_column(index=True)
     previous_id: Mapped[str | None]
     outcome: Mapped[str]
     reason: Mapped[str]

@@ -4,19 +4,34 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Computed, ForeignKey, Index, Integer, UniqueConstraint, func
+from sqlalchemy import Computed, Index, Integer, UniqueConstraint, func, text
 from sqlalchemy.dialects.postgresql import JSONB, TSVECTOR
 from sqlalchemy.orm import Mapped, mapped_column
 
-from database.base import Base, Json, OfCompany, Stepped, Timed, new_id
+from database.base import (
+    Base,
+    Json,
+    OfCompany,
+    ReferredOfCompany,
+    Stepped,
+    Timed,
+    new_id,
+    same_company,
+)
 
 
-class Job(OfCompany, Stepped, Base):
+class Job(ReferredOfCompany, Stepped, Base):
     """`output_data` holds result, tool_results, confidence and usage once the job has ended."""
 
     __tablename__ = "company_automation_jobs"
     __table_args__ = (
+        UniqueConstraint("company_id", "job_id"),
         Index("ix_company_automation_jobs_queue", "company_id", "status", "created_at"),
+        Index(
+            "ix_company_automation_jobs_payloads",
+            "completed_at",
+            postgresql_where=text("payload_removed_at IS NULL"),
+        ),
     )
 
     job_id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
@@ -34,18 +49,21 @@ class Job(OfCompany, Stepped, Base):
     deadline_at: Mapped[datetime | None]
     started_at: Mapped[datetime | None]
     completed_at: Mapped[datetime | None]
+    # From then on the row says that there was a job, and no more what it was about.
+    payload_removed_at: Mapped[datetime | None]
 
 
 class JobStep(OfCompany, Base):
     """One turn of the model in a job. A step is written once; a rerun finds it and goes on."""
 
     __tablename__ = "job_steps"
-    __table_args__ = (UniqueConstraint("job_id", "number"),)
+    __table_args__ = (
+        UniqueConstraint("job_id", "number"),
+        same_company("job_id", "company_automation_jobs.job_id", "CASCADE"),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
-    job_id: Mapped[str] = mapped_column(
-        ForeignKey("company_automation_jobs.job_id", ondelete="CASCADE")
-    )
+    job_id: Mapped[str]
     number: Mapped[int] = mapped_column(Integer)
     kind: Mapped[str]
     content: Mapped[Json]
@@ -57,18 +75,18 @@ class JobStep(OfCompany, Base):
 
 class ToolCall(OfCompany, Stepped, Base):
     """`sent_at` is committed before the first byte of the request leaves: from then on the tool
-    may have acted."""
+    may have acted. `sent_under` says to which idempotent tool it was sent; null: to none."""
 
     __tablename__ = "tool_calls"
+    __table_args__ = (same_company("job_id", "company_automation_jobs.job_id", "CASCADE"),)
 
     call_id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
-    job_id: Mapped[str] = mapped_column(
-        ForeignKey("company_automation_jobs.job_id", ondelete="CASCADE"), index=True
-    )
+    job_id: Mapped[str] = mapped_column(index=True)
     tool_name: Mapped[str]
     arguments: Mapped[Json]
     result: Mapped[Json | None]
     sent_at: Mapped[datetime | None]
+    sent_under: Mapped[str | None]
 
 
 class CompanyTool(OfCompany, Timed, Base):
@@ -99,12 +117,11 @@ class CompanyMemory(OfCompany, Base):
     __table_args__ = (
         Index("ix_company_memory_words", "words", postgresql_using="gin"),
         Index("ix_company_memory_company_id_memory_id", "company_id", "memory_id"),
+        same_company("job_id", "company_automation_jobs.job_id", "SET NULL (job_id)"),
     )
 
     memory_id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
-    job_id: Mapped[str | None] = mapped_column(
-        ForeignKey("company_automation_jobs.job_id", ondelete="SET NULL"), unique=True
-    )
+    job_id: Mapped[str | None] = mapped_column(unique=True)
     kind: Mapped[str]
     content: Mapped[str]
     words: Mapped[str] = mapped_column(

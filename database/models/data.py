@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, Integer, func
+from sqlalchemy import CheckConstraint, Integer, UniqueConstraint, func
 from sqlalchemy.orm import Mapped, mapped_column
 
-from database.base import Base, Json, OfCompany, new_id
+from database.base import Base, Json, OfCompany, ReferredOfCompany, new_id, same_company
 
 
-class Dataset(OfCompany, Base):
+class Dataset(ReferredOfCompany, Base):
     __tablename__ = "datasets"
+    __table_args__ = (UniqueConstraint("company_id", "dataset_id"),)
 
     dataset_id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
     sha256: Mapped[str]
@@ -25,11 +26,12 @@ class Example(OfCompany, Base):
     """One line of a dataset: where it is and on which side of the hold-out it falls."""
 
     __tablename__ = "examples"
-    __table_args__ = (CheckConstraint("split IN ('train', 'holdout')", name="split"),)
-
-    dataset_id: Mapped[str] = mapped_column(
-        ForeignKey("datasets.dataset_id", ondelete="CASCADE"), primary_key=True
+    __table_args__ = (
+        CheckConstraint("split IN ('train', 'holdout')", name="split"),
+        same_company("dataset_id", "datasets.dataset_id", "CASCADE"),
     )
+
+    dataset_id: Mapped[str] = mapped_column(primary_key=True)
     line: Mapped[int] = mapped_column(Integer, primary_key=True)
     input_sha256: Mapped[str] = mapped_column(index=True)
     split: Mapped[str]
@@ -39,11 +41,10 @@ class Feedback(OfCompany, Base):
     """What a person says of a job's answer; a correction becomes training data."""
 
     __tablename__ = "feedback"
+    __table_args__ = (same_company("job_id", "company_automation_jobs.job_id", "CASCADE"),)
 
     feedback_id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
-    job_id: Mapped[str] = mapped_column(
-        ForeignKey("company_automation_jobs.job_id", ondelete="CASCADE"), index=True
-    )
+    job_id: Mapped[str] = mapped_column(index=True)
     rating: Mapped[int | None] = mapped_column(Integer)
     correction: Mapped[Json | None]
     comment: Mapped[str | None]

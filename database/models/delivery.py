@@ -69,6 +69,18 @@ class WebhookDelivery(OfCompany, Stepped, Base):
     due_at: Mapped[datetime] = mapped_column(server_default=func.now(), index=True)
 
 
+class Canary(Base):
+    """The last time that a worker ran a task of no other use from a queue: proof that it works."""
+
+    __tablename__ = "canaries"
+
+    queue: Mapped[str] = mapped_column(primary_key=True)
+    node: Mapped[str]
+    # From the sending to the running of the task.
+    seconds: Mapped[float]
+    seen_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
 class Worker(Base):
     """A process that runs tasks. Its heartbeat is what keeps its leases: no heartbeat, no lease."""
 

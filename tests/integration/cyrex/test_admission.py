@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import select
 
+from cyrex import agent_state
 from cyrex.admission import admit_rows, limit_of
 from database import claims
 from database.models import Job
@@ -131,6 +132,42 @@ def test_a_retried_row_keeps_its_step(acme: str) -> None:
     with company_session(acme) as session:
         (row,) = admit_rows(session, TRAINING, acme)
     assert (row.request_id, row.step) == (request_id, "evaluate")
+
+
+def test_a_job_that_resumes_keeps_to_the_limit_and_is_the_next(acme: str) -> None:
+    waiting = rows.job(acme, status="waiting")
+    jobs = [rows.job(acme) for _ in range(LIMIT + 1)]
+    inside = admit(acme)
+    with operator_session() as session:
+        assert agent_state.resume(session, waiting) is None, "all places are taken"
+    assert statuses(acme) == {"admitted": LIMIT, "queued": 2}
+    assert rows.get(Job, waiting).attempt == 2
+    end(acme, inside[0])
+    assert admit(acme) == [waiting], "it is older than what waits"
+    assert rows.told(waiting)[-2:] == ["queued", "admitted"]
+    end(acme, inside[1])
+    assert admit(acme) == jobs[LIMIT:]
+
+
+def test_a_job_that_resumes_while_there_is_room_goes_on_at_once(acme: str) -> None:
+    waiting = rows.job(acme, status="waiting")
+    with operator_session() as session:
+        resumed = agent_state.resume(session, waiting)
+    assert resumed is not None
+    assert (resumed.status, resumed.attempt) == ("admitted", 2)
+    with operator_session() as session:
+        assert agent_state.resume(session, waiting) is None, "it does not wait any more"
+
+
+def test_jobs_that_resume_at_once_never_exceed_the_limit(acme: str) -> None:
+    waiting = [rows.job(acme, status="waiting") for _ in range(8)]
+
+    def resume(job_id: str) -> None:
+        with operator_session() as session:
+            agent_state.resume(session, job_id)
+
+    together([lambda job_id=job_id: resume(job_id) for job_id in waiting])
+    assert statuses(acme) == {"admitted": LIMIT, "queued": 8 - LIMIT}
 
 
 def test_an_unknown_company_has_nothing_to_admit(acme: str) -> None:

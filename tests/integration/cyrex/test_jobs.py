@@ -126,6 +126,16 @@ def test_a_job_that_nobody_has_is_cancelled_at_once(acme: str, status: str) -> N
     assert created["type"] == ended["type"] == "job.updated"
 
 
+def test_a_job_that_a_worker_takes_meanwhile_is_not_called_cancelled(acme: str) -> None:
+    job_id = rows.job(acme, status="admitted")
+    with company_session(acme, WEB) as session:
+        assert jobs.get_job(session, job_id).status == "admitted"
+        claim(acme, job_id)
+        asked = jobs.cancel_job(session, job_id)
+        assert (asked.status, asked.cancel_requested) == ("running", True)
+    assert rows.get(Job, job_id).status == "running"
+
+
 def test_a_job_that_a_worker_has_is_asked_to_stop(acme: str) -> None:
     job_id = rows.job(acme, status="admitted")
     claim(acme, job_id)

@@ -132,6 +132,16 @@ def test_a_run_that_nobody_has_is_cancelled_at_once(acme: str, status: str) -> N
     assert view(acme, request_id)["status"] == "cancelled"
 
 
+def test_a_run_that_a_worker_takes_meanwhile_is_not_called_cancelled(acme: str) -> None:
+    request_id = rows.claimable(TRAINING, acme)
+    with company_session(acme, WEB) as session:
+        assert training.get_training(session, request_id).status == "admitted"
+        with company_session(acme) as other:
+            claims.claim(other, TRAINING, request_id, "accept", 1, "worker")
+        asked = training.cancel_training(session, request_id)
+        assert (asked.status, asked.cancel_requested) == ("running", True)
+
+
 def test_a_run_that_a_worker_has_is_asked_to_stop(acme: str) -> None:
     request_id = rows.claimable(TRAINING, acme)
     with company_session(acme) as session:

@@ -97,7 +97,7 @@ def broker(database_url: str, redis_url: str) -> Iterator[Broker]:
     use_broker(redis_url)
     client = connect(redis_url)
     client.flushdb()
-    client.set(reconciler.EPOCH_KEY, "1")
+    reconciler.remember_broker()
     yield Broker(client)
     client.close()
     dispatch.broker.cache_clear()

@@ -217,6 +217,64 @@ def test_a_new_broker_is_told_of_everything_that_waits(
     assert len(broker.sent("inference")) == before, "it is not new any more"
 
 
+def test_a_new_broker_is_told_of_more_than_a_batch_in_one_tick(
+    acme: str, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciler, "BATCH", 5)
+    # Told often before: without its loss the next hint would be due in twenty minutes.
+    keys = [hinted(JOB, acme, 0, publications=9) for _ in range(18)]
+    reconciler.reconcile()
+    assert broker.rows("inference") == []
+    broker.forget()
+    reconciler.reconcile()
+    assert sorted(broker.rows("inference")) == sorted((key, 1) for key in keys)
+
+
+def test_a_broker_that_has_started_anew_is_a_new_one(acme: str, broker: Broker) -> None:
+    """Its disk may have kept the note and lost the last second of messages."""
+    key = hinted(JOB, acme, 0, publications=9)
+    broker.redis.set(reconciler.EPOCH_KEY, "another run of the server")
+    reconciler.reconcile()
+    assert broker.rows("inference") == [(key, 1)]
+
+
+def test_a_new_broker_gets_the_events_that_nobody_has_heard(acme: str, broker: Broker) -> None:
+    lost = rows.run(acme)
+    sent_ago(lost, 1)
+    reconciler.reconcile()
+    assert not waits_for_the_relay(lost), "it is on its way"
+    broker.forget()
+    reconciler.reconcile()
+    assert waits_for_the_relay(lost)
+
+
+def test_a_loss_is_remembered_until_everything_was_told(
+    acme: str, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = hinted(JOB, acme, 0, publications=9)
+    broker.forget()
+    with monkeypatch.context() as patch:
+        patch.setattr(dispatch, "publish", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            reconciler.reconcile()
+    assert broker.redis.get(reconciler.EPOCH_KEY) is None
+    reconciler.reconcile()
+    assert broker.rows("inference") == [(key, 1)]
+
+
+def test_the_longest_waiting_are_told_first(
+    acme: str, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciler, "BATCH", 2)
+    monkeypatch.setattr(reconciler, "HURRY_SECONDS", 0)
+    ages = {hinted(JOB, acme, seconds): seconds for seconds in (30, 90, 60, 120)}
+    oldest_first = sorted(ages, key=lambda key: -ages[key])
+    reconciler.reconcile()
+    assert sorted(key for key, _ in broker.rows("inference")) == sorted(oldest_first[:2])
+    reconciler.reconcile()
+    assert {key for key, _ in broker.rows("inference")} == set(ages)
+
+
 def test_a_broker_that_is_away_does_not_stop_the_other_rules(acme: str, broker: Broker) -> None:
     cancelled = rows.job(acme, status="admitted", cancel_requested=True)
     queued = rows.job(acme)
@@ -243,6 +301,20 @@ def test_queued_rows_of_every_company_are_admitted(acme: str, broker: Broker) ->
     reconciler.reconcile()
     assert sorted(broker.rows("inference")) == sorted((key, 1) for key in jobs)
     assert broker.rows("bridge") == [(run, 1)]
+
+
+def test_companies_without_room_do_not_keep_others_waiting(
+    acme: str, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciler, "BATCH", 1)
+    rows.run(acme, status="running", lease_owner="somebody")
+    older = rows.run(acme, status="queued")
+    globex, initech = rows.company("globex"), rows.company("initech")
+    theirs = [rows.run(company, status="queued") for company in (globex, initech)]
+    for expected in theirs:
+        reconciler.reconcile()
+        assert rows.get(TrainingRun, expected).status == "admitted"
+    assert rows.get(TrainingRun, older).status == "queued"
 
 
 @pytest.mark.parametrize(
@@ -307,6 +379,36 @@ def test_an_event_without_effect_is_sent_again(acme: str, broker: Broker) -> Non
     assert not waits_for_the_relay(heard)
     assert not waits_for_the_relay(young)
     assert broker.redis.llen(WAKE_KEY) == 1, "the relay is woken"
+
+
+# Rows whose event will never come.
+
+
+def test_an_adapter_whose_training_ended_before_it_was_announced_fails(acme: str) -> None:
+    keys = {
+        status: rows.adapter(acme, request_id=rows.run(acme, status=status, step="announce"))
+        for status in ("failed", "cancelled", "succeeded", "running")
+    }
+    reconciler.reconcile()
+    found = {status: rows.get(LoraAdapter, key) for status, key in keys.items()}
+    assert {status: row.status for status, row in found.items()} == {
+        "failed": "failed",
+        "cancelled": "failed",
+        "succeeded": "registered",  # its event is on the way
+        "running": "registered",
+    }
+    assert "ended as cancelled" in found["cancelled"].error["message"]
+
+
+def test_a_training_whose_event_had_no_effect_fails(acme: str) -> None:
+    refused, waiting = rows.run(acme), rows.run(acme)
+    with operator_session() as session:
+        place = {"stream": "lora_training_requests", "entry_id": "1-1"}
+        session.add(Inbox(event_id=refused, outcome="refused", **place))
+    reconciler.reconcile()
+    row = rows.get(TrainingRun, refused)
+    assert (row.status, row.error["code"]) == ("failed", "event_set_aside")
+    assert rows.get(TrainingRun, waiting).status == "requested"
 
 
 # Several reconcilers.

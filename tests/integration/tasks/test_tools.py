@@ -18,6 +18,7 @@ from cryptography.fernet import Fernet
 
 from cyrex import tool_calls, tools
 from cyrex.errors import UserError
+from cyrex.tool_client import ToolFailed
 from cyrex.tool_registry import delete_tool, parse_tools, register
 from database import claims
 from database.models import Job, ToolCall, Worker
@@ -28,6 +29,7 @@ from tasks import dispatch, worker
 from tasks.tools import call as task
 from tasks.worker import Presence
 from tests import rows
+from tests.integration.tasks.conftest import PRIORITY
 from tests.integration.web.support import Proxy, eventually, use_broker
 from tests.tool_server import ToolServer, tool_server, variables
 
@@ -92,7 +94,9 @@ def job_status(row: ToolCall) -> str:
 
 
 def hints(queue: str) -> int:
-    return int(dispatch.broker().llen(queue))  # type: ignore[arg-type]
+    """Messages of all priorities."""
+    lists = [queue, *(f"{queue}{PRIORITY}{number}" for number in range(1, 10))]
+    return sum(int(dispatch.broker().llen(name)) for name in lists)  # type: ignore[arg-type]
 
 
 def test_a_call_is_made_and_its_job_goes_on(server: ToolServer) -> None:
@@ -251,11 +255,7 @@ def killed_on_the_way(server: ToolServer, row: ToolCall) -> ToolCall:
     assert left.status == "running"
     assert left.sent_at is not None
     assert left.lease_owner is not None
-    rows.change(Worker, left.lease_owner, heartbeat_at=rows.ago(60))
-    with operator_session() as session:
-        (orphan,) = claims.orphans(session, TOOL_CALL, 9)
-        claims.release(session, TOOL_CALL, orphan, str(orphan.lease_owner), "worker lost")
-    return get(row)
+    return freed(row)
 
 
 def test_a_worker_killed_after_sending_leaves_an_unknown_outcome(server: ToolServer) -> None:
@@ -276,6 +276,115 @@ def test_an_idempotent_call_is_taken_up_again_after_a_kill(server: ToolServer) -
     row = run(row)
     assert row.status == "completed"
     assert [seen.headers["Idempotency-Key"] for seen in server.seen] == [row.call_id] * 2
+
+
+ANSWERED = """
+import os, signal
+from cyrex import tool_calls
+real = tool_calls.send
+def send(*arguments, **named):
+    real(*arguments, **named)
+    os.kill(os.getpid(), signal.SIGKILL)
+tool_calls.send = send
+"""
+
+
+def killed_before_storing(row: ToolCall) -> ToolCall:
+    """The tool has acted and answered; the worker dies with the answer in its hands."""
+    doomed = subprocess.run([sys.executable, "-c", ANSWERED + WORKER, row.company_id, row.call_id])
+    assert doomed.returncode == -signal.SIGKILL
+    return freed(row)
+
+
+def freed(row: ToolCall) -> ToolCall:
+    """The reconciler's part when the owner of a call is gone."""
+    rows.change(Worker, str(get(row).lease_owner), heartbeat_at=rows.ago(60))
+    with operator_session() as session:
+        (orphan,) = claims.orphans(session, TOOL_CALL, 9)
+        claims.release(session, TOOL_CALL, orphan, str(orphan.lease_owner), "worker lost")
+    return get(row)
+
+
+def test_an_answer_that_nobody_stored_is_an_unknown_outcome(server: ToolServer) -> None:
+    acme = rows.company()
+    new_tool(acme, server.answers("/crm", 200, {"ok": True}))
+    row = run(killed_before_storing(new_call(acme)))
+    assert (row.status, (row.error or {})["code"]) == ("unknown", "outcome_unknown")
+    assert len(server.seen) == 1
+    assert "whether the tool acted is not known" in tools.reply_of(row)
+    assert tools.call_view(row)["status"] == "unknown"
+    assert job_status(row) == "admitted"
+
+
+def test_an_idempotent_tool_hears_the_same_key_from_the_next_worker(server: ToolServer) -> None:
+    acme = rows.company()
+    new_tool(acme, server.answers("/crm", 200, {"ok": True}), idempotent=True)
+    row = run(killed_before_storing(new_call(acme)))
+    assert row.status == "completed"
+    assert [seen.headers["Idempotency-Key"] for seen in server.seen] == [row.call_id] * 2
+
+
+@pytest.mark.parametrize("change", ["became idempotent", "moved", "deleted", "job ended"])
+def test_what_was_sent_is_not_sent_again_when_the_tool_or_the_job_has_changed(
+    server: ToolServer, change: str
+) -> None:
+    acme = rows.company()
+    url = server.answers("/crm", 200, {"ok": True})
+    new_tool(acme, url, idempotent=change != "became idempotent")
+    row = killed_before_storing(new_call(acme))
+    if change == "job ended":
+        rows.change(Job, row.job_id, status="cancelled")
+    elif change == "deleted":
+        with company_session(acme) as session:
+            delete_tool(session, acme, "crm")
+    else:
+        new_tool(acme, url if change != "moved" else server.url("/new"), idempotent=True)
+    row = run(row)
+    assert row.status == "unknown"
+    assert len(server.seen) == 1
+
+
+def test_a_call_given_up_after_it_was_sent_is_unknown_and_not_failed(server: ToolServer) -> None:
+    acme = rows.company()
+    new_tool(acme, server.answers("/crm", 200, {"ok": True}), idempotent=True)
+    row = new_call(acme)
+    rows.change(ToolCall, row.call_id, failures=2)
+    row = killed_before_storing(row)
+    assert (row.status, (row.error or {})["code"]) == ("unknown", "gave_up")
+    unsent = new_call(acme)
+    with company_session(acme) as session:
+        claimed = claims.claim(session, TOOL_CALL, unsent.call_id, "call", 1, "w")
+    rows.change(ToolCall, unsent.call_id, failures=2)
+    assert claimed is not None
+    claimed.failures = 2
+    with operator_session() as session:
+        claims.release(session, TOOL_CALL, claimed, "w", "worker lost")
+    assert get(unsent).status == "failed"
+
+
+def test_a_try_that_may_have_acted_is_not_forgotten_by_the_next(server: ToolServer) -> None:
+    acme = rows.company()
+
+    def late_then_gone(handler: Any) -> None:
+        if len(server.seen) == 1:
+            time.sleep(1.5)
+        else:
+            handler.answer(500, b"")
+
+    new_tool(acme, server.route("/crm", late_then_gone), idempotent=True)
+    row = run(new_call(acme))
+    assert row.status == "unknown"
+    assert len(server.seen) == tool_calls.TRIES
+    assert "the tool answered 500" in tools.reply_of(row)
+
+
+def test_pauses_double_and_no_two_are_alike() -> None:
+    failed = ToolFailed("timed_out", "no answer", sent=True)
+    for attempt in (1, 2, 3):
+        usual = tool_calls.FIRST_PAUSE_SECONDS * 2 ** (attempt - 1)
+        pauses = {tool_calls._pause(failed, attempt) for _ in range(50)}
+        assert len(pauses) > 40
+        assert all(p is not None and usual / 2 <= p <= usual * 1.5 for p in pauses)
 
 
 def test_a_stale_owner_sends_nothing(server: ToolServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -225,6 +225,7 @@ def test_live_workers_are_reported_by_queue(anyone: Api, app: Flask) -> None:
     ready = anyone.get("/readyz")
     assert ready.status_code == 200
     state = answers.Readiness.model_validate(ready.json)
+    assert state.status == "degraded", "nobody trains, and nobody calls tools"
     assert state.workers == {
         "inference": 2,
         "training": 0,

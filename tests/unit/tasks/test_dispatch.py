@@ -37,7 +37,7 @@ def chained(machine: Machine, step: str, **values: Any) -> list[tuple[str, Any, 
     """(task, arguments, queue) of each task of the chain."""
     row = machine.model(company_id="acme", step=step, attempt=4, **ROWS[machine.kind], **values)
     signature = remaining_chain(machine, row)
-    parts = list(getattr(signature, "tasks", [signature]))
+    parts = [signature, *signature.options.get("chain", [])[::-1]]
     assert all(part.immutable for part in parts), "a step takes nothing from the one before it"
     return [(part.task, part.args, part.options["queue"]) for part in parts]
 

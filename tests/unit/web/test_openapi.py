@@ -40,6 +40,10 @@ ROUTES = {
     ("post", "/companies/{company_id}/api-keys"),
     ("get", "/companies/{company_id}/api-keys"),
     ("delete", "/companies/{company_id}/api-keys/{prefix}"),
+    ("get", "/operations/overview"),
+    ("get", "/operations/dead-letters"),
+    ("get", "/operations/dead-letters/{id}"),
+    ("post", "/operations/dead-letters/{id}/replay"),
     ("get", "/healthz"),
     ("get", "/readyz"),
 }
@@ -101,6 +105,12 @@ def test_every_post_that_creates_takes_an_idempotency_key(spec: dict[str, Any]) 
         names = {(p["in"], p["name"]) for p in operation["parameters"]}
         assert ("header", "Idempotency-Key") in names
         assert {"409", "413", "415"} <= set(operation["responses"])
+
+
+def test_what_is_limited_says_so(spec: dict[str, Any]) -> None:
+    for path in ("/company-automation/train-adapter", "/company-automation/process"):
+        refusal = operations(spec)["post", path]["responses"]["429"]
+        assert "Retry-After" in refusal["description"]
 
 
 def test_references_lead_somewhere(spec: dict[str, Any]) -> None:

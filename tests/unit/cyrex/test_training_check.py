@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cyrex.errors import UserError
-from cyrex.training import check_request
+from cyrex.training_check import check_request
 from settings import get_settings
 
 GOOD = {"input": "question", "output": "answer"}

@@ -1,0 +1,72 @@
+"""While a training runs, a thread beside its watch carries each new checkpoint away."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from cyrex.checkpoints import CheckpointGone, put_checkpoint, record
+from cyrex.lease import Lease
+from cyrex.logs import one_line
+from cyrex.training import blob_store
+from database import claims
+from database.models import TrainingRun
+from helox.checkpoint_files import newest_first
+
+log = structlog.get_logger()
+
+LOOK_SECONDS = 0.25
+
+
+class Carrier:
+    """Carries what the trainer publishes in `directory`; as a context manager, to its very end.
+
+    Nothing that it fails at ends the training: the next checkpoint is another chance.
+    """
+
+    def __init__(self, run: TrainingRun, lease: Lease, directory: Path, carried: int) -> None:
+        self._run = run
+        self._lease = lease
+        self._directory = directory
+        self._carried = carried
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._go, name="checkpoints", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        """A run that did not end well leaves its last checkpoint for whoever goes on."""
+        self._stop.set()
+        self._thread.join()
+        if error is not None and not isinstance(error, claims.Lost):
+            self._carry()
+
+    def _go(self) -> None:
+        while not self._stop.wait(LOOK_SECONDS):
+            self._carry()
+
+    def _carry(self) -> None:
+        found = newest_first(self._directory)[:1]
+        if not found or found[0][0] <= self._carried:
+            return
+        step, folder = found[0]
+        try:
+            record(self._run, self._lease, step, put_checkpoint(blob_store(), folder))
+            self._carried = step
+        except CheckpointGone:
+            return
+        except claims.Lost:
+            self._stop.set()  # the watch finds the same and ends the child
+        except Exception as error:  # the disk, the database, or what nobody thought of
+            log.warning("checkpoint_not_carried", step=step, error=one_line(error))

@@ -1,0 +1,141 @@
+"""The queues as they are: what lies in the broker, and whether somebody works on it.
+
+A worker that shows a heartbeat may still take nothing: its connection to the broker may be gone
+without a sign. So beat sends each queue a canary, a task of no other use; whoever runs it says so
+in Postgres. `judged` weighs the canaries with the heartbeats.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+from sqlalchemy import func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from database.claims import HEARTBEAT_EXPIRY_SECONDS
+from database.models import Canary, Worker
+from tasks import SENT_AT, app
+
+# Beat sends a canary every 10 s; one that does not arrive may be lost.
+CANARY_FRESH_SECONDS = 30.0
+# Between the name of a queue and the number of a priority (kombu's).
+PRIORITY_MARK = "\x06\x16"
+
+OK, BUSY, STARTING, STUCK, DOWN = "ok", "busy", "starting", "stuck", "down"
+# Of these, nothing is to be feared.
+WELL = (OK, BUSY, STARTING)
+
+
+@dataclass(frozen=True)
+class Work:
+    """Whether a queue is worked on. `canary_seconds`: since its last canary was run."""
+
+    status: str
+    workers: int
+    canary_seconds: float | None
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """What lies in the broker. `oldest_seconds`: since the oldest message was sent."""
+
+    depth: int
+    oldest_seconds: float | None
+
+
+@dataclass
+class _Crew:
+    """The live workers of one queue, added up."""
+
+    workers: int = 0
+    slots: int = 0
+    busy: int = 0
+    youngest_only: bool = True
+
+    def add(self, details: dict[str, Any], started_seconds: float) -> None:
+        self.workers += 1
+        self.slots += int(details.get("slots", 1))
+        self.busy += int(details.get("busy", 0))
+        self.youngest_only &= started_seconds < CANARY_FRESH_SECONDS
+
+
+def names() -> list[str]:
+    """The queues, in the order of the configuration."""
+    return [str(queue.name) for queue in app.conf.task_queues]
+
+
+def judged(session: Session) -> dict[str, Work]:
+    """Each queue's state: `ok` (a canary came through of late), `busy` (all hands are full),
+    `starting`, `stuck` (there are workers, and they take nothing), `down` (there are none).
+
+    Any role may ask.
+    """
+    crews: defaultdict[str, _Crew] = defaultdict(_Crew)
+    listed = session.execute(
+        select(Worker.queues, Worker.details, _age(Worker.started_at)).where(
+            _age(Worker.heartbeat_at) < HEARTBEAT_EXPIRY_SECONDS
+        )
+    )
+    for queues, details, started in listed:
+        for name in queues:
+            crews[name].add(details, float(started))
+    seen: dict[str, Any] = dict(session.execute(select(Canary.queue, _age(Canary.seen_at))).all())
+    return {name: _judge(crews[name], seen.get(name)) for name in names()}
+
+
+def _judge(crew: _Crew, canary: Any) -> Work:
+    seconds = None if canary is None else round(max(0.0, float(canary)), 3)
+    if crew.workers == 0:
+        status = DOWN
+    elif seconds is not None and seconds < CANARY_FRESH_SECONDS:
+        status = OK
+    elif crew.busy >= crew.slots:
+        status = BUSY
+    else:
+        status = STARTING if crew.youngest_only else STUCK
+    return Work(status, crew.workers, seconds)
+
+
+def _age(moment: Any) -> Any:
+    return func.extract("epoch", func.now() - moment)
+
+
+def backlog(client: redis.Redis) -> dict[str, Backlog]:
+    """What lies in each queue. Raises `redis.RedisError`."""
+    found = {}
+    for name in names():
+        lists = [name, *(f"{name}{PRIORITY_MARK}{step}" for step in _priorities() if step)]
+        pipe = client.pipeline(transaction=False)
+        for key in lists:
+            pipe.llen(key)
+            pipe.lindex(key, -1)  # the end that workers take from
+        answers = pipe.execute()
+        ages = [_age_of(message) for message in answers[1::2] if message is not None]
+        known = [seconds for seconds in ages if seconds is not None]
+        found[name] = Backlog(sum(answers[::2]), max(known, default=None))
+    return found
+
+
+def _priorities() -> list[int]:
+    return list(app.conf.broker_transport_options["priority_steps"])
+
+
+def _age_of(message: bytes) -> float | None:
+    try:
+        sent_at = float(json.loads(message)["headers"][SENT_AT])
+    except (ValueError, KeyError, TypeError):
+        return None
+    return round(max(0.0, time.time() - sent_at), 3)
+
+
+def record_canary(session: Session, queue: str, node: str, seconds: float) -> None:
+    """A worker has run the queue's canary, so long after it was sent."""
+    values = {"node": node, "seconds": seconds, "seen_at": func.now()}
+    statement = insert(Canary).values(queue=queue, **values)
+    session.execute(statement.on_conflict_do_update(index_elements=[Canary.queue], set_=values))

@@ -1,0 +1,61 @@
+"""Loaded by the workers of the chaos stack (`celery worker -I tests.chaos.armed_worker`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kombu.transport.redis import Transport
+
+import cyrex.tool_calls
+import cyrex.training_child
+import synapse.relay
+import tasks.adapters
+import tasks.jobs
+import tasks.tools
+import tasks.training
+from modelkit.store_registry import StoreRegistry
+from synapse.group import Group
+from tasks import dispatch
+from tests.chaos.kill_points import after, before, strike
+
+# Beat's ticks come every two seconds: dying on one shows nothing that the others do not.
+TICKS = "maintenance"
+
+_deliver = Transport._deliver
+_ack = Group.ack
+_publish = dispatch.publish
+
+
+def _deliver_or_die(self: Transport, message: Any, queue: str) -> None:
+    if TICKS not in queue and "pidbox" not in queue:
+        strike("brpop_start")
+    _deliver(self, message, queue)
+
+
+def _ack_or_die(self: Group, entries: Any) -> None:
+    entries = list(entries)
+    if entries:
+        strike("commit_xack")
+    _ack(self, entries)
+
+
+def _publish_or_die(machine: Any, rows: Any) -> int:
+    rows = list(rows)
+    if rows:
+        strike("commit_publish")
+    return _publish(machine, rows)
+
+
+Transport._deliver = _deliver_or_die
+Group.ack = _ack_or_die  # type: ignore[method-assign]
+dispatch.publish = _publish_or_die
+for module in (tasks.adapters, tasks.jobs, tasks.tools, tasks.training):
+    module.run_step = before("start_claim", module.run_step)  # type: ignore[attr-defined]
+tasks.jobs.answer = after("answer_row", tasks.jobs.answer)
+cyrex.tool_calls.send = after("tool_row", cyrex.tool_calls.send)
+# The relay marks its rows by an UPDATE right after Redis has taken their events.
+synapse.relay.update = before("xadd_commit", synapse.relay.update)
+cyrex.training_child.put_package = after("package_row", cyrex.training_child.put_package)
+StoreRegistry.register_model = after(  # type: ignore[method-assign]
+    "registry_row", StoreRegistry.register_model
+)

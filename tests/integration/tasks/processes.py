@@ -1,0 +1,52 @@
+"""Real processes of the product for a test: workers and beat, on the test's own servers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from settings import REPOSITORY
+from tests.waiting import eventually
+
+START_SECONDS = 60.0
+
+
+@contextmanager
+def running(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    """`celery -A tasks …` beside the test; killed at its end."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "celery", "-A", "tasks", *arguments],
+        cwd=REPOSITORY,
+        env={**os.environ, **environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield process
+    finally:
+        process.send_signal(signal.SIGCONT)
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def worker(
+    folder: Path, queues: str, name: str = "worker", **environment: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker with threads that takes from `queues`, once it is ready."""
+    ready = folder / f"{name}.ready"
+    options = ("-Q", queues, "-P", "threads", "-c", "4", "-n", f"{name}@test")
+    with running("worker", *options, CYREX_READY_FILE=str(ready), **environment) as process:
+        eventually(ready.exists, START_SECONDS, f"the start of {name}")
+        yield process
+
+
+@contextmanager
+def beat(folder: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    with running("beat", "--schedule", str(folder / "beat"), **environment) as process:
+        yield process

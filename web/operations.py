@@ -1,0 +1,129 @@
+"""`/operations`: what an operator looks at and may set right. Operators' keys only."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import redis
+import structlog
+from flask import Response, jsonify
+
+from cyrex import dead_letters as service
+from cyrex import overview
+from database.base import Json
+from database.session import operator_session
+from synapse.state import state_of
+from synapse.streams import CHANNELS
+from tasks import dispatch, queues
+from web import operation_shapes
+from web.auth import caller, require_operator
+from web.handover import hand_over, wake_relay
+from web.idempotency import REPLAYED_HEADER
+from web.openapi import OPERATIONS, blueprint
+from web.openapi import answers as answered
+from web.paging import page_of
+
+log = structlog.get_logger()
+
+api = blueprint("operations", __name__, "/operations", OPERATIONS)
+api.before_request(require_operator)
+
+
+@api.get(
+    "/overview",
+    summary="The state of the whole (operator)",
+    responses=answered((200, operation_shapes.Overview)),
+)
+def get_overview() -> Response:
+    """Queues, streams, workers and what they hold, leases, the outbox, dead letters, rows by state.
+
+    While Redis does not answer, what it alone knows is null.
+    """
+    with operator_session() as session:
+        work = queues.judged(session)
+        found: Json = {
+            "workers": overview.workers(session),
+            "leases": overview.leases(session),
+            "outbox": overview.outbox_backlog(session),
+            "dead_letters": overview.open_dead_letters(session),
+            "rows": overview.rows_by_state(session),
+        }
+    backlog, streams = _broker()
+    found["queues"] = [
+        {
+            "name": name,
+            "depth": backlog[name].depth if name in backlog else None,
+            "oldest_seconds": backlog[name].oldest_seconds if name in backlog else None,
+            "workers": state.workers,
+            "canary_seconds": state.canary_seconds,
+            "status": state.status,
+        }
+        for name, state in work.items()
+    ]
+    return jsonify({**found, "streams": streams, "at": datetime.now(UTC).isoformat()})
+
+
+def _broker() -> tuple[dict[str, queues.Backlog], list[Json]]:
+    """What Redis knows, or no numbers while it does not answer."""
+    try:
+        return queues.backlog(dispatch.broker()), state_of(dispatch.broker())
+    except redis.RedisError as error:
+        log.warning("broker_unavailable", error=str(error))
+        return {}, [{"name": name, "length": None, "groups": []} for name in CHANNELS]
+
+
+@api.get(
+    "/dead-letters",
+    summary="List dead letters, newest first (operator)",
+    responses=answered((200, operation_shapes.DeadLetters)),
+)
+def list_dead_letters(query: operation_shapes.DeadLetterQuery) -> Response:
+    """Rows that failed too often, and events that were refused, failed too often or are none."""
+    with operator_session() as session:
+        rows = service.list_dead_letters(
+            session,
+            limit=query.limit + 1,
+            after=query.after,
+            kind=query.kind,
+            company_id=query.company_id,
+            replayed=query.replayed,
+        )
+    shown, next_after = page_of(rows, query.limit, "id")
+    found = [service.dead_letter_view(row) for row in shown]
+    return jsonify({"dead_letters": found, "next_after": next_after})
+
+
+@api.get(
+    "/dead-letters/<id>",
+    summary="Look at a dead letter (operator)",
+    responses=answered((200, operation_shapes.DeadLetter)),
+)
+def get_dead_letter(path: operation_shapes.DeadLetterPath) -> Response:
+    with operator_session() as session:
+        return jsonify(service.dead_letter_view(service.get_dead_letter(session, path.id)))
+
+
+@api.post(
+    "/dead-letters/<id>/replay",
+    summary="Have it tried again (operator)",
+    responses={
+        **answered((200, operation_shapes.DeadLetter)),
+        409: answered(creates=True)[409],
+    },
+)
+def replay_dead_letter(path: operation_shapes.DeadLetterPath) -> Response:
+    """A row goes on from the step that failed; an event goes to its stream again, and has its
+    effect there. Once a letter: the second time this answers the same and does nothing. 409 for
+    what cannot be replayed, with the reason."""
+    with operator_session() as session:
+        done = service.replay(session, path.id, caller().prefix)
+        view = service.dead_letter_view(done.letter)
+    if done.fresh:
+        wake_relay()
+        dispatch.publish_all(done.hints)
+        if done.admit is not None:
+            hand_over(*done.admit)
+    response = jsonify(view)
+    if not done.fresh:
+        response.headers[REPLAYED_HEADER] = "true"
+    return response
