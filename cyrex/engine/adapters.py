@@ -24,8 +24,9 @@ from transformers import PreTrainedModel
 
 from cyrex.engine.config import EngineConfig
 from cyrex.engine.errors import AdapterRefused, EngineError
+from cyrex.engine.handle import ResidentAdapter
 from cyrex.engine.model import LanguageModel
-from cyrex.engine.request import AdapterKey, AdapterRef, ResidentAdapter
+from cyrex.engine.request import AdapterKey, AdapterRef
 
 logger = logging.getLogger(__name__)
 

@@ -15,9 +15,10 @@ from cyrex.engine.errors import (
     PromptTooLong,
     RequestRefused,
 )
+from cyrex.engine.handle import Completion, Delta, FinishReason, Handle
 from cyrex.engine.kv import BatchCache, joined
 from cyrex.engine.model import LanguageModel
-from cyrex.engine.request import AdapterKey, Completion, FinishReason, Handle
+from cyrex.engine.request import AdapterKey
 from cyrex.engine.sampling import Sampler, choose
 
 # Padded tokens of one prefill pass: large enough for full speed, small enough for the cache of a
@@ -39,6 +40,7 @@ class Row:
         "prompt",
         "sampler",
         "start",
+        "text",
         "tokens",
     )
 
@@ -66,6 +68,8 @@ class Row:
         self.logprobs: list[float] = []
         self.start = 0
         self.finished = False
+        wants_text = request.stream or request.stop
+        self.text = model.text_stream(request.stop) if wants_text else None
 
     @property
     def key(self) -> AdapterKey | None:
@@ -95,18 +99,20 @@ class Row:
         if math.isnan(logprob):
             self.fail(GenerationFailed("the model's numbers are not finite"))
             return
-        stop = self.handle.request.stop
         wrong = self.constraint.accept(token) if self.constraint is not None else None
         if wrong is not None:
             self.fail(GenerationFailed(f"grammar: {wrong}"))
-        elif token in model.end_tokens or self._is_complete():
+            return
+        if self.text is not None and token not in model.end_tokens:
+            self.text.take(token)
+        if token in model.end_tokens or self._is_complete():
             self._finish(model.decode(self.tokens), "stop")
-        elif stop and (cut := _first_of(stop, text := model.decode(self.tokens))) is not None:
-            self._finish(text[:cut], "stop")
+        elif self.text is not None and self.text.cut is not None:
+            self._finish(self.text.text[: self.text.cut], "stop")
         elif len(self.tokens) == self.limit:
             self._finish(model.decode(self.tokens), "length")
-        else:
-            self.give_up()
+        elif not self.give_up() and self.handle.request.stream and self.text is not None:
+            self.handle.push(Delta(self.text.hand_out(), [token], [logprob]))
 
     def _is_complete(self) -> bool:
         return self.constraint is not None and self.constraint.is_complete
@@ -114,6 +120,9 @@ class Row:
     def _finish(self, text: str, reason: FinishReason) -> None:
         self.finished = True
         key = self.key
+        if self.handle.request.stream and self.text is not None:
+            rest = self.text.rest(text)
+            self.handle.push(Delta(rest, self.tokens[-1:], self.logprobs[-1:]))
         self.handle.resolve(
             Completion(
                 text=text,
@@ -126,11 +135,6 @@ class Row:
                 sha256=key.sha256 if key else None,
             )
         )
-
-
-def _first_of(stops: Sequence[str], text: str) -> int | None:
-    places = [place for stop in stops if (place := text.find(stop)) >= 0]
-    return min(places, default=None)
 
 
 class Batch:

@@ -17,8 +17,9 @@ from cyrex.engine.adapters import AdapterPool
 from cyrex.engine.batch import Batch, Row
 from cyrex.engine.config import EngineConfig
 from cyrex.engine.errors import EngineClosed, EngineError, GenerationFailed
+from cyrex.engine.handle import EngineStats, Handle, ResidentAdapter
 from cyrex.engine.model import LanguageModel
-from cyrex.engine.request import AdapterKey, AdapterRef, Handle, Request, ResidentAdapter
+from cyrex.engine.request import AdapterKey, AdapterRef, Request
 from cyrex.engine.scheduler import Scheduler, Turn
 from cyrex.engine.scoring import Example, answer_losses
 
@@ -48,10 +49,16 @@ class _Close:
 class Engine:
     """Answers requests of many companies from one base model. All methods are thread-safe."""
 
-    def __init__(self, config: EngineConfig, on_stopped: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        config: EngineConfig,
+        on_stopped: Callable[[], None] | None = None,
+        on_step: Callable[[], None] | None = None,
+    ) -> None:
         """Load the base model and start the loop. Raises OSError or ValueError if it cannot.
 
-        `on_stopped` is called on the loop's thread when the loop has ended for whatever reason.
+        Both are called on the loop's thread: `on_stopped` when the loop has ended for whatever
+        reason, `on_step` after each step that produced something.
         """
         self.config = config
         self.model = LanguageModel(config)
@@ -59,6 +66,7 @@ class Engine:
         self._scheduler = Scheduler(self._make_batch, config.max_batch, config.kv_tokens)
         self._inbox: queue.SimpleQueue[Row | _Job | _Close] = queue.SimpleQueue()
         self._on_stopped = on_stopped
+        self._on_step = on_step
         self._closing: _Close | None = None
         self._gate = threading.Lock()
         self._is_closed = False
@@ -96,6 +104,17 @@ class Engine:
     def resident(self) -> list[ResidentAdapter]:
         """The loaded adapters, the least recently used first. Does not wait for the loop."""
         return list(self._adapters.resident)
+
+    def stats(self) -> EngineStats:
+        """What the engine holds and has done. Does not wait for the loop."""
+        loaded = self._adapters.resident
+        return EngineStats(
+            slots=self.config.max_batch,
+            kv_capacity=self.config.kv_tokens,
+            adapters=len(loaded),
+            adapter_bytes=sum(resident.bytes for resident in loaded),
+            adapter_budget=self.config.max_adapter_bytes,
+        )
 
     def ping(self) -> Future[None]:
         """Done when the loop has come round."""
@@ -210,12 +229,18 @@ class Engine:
                 if batch.live:
                     self._adapters.activate(batch.key)
                     batch.step()
+                    self._tell()
         except EngineError as error:
             self._fail(turn, error)
         except Exception as error:
             logger.exception("a batch has broken")
             self._fail(turn, GenerationFailed(f"{type(error).__name__}: {error}"[:500]))
+        self._tell()
         self._answered += [time.monotonic()] * (before - len(batch.live))
+
+    def _tell(self) -> None:
+        if self._on_step is not None:
+            self._on_step()
 
     def _start(self, batch: Batch, rows: Sequence[Row]) -> None:
         ready = [row for row in rows if not row.give_up()]

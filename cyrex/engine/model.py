@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from transformers.utils import logging as transformers_logging
 from cyrex.engine.config import EngineConfig
 from cyrex.engine.constraint import Constraints
 from cyrex.engine.kv import BatchCache
+from cyrex.engine.text import TextStream
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +69,10 @@ class LanguageModel:
             tokens = tokens[:-1]
         text: str = self.tokenizer.decode(tokens, clean_up_tokenization_spaces=False)
         return text
+
+    def text_stream(self, stop: Sequence[str]) -> TextStream:
+        """For one answer, whose tokens come one by one."""
+        return TextStream(self._text_to_tokens, stop)
 
     def forward(
         self,

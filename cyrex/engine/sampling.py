@@ -21,10 +21,11 @@ class Sampler:
     __slots__ = ("_random", "is_greedy", "temperature", "top_p")
 
     def __init__(self, request: Request) -> None:
-        self.is_greedy = request.temperature == 0
-        self.temperature = request.temperature
-        self.top_p = request.top_p
-        seed = secrets.randbits(63) if request.seed is None else request.seed
+        sampling = request.sampling
+        self.is_greedy = sampling.temperature == 0
+        self.temperature = sampling.temperature
+        self.top_p = sampling.top_p
+        seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
         self._random = random.Random(seed)
 
     def uniform(self) -> float:
