@@ -63,6 +63,7 @@ imports = (
     "tasks.training",
     "tasks.adapters",
     "tasks.jobs",
+    "tasks.conversations",
     "tasks.tools",
     "tasks.maintenance",
     "tasks.synapse",

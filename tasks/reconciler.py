@@ -22,6 +22,7 @@ from database.session import operator_session
 from database.transitions import JOB, MACHINES, TRAINING, Machine
 from synapse.outbox import republish, wake
 from tasks import dispatch
+from tasks.routing import drop_queue
 from tasks.worker import presence
 
 log = structlog.get_logger()
@@ -48,16 +49,19 @@ def _seconds(value: Any) -> Any:
 def reconcile() -> None:
     """Apply every rule once. Does nothing while another reconciler runs."""
     hints: list[tuple[Machine, Any]] = []
+    gone: list[str] = []
     with operator_session() as session:
         if not session.scalar(text("SELECT pg_try_advisory_xact_lock(:k)"), {"k": RECONCILER_LOCK}):
             return
         if _trustworthy(session):
             hints += _free_orphans(session)
-            _forget_workers(session)
+            gone = _forget_workers(session)
         _cancel_idle(session)
         hints += _resume_stranded(session)
         hints += _repeat_hints(session, everything=_broker_is_new())
         waiting = _companies_with_queued_rows(session)
+    for node in gone:
+        drop_queue(node, dispatch.broker())
     for machine, row in hints:
         if row.status not in machine.terminal:
             dispatch.publish(machine, [row])
@@ -155,10 +159,11 @@ def _repeat_hints(session: Session, everything: bool) -> Iterator[tuple[Machine,
         yield from ((machine, row) for row in rows)
 
 
-def _forget_workers(session: Session) -> None:
-    """Rows of processes that are long gone; their leases were freed above."""
+def _forget_workers(session: Session) -> list[str]:
+    """Rows of processes that are long gone; their leases were freed above. Returns their nodes."""
     gone = func.now() - _seconds(GONE_WORKER_SECONDS)
-    session.execute(delete(Worker).where(Worker.heartbeat_at < gone))
+    query = delete(Worker).where(Worker.heartbeat_at < gone).returning(Worker.node)
+    return list(session.scalars(query))
 
 
 def _companies_with_queued_rows(session: Session) -> list[tuple[str, str]]:

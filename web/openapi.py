@@ -35,6 +35,7 @@ SECURITY_SCHEMES: dict[str, Any] = {
 SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"api_key": []}]
 
 AUTOMATION = Tag(name="automation", description="Process data, and the jobs that do it.")
+CHAT = Tag(name="chat", description="OpenAI's API: point the `openai` SDK at `/v1`.")
 TRAINING = Tag(name="training", description="Train adapters and follow them.")
 ADAPTERS = Tag(name="adapters", description="What was trained.")
 AGENTS = Tag(name="agents", description="Who does the jobs, and how.")
