@@ -13,7 +13,7 @@ share_of_bound {D}       how much of the machine's bound (engine_bound.py) a ste
 resident_flatness        256 adapters loaded over 32 loaded, 16 in a step
 base_only_over_base      rows without adapter on an engine with 256, over an engine with none
 oversubscribed           64 adapters in turn with room for 32, over room for 64
-mixed_over_peft {D}      throughput of whole requests over PEFT's `adapter_names`
+mixed_over_peft {D}      throughput of whole requests over PEFT's `adapter_names`; large: --full
 mixed_over_sequential    ... over `set_adapter` and `generate`, one by one
 continuous_over_static   answers of 8 to 128 tokens, over static batches
 over_transformers_cb     ... over transformers' continuous batching (the rivals' settings are in
@@ -43,7 +43,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-SECTIONS = ("mixed", "too_many", "peft", "batching", "loop", "loading", "fairness", "stack")
+SECTIONS = ("mixed", "too_many", "peft", "batching", "grammar", "loading", "fairness", "stack")
 
 
 def pin() -> None:

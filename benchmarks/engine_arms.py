@@ -57,7 +57,7 @@ class Wave:
         """Answers' tokens a second, prompts included in the time."""
         return self.tokens / self.seconds
 
-    def decode_steps(self, rows: int) -> list[tuple[float, float]]:
+    def decode_steps(self, rows: int = BATCH) -> list[tuple[float, float]]:
         """(seconds, of them in the forward pass) of the steps that did nothing but give each of
         `rows` rows a token. The first and the last of them are left out."""
         pairs = list(zip(self.steps, self.steps[1:], strict=False))

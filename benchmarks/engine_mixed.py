@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,18 +29,24 @@ class Lengths:
 
 def lengths_of(model: Model, is_full: bool) -> Lengths:
     if model.shape is LARGE:
-        return Lengths(prompt=8, answer=14, rounds=9 if is_full else 3)
+        return Lengths(prompt=2, answer=12, rounds=9 if is_full else 3)
     return Lengths(prompt=8, answer=48, rounds=25 if is_full else 9)
 
 
 def measure(model: Model, is_full: bool) -> dict[str, Any]:
-    """mixed_over_base {D}, share_of_bound {D}, resident_flatness, base_only_tax."""
+    """mixed_over_base {D}, share_of_bound {D}, resident_flatness and others of one model."""
     print(f"{model.shape.name}: tokens a second of a full batch that decodes", flush=True)
     base, few, many = (Arm(model, resident) for resident in (0, RESIDENT, MANY_RESIDENT))
     size = lengths_of(model, is_full)
+    overheads: list[float] = []
 
     def rate(arm: Arm, distinct: int) -> float:
-        return arm.mixed(distinct, size.prompt, size.answer).decode_rate()
+        wave = arm.mixed(distinct, size.prompt, size.answer)
+        if arm is base:
+            overheads.extend(
+                (all_of_it - forward) / forward for all_of_it, forward in wave.decode_steps()
+            )
+        return wave.decode_rate()
 
     try:
         samples = alternate(
@@ -61,6 +68,7 @@ def measure(model: Model, is_full: bool) -> dict[str, Any]:
         "share_of_bound": _shares(model, samples),
         "resident_flatness": flatness,
         "base_only_over_base": ratio(samples, "no adapter, 256 loaded", "no adapter"),
+        "loop_overhead": round(statistics.median(overheads), 3),
     }
 
 

@@ -33,7 +33,7 @@ LARGE_ANSWER = 12
 SEQUENTIAL_DISTINCT = 16
 # Of the batch, so many rows are enough to see how fast one by one is.
 SEQUENTIAL_ROWS = 8
-REQUESTS = 96
+REQUESTS = 64
 ANSWERS = (8, 128)
 PAGE_TOKENS = 64
 STEP_TOKENS = 512
@@ -72,9 +72,9 @@ def mixed(model: Model, is_full: bool) -> dict[str, Any]:
     """mixed_over_peft {D}; for the small model mixed_over_sequential too."""
     print(f"{model.shape.name}: tokens a second of whole requests", flush=True)
     is_large = model.shape is LARGE
-    counts = (16,) if is_large and not is_full else (1, 4, 16, 32)
+    counts = (16,) if is_large else (1, 4, 16, 32)
     answer = LARGE_ANSWER if is_large else ANSWER
-    rounds = (5 if is_large else 9) if is_full else 3
+    rounds = 9 if is_full else 3
     peft, arm = Peft(model, max(counts)), Arm(model, max(counts))
     arms: dict[str, Any] = {}
     for d in counts:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import engine_fairness
+import engine_grammar
 import engine_loading
-import engine_loop
 import engine_mixed
 import engine_rivals
 import engine_stack
@@ -42,25 +42,20 @@ class Sections:
         return engine_mixed.too_many(self.small, self.is_full)
 
     def peft(self) -> Found:
-        small = engine_rivals.mixed(self.small, self.is_full)
-        large = engine_rivals.mixed(self.large, self.is_full)
-        by_size = {"small": small["mixed_over_peft"], "large": large["mixed_over_peft"]}
-        return small | {"mixed_over_peft": by_size}
+        found = engine_rivals.mixed(self.small, self.is_full)
+        by_size = {"small": found["mixed_over_peft"]}
+        if self.is_full:
+            by_size["large"] = engine_rivals.mixed(self.large, self.is_full)["mixed_over_peft"]
+        return found | {"mixed_over_peft": by_size}
 
     def batching(self) -> Found:
         return engine_rivals.batching(self.small, self.is_full)
 
-    def loop(self) -> Found:
-        return {
-            f"{name}_overhead": {
-                "small": measure(self.small, self.is_full),
-                "large": measure(self.large, self.is_full),
-            }
-            for name, measure in (
-                ("loop", engine_loop.overhead),
-                ("grammar", engine_loop.grammar_overhead),
-            )
-        }
+    def grammar(self) -> Found:
+        small, large = (
+            engine_grammar.overhead(model, self.is_full) for model in (self.small, self.large)
+        )
+        return {"grammar_overhead": {"small": small, "large": large}}
 
     def loading(self) -> Found:
         return engine_loading.measure(self.large, self._folder, self.is_full)
@@ -77,7 +72,7 @@ class Sections:
             "too_many": self.too_many,
             "peft": self.peft,
             "batching": self.batching,
-            "loop": self.loop,
+            "grammar": self.grammar,
             "loading": self.loading,
             "fairness": self.fairness,
             "stack": self.stack,

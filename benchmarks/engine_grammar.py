@@ -1,8 +1,6 @@
-"""What the loop adds to the model's forward pass, and what grammars add to the loop."""
+"""What grammars add to a step."""
 
 from __future__ import annotations
-
-import statistics
 
 from engine_arms import BATCH, Arm, alternate, ratio
 from engine_mixed import lengths_of
@@ -22,23 +20,6 @@ OBJECT = Grammar.json_schema(
 
 
 def overhead(model: Model, is_full: bool) -> float:
-    """Seconds of a full batch's decode step outside the forward pass, over those inside it."""
-    arm = Arm(model)
-    size = lengths_of(model, is_full)
-    steps = []
-    try:
-        for _ in range(size.rounds):
-            wave = arm.mixed(0, size.prompt, size.answer)
-            steps += wave.decode_steps(BATCH)
-    finally:
-        arm.close()
-    found = statistics.median((seconds - forward) / forward for seconds, forward in steps)
-    whole = statistics.median(seconds for seconds, _ in steps)
-    print(f"{model.shape.name}: {1e3 * whole:.2f} ms a step, loop overhead {found:.3f}", flush=True)
-    return round(found, 3)
-
-
-def grammar_overhead(model: Model, is_full: bool) -> float:
     """How much longer a step takes when every row is held to a JSON schema."""
     print(f"{model.shape.name}: steps a second with and without grammars", flush=True)
     arm = Arm(model)
