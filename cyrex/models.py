@@ -44,10 +44,10 @@ def choose_model(session: Session, company_id: str, named: str) -> Model:
         return Model(BASE)
     if named == CHAMPION:
         champion = champion_row(session, company_id)
-        if champion is None:
-            get_company(session, company_id)
-            return Model(BASE)
-        return _model_of(champion)
+        if champion is not None:
+            return _model_of(champion)
+        get_company(session, company_id)
+        return Model(BASE)
     adapter = _named(session, company_id, named)
     if adapter is None or not _can_answer(adapter):
         raise NotFound(

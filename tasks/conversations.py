@@ -56,7 +56,8 @@ REFUSALS: tuple[tuple[type[EngineError], int, str, str | None], ...] = (
 )
 
 
-@app.task(name=TASK)
+# No monitoring events: there may be hundreds a second, and what matters of them is metered.
+@app.task(name=TASK, send_events=False)
 def answer(company_id: str, call_id: str) -> None:
     """Void without the ticket: another worker has it, or nobody waits for the answer any more."""
     ticket = dispatch.broker().getdel(ticket_key(call_id))
@@ -123,7 +124,7 @@ class _Turn:
                 stop=tuple(ask.stop),
                 deadline=time.monotonic() + ask.seconds,
                 grammar=Grammar(*ask.grammar) if ask.grammar is not None else None,  # type: ignore[arg-type]
-                stream=True,
+                stream=ask.stream,
             )
         except RequestRefused as error:
             raise UserError("invalid_request", str(error)) from error
@@ -136,7 +137,8 @@ class _Turn:
             self._say_failed(error)
             return error
         # Said by the engine's thread, so that the end travels with its last piece.
-        handle.subscribe(self._say_delta)
+        if self.ask.stream:
+            handle.subscribe(self._say_delta)
         handle.add_done_callback(self._say_end)
         self.call.on_cancel(handle.cancel)
         try:
@@ -156,11 +158,8 @@ class _Turn:
 
     def _say_delta(self, delta: Delta) -> None:
         self.tokens += len(delta.tokens)
-        ask = self.ask
-        if not ask.stream:
-            return
         entries = None
-        if ask.logprobs:
+        if self.ask.logprobs:
             entries = inference.token_text().entries(delta.tokens, delta.logprobs, delta.top)
         if delta.text or entries:
             self.call.say("delta", [delta.text, entries])

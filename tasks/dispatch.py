@@ -16,7 +16,7 @@ from redis.retry import Retry
 from cyrex.admission import admit_rows
 from cyrex.conversation import TASK
 from cyrex.lease import Hint
-from database.base import Json
+from database.base import Json, new_id
 from database.session import company_session
 from database.transitions import MACHINES, Machine
 from settings import get_settings
@@ -148,12 +148,13 @@ def hint_conversation(company_id: str, call_id: str, seconds: float, common: boo
     `common`: any worker, because the one that the company prefers did not take it. Raises what the
     broker raises.
     """
-    app.send_task(
-        TASK,
-        args=(company_id, call_id),
-        queue=COMMON_QUEUE if common else route(company_id, broker()),
-        expires=seconds,
+    queue = COMMON_QUEUE if common else route(company_id, broker())
+    # As `send_task` does, but for the monitoring events, which would cost more than the rest.
+    message = app.amqp.as_task_v2(
+        new_id(), TASK, args=(company_id, call_id), expires=seconds, ignore_result=True
     )
+    with app.producer_pool.acquire(block=True) as producer:
+        app.amqp.send_task_message(producer, TASK, message, queue=queue)
 
 
 def announce_end(job_id: str) -> None:

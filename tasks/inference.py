@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 import time
@@ -54,6 +55,7 @@ QUEUE_FULL_SECONDS = 0.5
 # An adapter's row is looked at again after so long; its bytes never change.
 REF_SECONDS = 10.0
 MAX_REFS = 4096
+CHATTY_LOGGERS = ("celery.worker.strategy", "celery.app.trace")
 
 _engine: EngineProcess | None = None
 _template: ChatTemplate | None = None
@@ -109,6 +111,9 @@ def _start(sender: Any = None, **_kwargs: Any) -> None:
         _engine.wait_ready()
     except (SettingsError, UserError, EngineStartError) as error:
         raise SystemExit(f"inference worker: {error}") from None
+    # Two lines a task would be hundreds a second; failures are still told.
+    for name in CHATTY_LOGGERS:
+        logging.getLogger(name).setLevel(logging.WARNING)
     # A queue of this worker's own, for the companies whose adapters it holds.
     sender.app.amqp.queues.select_add(direct_queue(sender.hostname))
     _replies.start()
