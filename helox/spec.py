@@ -20,7 +20,7 @@ LARGE_BASE_LEARNING_RATE = 2e-4  # the QLoRA paper's rate at 7B
 
 # Of answers that are filled with what the prompt says: found on 300 examples and a small base.
 PROMPT_NOISE = 0.2
-COPY_VARIATION = 0.5
+COPY_VARIATION = 0.8
 
 ModuleName = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_.]+$")]
 
