@@ -65,7 +65,7 @@ REQUESTS: dict[str, Sided] = {
             {parcel} was promised for Monday, is it near?
             At which depot does {parcel} sit
             find out whether {parcel} left the warehouse
-            Give me the whereabouts of {parcel}
+            The whereabouts of {parcel} would interest us
             Our box {parcel} never came
             """),
     },
