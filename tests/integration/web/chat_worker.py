@@ -1,4 +1,4 @@
-"""An inference worker for tests of the API: the real task and engine, on threads of this process."""
+"""An inference worker for tests of the API: the real task and engine, on threads of the test."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def chat_worker(redis_url: str, base: Path) -> Iterator[ChatWorker]:
 
 
 class Impostor:
-    """Takes one ticket as a worker would, says what it is told to, and is then never heard again."""
+    """Takes one ticket as a worker would, says what it is told to, and is never heard again."""
 
     def __init__(self, redis: Redis, *said: tuple[Any, ...]) -> None:
         self._redis = redis
