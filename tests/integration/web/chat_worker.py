@@ -83,6 +83,7 @@ def chat_worker(redis_url: str, base: Path) -> Iterator[ChatWorker]:
         worker.close()
         thread.join(5)
         engine.close(0)
+        replies.stop()
 
 
 class Impostor:
