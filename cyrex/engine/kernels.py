@@ -37,6 +37,11 @@ def _compiled(signature: str) -> Callable[[Callable[..., None]], Any]:
     return compiled
 
 
+def _inlined(function: Callable[..., Any]) -> Any:
+    """Part of a compiled function."""
+    return numba.njit(**_OPTIONS)(function)
+
+
 @_compiled("void(f4[:,::1], f4[:,::1], f4[::1], i8[:,::1], i8[:,::1], i8[:,::1], i8)")
 def add_lora(x: Any, y: Any, arena: Any, a_at: Any, b_at: Any, ranks: Any, module: int) -> None:
     """`y[i] += B (A x[i])`, with a matrix pair of its own for every row i.
@@ -73,7 +78,7 @@ def add_lora(x: Any, y: Any, arena: Any, a_at: Any, b_at: Any, ranks: Any, modul
             b += 4 * out
 
 
-@numba.njit(**_OPTIONS)
+@_inlined
 def _dots(query: Any, key: Any, first: int, end: int, scale: float, scores: Any) -> None:
     """`scores[p] = scale * query . key[p]` for the places from `first` to before `end`."""
     width = query.shape[0]
@@ -98,7 +103,7 @@ def _dots(query: Any, key: Any, first: int, end: int, scale: float, scores: Any)
         place += 1
 
 
-@numba.njit(**_OPTIONS)
+@_inlined
 def _exponents(scores: Any, first: int, end: int, bits: Any, powers: Any) -> Any:
     """Make of each score `exp(score - the highest)`; returns their sum.
 
@@ -130,7 +135,7 @@ def _exponents(scores: Any, first: int, end: int, bits: Any, powers: Any) -> Any
     return total
 
 
-@numba.njit(**_OPTIONS)
+@_inlined
 def _mix(weights: Any, value: Any, first: int, end: int, share: float, out: Any) -> None:
     """`out = share * sum of weights[p] * value[p]` over the places from `first` to before `end`."""
     depth = out.shape[0]

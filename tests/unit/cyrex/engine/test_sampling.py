@@ -9,7 +9,7 @@ import torch
 
 from cyrex.engine import Sampling
 from cyrex.engine.constraint import Forbidden
-from cyrex.engine.sampling import Choice, Sampler, choose
+from cyrex.engine.sampling import CANDIDATES, Choice, Sampler, choose
 
 LOGITS = torch.tensor([0.0, 2.0, 1.0, -1.0])
 PROBABILITIES = LOGITS.softmax(-1).tolist()
@@ -24,8 +24,9 @@ def first(logits: torch.Tensor, chosen: Sampler, place: int = 0) -> Choice:
 
 
 def draw(times: int, logits: torch.Tensor = LOGITS, **options: Any) -> Counter[int]:
-    chosen = sampler(**options)
-    return Counter(first(logits, chosen, place).token for place in range(times))
+    samplers = [sampler(seed=seed, **options) for seed in range(times)]
+    choices = choose(logits.expand(times, -1), samplers, [0] * times)
+    return Counter(choice.token for choice in choices)
 
 
 def test_greedy_takes_the_likeliest_and_its_own_probability() -> None:
@@ -66,6 +67,25 @@ def test_temperature_sharpens_and_flattens() -> None:
 )
 def test_only_what_the_options_leave_is_drawn(options: dict[str, Any], kept: set[int]) -> None:
     assert set(draw(600, **options)) == kept
+
+
+@pytest.mark.parametrize("top_p", [0.5, 0.999])
+def test_flat_probabilities_need_more_than_the_likeliest(top_p: float) -> None:
+    vocabulary = 4 * CANDIDATES
+    tokens = draw(2000, torch.linspace(0, 0.01, vocabulary), top_p=top_p)
+    assert len(tokens) > CANDIDATES
+    least = (1 - top_p) * vocabulary * 0.98
+    assert min(tokens) > least - 1
+
+
+def test_neighbours_options_change_nothing() -> None:
+    torch.manual_seed(0)
+    logits = 3 * torch.randn(300)
+    kinds = [{}, {"top_k": 5}, {"top_p": 0.8}, {"min_p": 0.05}, {"top_k": 50, "top_p": 0.9}]
+    samplers = [sampler(0.9, seed=i, **kind) for i, kind in enumerate(kinds * 8)]
+    rows = logits.expand(len(samplers), -1)
+    together = choose(rows, samplers, [0] * len(samplers))
+    assert [c.token for c in together] == [first(logits, s).token for s in samplers]
 
 
 def test_log_probabilities_are_those_before_temperature_and_top_p() -> None:
