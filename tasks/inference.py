@@ -133,6 +133,7 @@ def _drain(**_kwargs: Any) -> None:
 def _stop(**_kwargs: Any) -> None:
     if _engine is not None:
         _engine.close()
+        _replies.stop()
 
 
 def _details() -> Json:

@@ -114,9 +114,6 @@ def _check(body: schemas.ChatCompletion) -> None:
             "response_format.json_schema: belongs to type json_schema, and only to it",
             param="response_format.json_schema",
         )
-    if isinstance(body.stop, list) and len(body.stop) > schemas.MAX_STOP_STRINGS:
-        limit = schemas.MAX_STOP_STRINGS
-        raise UserError("invalid_request", f"stop: at most {limit} strings", param="stop")
     if body.stream_options is not None and not body.stream:
         raise UserError("invalid_request", "stream_options: needs stream", param="stream_options")
 
@@ -216,6 +213,7 @@ class _Stream(Iterator[bytes]):
     def __next__(self) -> bytes:
         """What has come by now, in one piece."""
         if self._is_over:
+            self.close()
             raise StopIteration
         pieces = [self._opening]
         self._opening = b""
@@ -224,6 +222,7 @@ class _Stream(Iterator[bytes]):
             while not self._is_over and self._conversation.has_more():
                 pieces.append(self._write(self._conversation.next()))
         except ClientGone:
+            self.close()
             raise StopIteration from None
         except UserError as error:
             # The status is out: the error is the last event, and there is no [DONE].
