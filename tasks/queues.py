@@ -18,8 +18,8 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from database.claims import HEARTBEAT_EXPIRY_SECONDS
 from database.models import Canary, Worker
+from database.transitions import HEARTBEAT_EXPIRY_SECONDS
 from tasks import SENT_AT, app
 
 # Beat sends a canary every 10 s; one that does not arrive may be lost.

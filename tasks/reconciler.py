@@ -23,7 +23,15 @@ from cyrex.lease import Hint
 from database import claims
 from database.models import Worker
 from database.session import operator_session
-from database.transitions import JOB, MACHINES, TRAINING, Machine
+from database.transitions import (
+    EVENT_SECONDS,
+    HEARTBEAT_EXPIRY_SECONDS,
+    HINT_SECONDS,
+    JOB,
+    MACHINES,
+    TRAINING,
+    Machine,
+)
 from synapse.outbox import republish, wake
 from tasks import dispatch
 from tasks.worker import presence
@@ -33,15 +41,10 @@ log = structlog.get_logger()
 # Any constant will do, as long as every reconciler takes the same lock.
 RECONCILER_LOCK = 0x726563
 BATCH = 500
-# A hint that brought no claim for so long is given again, then at doubling intervals: the queue
-# may simply be long, and a second hint for a row that waits in it does no good.
-HINT_SECONDS = 5.0
 MAX_HINT_DOUBLINGS = 8
-# An event sent so long ago that no inbox has was lost with its stream.
-EVENT_SECONDS = 30.0
 GONE_WORKER_SECONDS = 60.0
 # After Postgres was away nobody's heartbeat is fresh; the living must get the time to say so.
-GRACE_SECONDS = 2 * claims.HEARTBEAT_EXPIRY_SECONDS
+GRACE_SECONDS = 2 * HEARTBEAT_EXPIRY_SECONDS
 EPOCH_KEY = "cyrex:epoch"
 # How long one tick goes on when there are more hints to give than a batch holds.
 HURRY_SECONDS = 30.0
@@ -129,7 +132,7 @@ def _trustworthy(session: Session) -> bool:
     )
     if up is None or mine is None:
         return False
-    return bool(up > GRACE_SECONDS and mine < claims.HEARTBEAT_EXPIRY_SECONDS)
+    return bool(up > GRACE_SECONDS and mine < HEARTBEAT_EXPIRY_SECONDS)
 
 
 def _free_orphans(session: Session) -> Iterator[tuple[Machine, Any]]:
