@@ -13,7 +13,18 @@ from flask_openapi3.openapi import OpenAPI
 from cyrex.logs import configure_logging
 from database.session import keyless_session
 from settings import get_settings
-from web import agents, auth, companies, health, jobs, memory, operations, schedules, tools, training
+from web import (
+    agents,
+    auth,
+    companies,
+    health,
+    jobs,
+    memory,
+    operations,
+    schedules,
+    tools,
+    training,
+)
 from web.answers import Error
 from web.body import JsonRequest
 from web.errors import DATABASE_ERRORS, refuse_invalid, register_errors
