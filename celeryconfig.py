@@ -68,6 +68,7 @@ imports = (
     "tasks.training",
     "tasks.adapters",
     "tasks.jobs",
+    "tasks.conversations",
     "tasks.tools",
     "tasks.maintenance",
     "tasks.synapse",

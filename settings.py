@@ -186,6 +186,9 @@ class Settings(BaseSettings):
     open_trainings_per_company: int = Field(50, ge=1)
     max_new_tokens: int = Field(256, ge=1)
     job_seconds: float = Field(300.0, gt=0, le=86_400)
+    # Of a conversation: how long it may wait for a worker, and how long its answer may take.
+    chat_queue_seconds: float = Field(30.0, ge=1, le=600)
+    chat_seconds: float = Field(300.0, gt=0, le=3600)
     # Of an agent that has no limits of its own: turns of the model and the tokens of all of them,
     # seconds from the first turn on, and how much of the company's memory it is shown.
     agent_steps: int = Field(8, ge=1, le=64)

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from banking77 import train
 from quality_data import Line, examples
-from quality_words import HELD_OUT, TRAIN
+from quality_sides import HELD_OUT, TRAIN
 
 from embedded.client import Api
 

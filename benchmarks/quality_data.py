@@ -1,9 +1,10 @@
-"""Examples for adapter_quality.py, in two sides that share no opinion, name, value or template.
+"""Examples for adapter_quality.py, in three sides that share no opinion, name, value or template.
 
-`examples(task, side, count)` gives the lines of one side, from fixed seeds. Both sides speak of the
+`examples(task, side, count)` gives the lines of one side, from fixed seeds. All sides speak of the
 same matter, so words of grammar and of the trade ("invoice", "parcel"), punctuation and, in the
-answers, labels, field names and tool names stand on both. Opinions are words that the base model
-has met: nothing else could tell which side a word unseen in training is on.
+answers, labels, field names and tool names stand on all, but no three words of a template in a row
+do. Opinions are words that the base model has met: nothing else could tell which side a word unseen
+in training is on.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ import string
 from collections.abc import Callable
 from typing import Any
 
+import quality_invoices as invoices
+import quality_names as names
 import quality_opinions as opinions
-import quality_words as words
-from quality_words import TRAIN
+import quality_requests as requests
+from quality_sides import SIDES
 
 Line = dict[str, str]
 LABELS = ("positive", "negative")
@@ -31,20 +34,21 @@ TOOLS = {
 
 
 def _number(side: str, low: int, high: int, rng: random.Random) -> int:
-    """Even for training, odd held out: no number stands on both sides."""
-    return rng.randrange(low, high, 2) + (low % 2 != (side != TRAIN))
+    """From `low` to below `high`; the remainder by three tells the side, so none stands on two."""
+    return rng.choice([n for n in range(low, high) if n % len(SIDES) == SIDES.index(side)])
 
 
 def _prefix(side: str, rng: random.Random) -> str:
-    """One to three capital letters and a mark; no prefix stands on both sides."""
+    """One to three capital letters and a mark; no prefix stands on two sides."""
     while True:
         letters = rng.choices(string.ascii_uppercase, k=rng.randint(1, 3))
-        if (sum(map(ord, letters)) % 3 == 0) == (side != TRAIN):
+        if sum(map(ord, letters)) % len(SIDES) == SIDES.index(side):
             return "".join(letters) + rng.choice(("-", "/", ""))
 
 
 def _digits(side: str, count: int, rng: random.Random) -> str:
-    return f"{_number(side, 0, 10**count, rng):0{count}d}"
+    number = rng.randrange(10**count // len(SIDES)) * len(SIDES) + SIDES.index(side)
+    return f"{number:0{count}d}"
 
 
 def _date(side: str, rng: random.Random) -> str:
@@ -77,33 +81,33 @@ def _invoice(side: str, rng: random.Random) -> Line:
     amount = f"{rng.randint(1, 20000)}.{_digits(side, 2, rng)}"
     due = _date(side, rng)
     parts = [
-        rng.choice(words.NUMBERS[side]).format(number=number),
-        rng.choice(words.AMOUNTS[side]).format(amount=amount),
-        rng.choice(words.DUES[side]).format(due=due),
+        rng.choice(invoices.NUMBERS[side]).format(number=number),
+        rng.choice(invoices.AMOUNTS[side]).format(amount=amount),
+        rng.choice(invoices.DUES[side]).format(due=due),
     ]
     rng.shuffle(parts)
-    letterhead = rng.choice(words.COMPANIES[side])
-    text = f"{letterhead}\n{rng.choice(words.SEPARATORS).join(parts)}"
+    letterhead = rng.choice(invoices.COMPANIES[side])
+    text = f"{letterhead}\n{rng.choice(invoices.SEPARATORS).join(parts)}"
     return {"input": text, "output": _compact(number=number, amount=amount, due_date=due)}
 
 
 def _call(side: str, rng: random.Random) -> Line:
-    first, last = rng.choice(words.FIRST[side]), rng.choice(words.LAST[side])
+    first, last = rng.choice(names.FIRST[side]), rng.choice(names.LAST[side])
     values = {
         "parcel": _prefix(side, rng) + _digits(side, 6, rng),
         "customer": _prefix(side, rng) + _digits(side, 5, rng),
         "euros": str(_number(side, 2, 990, rng)),
-        "city": rng.choice(words.CITIES[side]),
-        "site": rng.choice(words.CITIES[side]),
+        "city": rng.choice(names.CITIES[side]),
+        "site": rng.choice(names.CITIES[side]),
         "date": _date(side, rng),
         "name": f"{first} {last}",
-        "email": f"{first[0]}.{last}@{rng.choice(words.HOSTS[side])}",
+        "email": f"{first[0]}.{last}@{rng.choice(names.HOSTS[side])}",
         "quantity": str(_number(side, 2, 990, rng)),
     }
     tool = rng.choice(list(TOOLS))
-    request = rng.choice(words.REQUESTS[tool][side]).format(**values)
+    request = rng.choice(requests.REQUESTS[tool][side]).format(**values)
     arguments = {name: values[name] for name in TOOLS[tool]}
-    text = rng.choice(words.LEADS[side]) + request
+    text = rng.choice(requests.LEADS[side]) + request
     return {"input": text, "output": _compact(tool=tool, arguments=arguments)}
 
 

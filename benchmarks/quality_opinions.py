@@ -1,8 +1,8 @@
-"""Opinion words and templates of quality_data.py: no entry stands on both sides."""
+"""Opinion words and templates of quality_data.py: no entry stands on two sides."""
 
 from __future__ import annotations
 
-from quality_words import HELD_OUT, TRAIN, Sided, lines_of, listed
+from quality_sides import DEVELOPMENT, HELD_OUT, TRAIN, Sided, lines_of, listed
 
 PRAISE: Sided = {
     TRAIN: listed("""
@@ -17,12 +17,18 @@ PRAISE: Sided = {
         scrumptious sensational simple skilled sleek soothing sparkling spectacular stellar
         succulent supportive sweet tasteful thankful thoughtful tranquil trustworthy uplifting
         vibrant welcoming wholesome witty yummy"""),
-    HELD_OUT: listed("""
+    DEVELOPMENT: listed("""
         great excellent fantastic lovely delightful brilliant pleasant terrific enjoyable splendid
         helpful delicious polite elegant remarkable flawless cheerful magnificent refreshing
         exciting fascinating valuable superior courteous spotless cozy radiant sublime engaging
         gracious hospitable impeccable joyous phenomenal pleasing serene spacious stylish
         thrilling unforgettable"""),
+    HELD_OUT: listed("""
+        satisfied glad clever recommended favorite nice durable sturdy honest prompt dreamy dynamic ecstatic
+        effortless enthusiastic fruitful gifted grand hearty heroic ideal innovative intelligent intuitive
+        likable lovable luminous masterful organized powerful precious priceless responsive savory seamless
+        skillful sincere spirited supreme swift thorough thriving timely top-notch trusted unbeatable
+        upbeat vivid wise wondrous"""),
 }
 BLAME: Sided = {
     TRAIN: listed("""
@@ -38,14 +44,22 @@ BLAME: Sided = {
         lifeless malicious messy misleading monotonous mushy neglected obnoxious outdated
         overcrowded pitiful questionable repulsive rotten scary selfish shaky sluggish stained
         stressful tacky tasteless tragic unbearable unsafe untidy vile"""),
-    HELD_OUT: listed("""
+    DEVELOPMENT: listed("""
         terrible dreadful disappointing nasty useless rude dirty boring annoying unpleasant
         miserable angry furious stale uncomfortable lousy ridiculous careless faulty inferior
         mediocre dishonest cruel bitter smelly gloomy tedious confusing disastrous shameful
         inadequate unfriendly wretched hideous atrocious disgraceful horrendous intolerable
         offensive outrageous regrettable"""),
+    HELD_OUT: listed("""
+        unhappy damaged unprofessional awkward rusty soggy abusive alarming absurd brutal childish costly
+        crappy cynical deficient desperate disagreeable disgusted disorganized dissatisfying distasteful
+        disturbing doubtful drafty dubious dumb evil excessive fake frustrated fruitless glitchy hateful
+        humiliating ignorant impolite inaccurate incomplete inconsiderate inefficient joyless loathsome
+        mindless moldy negligent odious overcooked petty pointless pretentious ruined senseless sickening
+        slimy spiteful stingy stuffy suspicious toxic troublesome unclean uninspired unjust unstable
+        unusable vicious vulgar wasteful wicked wrecked"""),
 }
-# Opinions on a campsite, held out on a ferry: three words of one side each.
+# Opinions on a campsite, on a ferry (development), on a theatre (held out): three words of one side each.
 OPINIONS: Sided = {
     TRAIN: lines_of("""
         Card {no}, {thing}: {a}. Second line: {b}, {c}.
@@ -69,7 +83,7 @@ OPINIONS: Sided = {
         {thing} {no} again {a}, {thing2} likewise {b}, {c}
         You ask of {thing}: {a}. You ask of {thing2}: {b} and {c}.
         """),
-    HELD_OUT: lines_of("""
+    DEVELOPMENT: lines_of("""
         Passenger log {no}: {thing} rated {a}, {b} plus {c}
         Deck {no} reports back on {thing} with {a} plus {b} plus {c}
         Asked about {thing}, cabin {no} answered: {b} as well as {a} as well as {c}
@@ -79,10 +93,26 @@ OPINIONS: Sided = {
         Both {a} plus {b} describe {thing} aboard, {c} too
         Radio message: {thing} {a}, stop, {thing2} {b}, stop, {c}
         """),
+    HELD_OUT: lines_of("""
+        Visitor card {no} on the {thing}: {a}, moreover {b}, moreover {c}
+        Seat {no} whispers: {thing} {a}, {thing2} {b}, everything {c}
+        After act two guest {no} noted {a}, then {b}, then {c} for {thing}
+        {thing} gets three adjectives from box {no}: {a}, {b}, {c}
+        Critic no. {no} sums up {thing} like so: {a}. Further: {b}. Finally: {c}.
+        A {a} {thing} beside a {b} {thing2}; box {no} adds {c}
+        {no} people called our {thing} {a}, others {b}, the rest {c}
+        Press clipping {no} ... {a} {thing} ... {b} {thing2} ... {c}
+        Subscriber {no} wants us to print: {a} {thing}, {b} {thing2}, {c} altogether
+        Heard at exit {no}: {a}? yes, {a}, even {b}, even {c}, that {thing}
+        With {thing} {a} along with {thing2} {b}, evening {no} felt {c}
+        Voucher {no}. Impression of {thing}: {a} / {b} / {c}
+        """),
 }
 THINGS: Sided = {
     TRAIN: listed("""
         campsite firepit tents showers pitches hammock trail kiosk playground laundry bonfire
         canoes caravans warden picnic woodshed"""),
-    HELD_OUT: listed("ferry lifeboat galley anchor porthole gangway captain bunks sundeck"),
+    DEVELOPMENT: listed("ferry lifeboat galley anchor porthole gangway captain bunks sundeck"),
+    HELD_OUT: listed("""
+        theatre balcony ushers cloakroom foyer orchestra intermission curtain stalls costumes scenery tickets"""),
 }

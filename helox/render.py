@@ -28,6 +28,7 @@ __all__ = [
     "Message",
     "content_of",
     "fields_of",
+    "messages_of_chat",
     "prompt_of_job",
     "split_answer",
     "to_messages",
@@ -74,6 +75,19 @@ def prompt_of_job(data: Any) -> list[Message]:
     if isinstance(data, Mapping) and set(data) == {"input"}:
         data = data["input"]
     return [{"role": "user", "content": content_of(data)}]
+
+
+def messages_of_chat(messages: Any) -> list[Message]:
+    """The messages of a conversation that the model is to go on with, as a training line's.
+
+    Raises:
+        LineError: names the field, and what is wrong with it.
+    """
+    if not isinstance(messages, list) or not messages:
+        raise LineError("messages", "must be a list of at least one message")
+    cleaned = [_message(message, f"messages[{i}]") for i, message in enumerate(messages)]
+    _order_calls(cleaned, ())
+    return cleaned
 
 
 def fields_of(line: Mapping[str, Any]) -> frozenset[str]:

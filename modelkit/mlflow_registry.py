@@ -80,10 +80,7 @@ class MlflowRegistry(StoreRegistry):
             with mlflow_client.outages(self._uri):
                 entry = self._client.get_model_version_by_alias(name, alias)
         except RegistryError as error:
-            if mlflow_client.code_of(error) in (
-                "RESOURCE_DOES_NOT_EXIST",
-                "INVALID_PARAMETER_VALUE",
-            ):
+            if mlflow_client.code_of(error) in NO_ALIAS:
                 return None
             raise
         return _key(entry)[1]

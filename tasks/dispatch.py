@@ -14,12 +14,14 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from cyrex.admission import admit_rows
+from cyrex.conversation import TASK
 from cyrex.lease import Hint
-from database.base import Json
+from database.base import Json, new_id
 from database.session import company_session
 from database.transitions import MACHINES, Machine
 from settings import get_settings
 from tasks import app
+from tasks.routing import COMMON_QUEUE, route
 
 log = structlog.get_logger()
 
@@ -81,7 +83,10 @@ def _queue(machine: Machine, row: Any, step: str) -> str:
     # Looking at a receipt must not wait behind somebody's hour of training.
     if (machine.kind, step) == ("adapter", "evaluate") and row.evaluation is not None:
         return "bridge"
-    return QUEUES[machine.kind, step]
+    queue = QUEUES[machine.kind, step]
+    if (machine.kind, queue) == ("job", COMMON_QUEUE):
+        return route(row.company_id, broker())
+    return queue
 
 
 def _priority(machine: Machine, row: Any, step: str) -> int:
@@ -156,6 +161,21 @@ def admit(kind: str, company_id: str) -> int:
         rows = admit_rows(session, machine, company_id)
     publish(machine, rows)
     return len(rows)
+
+
+def hint_conversation(company_id: str, call_id: str, seconds: float, common: bool) -> None:
+    """Tell a worker that a ticket is there; after `seconds` the hint is void.
+
+    `common`: any worker, because the one that the company prefers did not take it. Raises what the
+    broker raises.
+    """
+    queue = COMMON_QUEUE if common else route(company_id, broker())
+    # As `send_task` does, but for the monitoring events, which would cost more than the rest.
+    message = app.amqp.as_task_v2(
+        new_id(), TASK, args=(company_id, call_id), expires=seconds, ignore_result=True
+    )
+    with app.producer_pool.acquire(block=True) as producer:
+        app.amqp.send_task_message(producer, TASK, message, queue=queue)
 
 
 def announce_end(job_id: str) -> None:

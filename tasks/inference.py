@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+import random
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import structlog
-from celery.signals import worker_init, worker_shutdown
+from celery.signals import worker_init, worker_shutdown, worker_shutting_down
 from celery.worker.control import control_command
 from sqlalchemy import select
 
+from cyrex.adapters import check_base
 from cyrex.agent_state import Prepared
 from cyrex.base_model import base_model_dir, base_sha256
 from cyrex.engine import (
@@ -20,17 +25,21 @@ from cyrex.engine import (
     EngineClosed,
     EngineConfig,
     EngineError,
+    QueueFull,
     RequestRefused,
 )
-from cyrex.errors import UserError
+from cyrex.errors import NotFound, UserError
 from cyrex.lease import GivenBack
 from cyrex.prompts import adapter_ref, request_of
 from cyrex.serving import EngineProcess, EngineStartError
+from cyrex.token_text import TokenText
 from database.base import Json
 from database.models import Job, LoraAdapter
 from database.session import company_session
 from helox.render import ChatTemplate
 from settings import SettingsError, get_settings
+from tasks.replies import Replies
+from tasks.routing import direct_queue
 from tasks.worker import report_details
 
 log = structlog.get_logger()
@@ -39,9 +48,20 @@ QUEUE = "inference"
 CANCEL_POLL_SECONDS = 1.0
 # The heartbeat asks what is resident, and must not be late for it.
 RESIDENT_SECONDS = 0.5
+# A worker that is told to stop lets what is under way end for so long, then gives it back.
+DRAIN_SECONDS = 10.0
+# A company that has filled its queue in the engine tries again about so much later.
+QUEUE_FULL_SECONDS = 0.5
+# An adapter's row is looked at again after so long; its bytes never change.
+REF_SECONDS = 10.0
+MAX_REFS = 4096
+CHATTY_LOGGERS = ("celery.worker.strategy", "celery.app.trace")
 
 _engine: EngineProcess | None = None
 _template: ChatTemplate | None = None
+_token_text: TokenText | None = None
+_replies = Replies()
+_refs: dict[tuple[str, str, str], tuple[AdapterRef, float]] = {}
 
 
 def engine() -> EngineProcess:
@@ -52,6 +72,18 @@ def engine() -> EngineProcess:
 def template() -> ChatTemplate:
     assert _template is not None, "the engine runs in workers of the inference queue only"
     return _template
+
+
+def token_text() -> TokenText:
+    """Read when somebody first asks for it: answers need it only with logprobs."""
+    global _token_text
+    if _token_text is None:
+        _token_text = TokenText.load(base_model_dir())
+    return _token_text
+
+
+def replies() -> Replies:
+    return _replies
 
 
 def _config() -> EngineConfig:
@@ -75,11 +107,26 @@ def _start(sender: Any = None, **_kwargs: Any) -> None:
     try:
         _template = ChatTemplate.load(base_model_dir())
         base_sha256()
-        _engine = EngineProcess(_config())
+        _engine = EngineProcess(_config(), on_step=_replies.flush)
         _engine.wait_ready()
     except (SettingsError, UserError, EngineStartError) as error:
         raise SystemExit(f"inference worker: {error}") from None
+    # Two lines a task would be hundreds a second; failures are still told.
+    for name in CHATTY_LOGGERS:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # A queue of this worker's own, for the companies whose adapters it holds.
+    sender.app.amqp.queues.select_add(direct_queue(sender.hostname))
+    _replies.start()
     report_details(_details)
+
+
+@worker_shutting_down.connect
+def _drain(**_kwargs: Any) -> None:
+    """Tasks that wait for the engine end by this, however long their answers would be: jobs go
+    back to their queue, conversations that have not begun are asked elsewhere."""
+    if _engine is not None:
+        drain = threading.Thread(target=_engine.close, args=(DRAIN_SECONDS,), name="drain")
+        drain.start()
 
 
 @worker_shutdown.connect
@@ -89,12 +136,14 @@ def _stop(**_kwargs: Any) -> None:
 
 
 def _details() -> Json:
-    """What is resident, for the worker's row."""
+    """What is resident and how the engine does, for the worker's row."""
+    stats = engine().stats(RESIDENT_SECONDS)
     return {
         "resident": [
             {"company_id": r.key.company, "adapter_id": r.key.adapter_id, "bytes": r.bytes}
             for r in engine().resident(RESIDENT_SECONDS)
-        ]
+        ],
+        "engine": asdict(stats) if stats is not None else None,
     }
 
 
@@ -113,6 +162,12 @@ def answer(job: Job, prepared: Prepared, cancelled: Callable[[], bool]) -> Compl
                 if cancelled():
                     handle.cancel()
                     return None
+            except QueueFull:
+                # This thread waits, so the worker takes fewer jobs: that is the back-pressure.
+                time.sleep(QUEUE_FULL_SECONDS * (0.5 + random.random()))
+                if cancelled():
+                    return None
+                handle = engine().submit(handle.request)
     except EngineClosed as error:
         raise GivenBack(str(error)) from error
     except DeadlineExceeded as error:
@@ -125,11 +180,30 @@ def answer(job: Job, prepared: Prepared, cancelled: Callable[[], bool]) -> Compl
 def _adapter_of(job: Job) -> AdapterRef | None:
     if job.adapter_id is None:
         return None
-    with company_session(job.company_id) as session:
-        adapter = session.get_one(LoraAdapter, job.adapter_id)
-    if adapter.sha256 != job.adapter_sha256:
-        raise UserError("adapter_changed", f"adapter {job.adapter_id} has other bytes by now")
-    return adapter_ref(adapter)
+    return ref_of(job.company_id, job.adapter_id, str(job.adapter_sha256))
+
+
+def ref_of(company_id: str, adapter_id: str, sha256: str) -> AdapterRef:
+    """A company's adapter as the engine is to load it. Raises `UserError`.
+
+    Its row is read, and its package fetched and verified, at most every `REF_SECONDS`.
+    """
+    key = (company_id, adapter_id, sha256)
+    known = _refs.get(key)
+    if known is not None and time.monotonic() < known[1]:
+        return known[0]
+    with company_session(company_id) as session:
+        adapter = session.get(LoraAdapter, adapter_id)
+    if adapter is None:
+        raise NotFound("model_not_found", f"there is no adapter {adapter_id!r}", param="model")
+    if adapter.sha256 != sha256:
+        raise UserError("adapter_changed", f"adapter {adapter_id} has other bytes by now")
+    check_base(adapter)
+    ref = adapter_ref(adapter)
+    if len(_refs) >= MAX_REFS:
+        _refs.clear()
+    _refs[key] = (ref, time.monotonic() + REF_SECONDS)
+    return ref
 
 
 def warm(adapter: LoraAdapter) -> bool:

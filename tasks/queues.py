@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,13 +107,12 @@ def _age(moment: Any) -> Any:
     return func.extract("epoch", func.now() - moment)
 
 
-def backlog(client: redis.Redis) -> dict[str, Backlog]:
-    """What lies in each queue. Raises `redis.RedisError`."""
+def backlog(client: redis.Redis, more: Sequence[str] = ()) -> dict[str, Backlog]:
+    """What lies in each queue, and in those named. Raises `redis.RedisError`."""
     found = {}
-    for name in names():
-        lists = [name, *(f"{name}{PRIORITY_MARK}{step}" for step in _priorities() if step)]
+    for name in (*names(), *more):
         pipe = client.pipeline(transaction=False)
-        for key in lists:
+        for key in lists_of(name):
             pipe.llen(key)
             pipe.lindex(key, -1)  # the end that workers take from
         answers = pipe.execute()
@@ -122,8 +122,10 @@ def backlog(client: redis.Redis) -> dict[str, Backlog]:
     return found
 
 
-def _priorities() -> list[int]:
-    return list(app.conf.broker_transport_options["priority_steps"])
+def lists_of(queue: str) -> list[str]:
+    """The broker's lists that make up a queue: one for each priority."""
+    steps = app.conf.broker_transport_options["priority_steps"]
+    return [f"{queue}{PRIORITY_MARK}{step}" if step else queue for step in steps]
 
 
 def _age_of(message: bytes) -> float | None:

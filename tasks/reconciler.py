@@ -34,6 +34,7 @@ from database.transitions import (
 )
 from synapse.outbox import republish, wake
 from tasks import dispatch
+from tasks.routing import drop_queue
 from tasks.worker import presence
 
 log = structlog.get_logger()
@@ -58,12 +59,13 @@ def reconcile() -> None:
     """Apply every rule once. Does nothing while another reconciler runs."""
     new_broker = _new_broker()
     hints: list[Hint] = []
+    gone: list[str] = []
     with operator_session() as session:
         if not _alone(session):
             return
         if _trustworthy(session):
             hints += _free_orphans(session)
-            _forget_workers(session)
+            gone = _forget_workers(session)
         _cancel_idle(session)
         for machine, row in fail_dead_ends(session, BATCH):
             log.warning("dead_end", kind=machine.kind, company_id=row.company_id, error=row.error)
@@ -73,6 +75,8 @@ def reconcile() -> None:
         due = _due_hints(session)
         stranded = agent_state.stranded(session, BATCH)
         waiting = _companies_with_room(session)
+    for node in gone:
+        drop_queue(node, dispatch.broker())
     _publish([*hints, *due])
     if new_broker is not None:
         log.warning("broker_is_new")
@@ -225,10 +229,11 @@ def _due_hints(session: Session) -> list[Hint]:
     return found
 
 
-def _forget_workers(session: Session) -> None:
-    """Rows of processes that are long gone; their leases were freed above."""
+def _forget_workers(session: Session) -> list[str]:
+    """Rows of processes that are long gone; their leases were freed above. Returns their nodes."""
     gone = func.now() - _seconds(GONE_WORKER_SECONDS)
-    session.execute(delete(Worker).where(Worker.heartbeat_at < gone))
+    query = delete(Worker).where(Worker.heartbeat_at < gone).returning(Worker.node)
+    return list(session.scalars(query))
 
 
 def _companies_with_room(session: Session) -> list[tuple[str, str]]:

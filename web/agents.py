@@ -7,7 +7,7 @@ from flask import Response, jsonify
 from cyrex import agents as service
 from web import answers, schemas
 from web.auth import company_of, require_company, session_for
-from web.idempotency import REPLAYED_HEADER, Once, Stored
+from web.idempotency import Once, Stored
 from web.openapi import AGENTS, blueprint
 from web.openapi import answers as answered
 
@@ -25,23 +25,18 @@ def create_agent(header: schemas.CreateHeaders, body: schemas.NewAgent) -> Respo
     """Name it in `POST /company-automation/process` as `agent_id`."""
     company_id = company_of(body.company_id)
     once = Once.of_request(header.idempotency_key, company_id)
-    replayed = True
     with session_for(company_id) as session:
         require_company(session, company_id)
-        stored = once.begin(session)
-        if stored is None:
-            replayed = False
+
+        def create() -> Stored:
             agent = service.create_agent(
                 session, company_id, body.name, body.prompt, body.tools, _limits(body.limits)
             )
-            stored = Stored(CREATED, service.agent_view(agent))
-            once.finish(session, stored.status_code, stored.answer)
-    response = jsonify(stored.answer)
-    response.status_code = stored.status_code
-    response.headers["Location"] = f"/company-automation/agents/{stored.answer['agent_id']}"
-    if replayed:
-        response.headers[REPLAYED_HEADER] = "true"
-    return response
+            return Stored(CREATED, service.agent_view(agent))
+
+        stored, replayed = once.do(session, create)
+    location = f"/company-automation/agents/{stored.answer['agent_id']}"
+    return stored.response(replayed, location)
 
 
 @api.get("", summary="List agents", responses=answered((200, answers.Agents)))

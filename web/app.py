@@ -16,6 +16,7 @@ from settings import get_settings
 from web import (
     agents,
     auth,
+    chat,
     companies,
     health,
     jobs,
@@ -27,6 +28,7 @@ from web import (
 )
 from web.answers import Error
 from web.body import JsonRequest
+from web.conversations import Conversations
 from web.errors import DATABASE_ERRORS, refuse_invalid, register_errors
 from web.openapi import (
     DOCS_PREFIX,
@@ -36,6 +38,7 @@ from web.openapi import (
     SWAGGER_CONFIG,
 )
 from web.waiting import Waiters
+from web.watching import Watcher
 
 log = structlog.get_logger()
 
@@ -73,6 +76,8 @@ def create_app() -> Flask:
     app.extensions["cyrex.waiters"] = Waiters(
         settings.redis_url, seats=int(settings.web_threads * WAITERS_SHARE)
     )
+    app.extensions["cyrex.conversations"] = Conversations()
+    app.extensions["cyrex.watcher"] = Watcher()
     app.before_request(_begin)
     app.before_request(auth.identify)
     app.after_request(_end)
@@ -82,6 +87,7 @@ def create_app() -> Flask:
         training.api,
         training.adapters_api,
         schedules.api,
+        chat.api,
         companies.api,
         agents.api,
         tools.api,

@@ -42,7 +42,10 @@ TYPES = {
     429: "rate_limit_error",
     500: "server_error",
     503: "unavailable_error",
+    504: "timeout_error",
 }
+# Findings of pydantic that a client may want to tell from others.
+FINDINGS = {"unsupported_parameter"}
 CODES = {
     400: "invalid_request",
     404: "route_not_found",
@@ -60,8 +63,8 @@ class Forbidden(UserError):
     status = 403
 
 
-def error_response(error: UserError) -> Response:
-    """Render `error`; 401 says how to authenticate, 429 and 503 when to come back."""
+def error_shape(error: UserError) -> dict[str, Any]:
+    """`error` as JSON; it is OpenAI's shape too."""
     shape: dict[str, Any] = {
         "message": error.message,
         "type": TYPES.get(error.status, "invalid_request_error"),
@@ -70,7 +73,12 @@ def error_response(error: UserError) -> Response:
     }
     if error.details is not None:
         shape["details"] = error.details
-    response = jsonify({"error": shape})
+    return {"error": shape}
+
+
+def error_response(error: UserError) -> Response:
+    """Render `error`; 401 says how to authenticate, 429 and 503 when to come back."""
+    response = jsonify(error_shape(error))
     response.status_code = error.status
     if error.status == 401:
         response.headers["WWW-Authenticate"] = 'Bearer realm="cyrex"'
@@ -93,15 +101,15 @@ def path_of(location: tuple[int | str, ...]) -> str | None:
 
 def refuse_invalid(error: ValidationError) -> NoReturn:
     """Turn pydantic's findings into a `UserError` that names the first field and lists them all."""
+    items = error.errors(include_url=False, include_context=False, include_input=False)
     found = [
         {"param": path_of(item["loc"]), "message": item["msg"].removeprefix("Value error, ")}
-        for item in error.errors(include_url=False, include_context=False, include_input=False)
+        for item in items
     ]
-    first = found[0]
+    first, kind = found[0], items[0]["type"]
     message = f"{first['param']}: {first['message']}" if first["param"] else str(first["message"])
-    raise UserError(
-        "invalid_request", message, param=first["param"], details=found[:MAX_DETAILS]
-    ) from None
+    code = kind if kind in FINDINGS else "invalid_request"
+    raise UserError(code, message, param=first["param"], details=found[:MAX_DETAILS]) from None
 
 
 def database_unavailable() -> UserError:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from flask import request
+from flask import Response, jsonify, request
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
@@ -38,6 +38,16 @@ class Stored:
 
     status_code: int
     answer: Json
+
+    def response(self, replayed: bool, location: str | None = None) -> Response:
+        """The answer as it is sent; a replay says that it is one."""
+        response = jsonify(self.answer)
+        response.status_code = self.status_code
+        if location is not None:
+            response.headers["Location"] = location
+        if replayed:
+            response.headers[REPLAYED_HEADER] = "true"
+        return response
 
 
 @dataclass(frozen=True)
@@ -104,6 +114,15 @@ class Once:
                 "idempotency_key_expired", "this Idempotency-Key has just expired; send it again"
             )
         return stored
+
+    def do(self, session: Session, work: Callable[[], Stored]) -> tuple[Stored, bool]:
+        """Do the work and keep its answer, or find the answer kept; True: it was found."""
+        stored = self.begin(session)
+        if stored is not None:
+            return stored, True
+        stored = work()
+        self.finish(session, stored.status_code, stored.answer)
+        return stored, False
 
     def finish(self, session: Session, status_code: int, answer: Mapping[str, Any]) -> None:
         """Keep the answer, in the transaction that did the work. It must hold no secret."""

@@ -35,6 +35,7 @@ SECURITY_SCHEMES: dict[str, Any] = {
 SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"api_key": []}]
 
 AUTOMATION = Tag(name="automation", description="Process data, and the jobs that do it.")
+CHAT = Tag(name="chat", description="OpenAI's API: point the `openai` SDK at `/v1`.")
 TRAINING = Tag(name="training", description="Train adapters and follow them.")
 SCHEDULES = Tag(name="schedules", description="Train again by itself.")
 ADAPTERS = Tag(name="adapters", description="What was trained.")

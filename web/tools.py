@@ -18,7 +18,7 @@ from database.base import Json, new_id
 from tasks.dispatch import broker
 from web import schemas, tool_shapes
 from web.auth import company_of, require_company, session_for
-from web.idempotency import REPLAYED_HEADER, Once, Stored
+from web.idempotency import Once, Stored
 from web.openapi import AUTOMATION, blueprint
 from web.openapi import answers as answered
 
@@ -45,16 +45,13 @@ def register_tools(header: schemas.CreateHeaders, body: tool_shapes.RegisterTool
     once = Once.of_request(header.idempotency_key, company_id)
     with session_for(company_id) as session:
         require_company(session, company_id)
-        stored = once.begin(session)
-        replayed = stored is not None
-        if stored is None:
+
+        def register() -> Stored:
             tools = service.register(session, company_id, body.tools)
-            stored = Stored(200, _registered(company_id, tools))
-            once.finish(session, stored.status_code, stored.answer)
-    response = jsonify(stored.answer)
-    if replayed:
-        response.headers[REPLAYED_HEADER] = "true"
-    return response
+            return Stored(200, _registered(company_id, tools))
+
+        stored, replayed = once.do(session, register)
+    return stored.response(replayed)
 
 
 def _registered(company_id: str, tools: list[service.Tool]) -> Json:

@@ -15,7 +15,7 @@ from database.transitions import TRAINING as TRAINING_STATES
 from web import answers, schemas
 from web.auth import company_of, company_or_all, require_company, session_for
 from web.handover import hand_over, require_broker, wake_relay
-from web.idempotency import REPLAYED_HEADER, Once, Stored
+from web.idempotency import Once, Stored
 from web.openapi import ADAPTERS, TRAINING, blueprint
 from web.openapi import answers as answered
 from web.paging import page_of
@@ -36,12 +36,7 @@ def training_answer(session: Any, run: Any) -> Json:
 
 
 def _accepted(stored: Stored, replayed: bool) -> Response:
-    response = jsonify(stored.answer)
-    response.status_code = stored.status_code
-    response.headers["Location"] = stored.answer["links"]["self"]
-    if replayed:
-        response.headers[REPLAYED_HEADER] = "true"
-    return response
+    return stored.response(replayed, stored.answer["links"]["self"])
 
 
 @api.post(
@@ -61,14 +56,12 @@ def train_adapter(header: schemas.CreateHeaders, body: schemas.TrainAdapter) -> 
     check_request(body.training_data, body.config, body.base_model)
     require_broker()
     with session_for(company_id) as session:
-        stored = once.begin(session)
-        fresh = stored is None
-        if stored is None:
-            stored = Stored(ACCEPTED, _request(session, company_id, body))
-            once.finish(session, stored.status_code, stored.answer)
-    if fresh:
+        stored, replayed = once.do(
+            session, lambda: Stored(ACCEPTED, _request(session, company_id, body))
+        )
+    if not replayed:
         wake_relay()
-    return _accepted(stored, replayed=not fresh)
+    return _accepted(stored, replayed)
 
 
 def _request(session: Any, company_id: str, body: schemas.TrainAdapter) -> Json:

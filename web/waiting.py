@@ -59,24 +59,34 @@ class Waiters:
         Take it before the job can end, or before looking at its row: then no end is missed.
         """
         woken = threading.Event()
-        with self._lock:
-            self._start_reader()
-            free = self._taken < self.seats
-            if free:
-                self._taken += 1
-                self._waiting.setdefault(job_id, set()).add(woken)
+        free = self.take()
         if not free:
             yield None
             return
+        with self._lock:
+            self._start_reader()
+            self._waiting.setdefault(job_id, set()).add(woken)
         try:
             yield Seat(woken)
         finally:
+            self.leave()
             with self._lock:
-                self._taken -= 1
                 others = self._waiting[job_id]
                 others.discard(woken)
                 if not others:
                     del self._waiting[job_id]
+
+    def take(self) -> bool:
+        """Occupy a seat for something else than a job, if one is free; `leave` frees it."""
+        with self._lock:
+            self._forget_parent()
+            free = self._taken < self.seats
+            self._taken += free
+            return free
+
+    def leave(self) -> None:
+        with self._lock:
+            self._taken -= 1
 
     def wake(self, job_id: str) -> None:
         """Let those who wait for `job_id` look at its row now."""
@@ -84,10 +94,12 @@ class Waiters:
             for woken in self._waiting.get(job_id, ()):
                 woken.set()
 
-    def _start_reader(self) -> None:
-        """Lazily, so that it runs in the process that serves and not in the one that forked it."""
+    def _forget_parent(self) -> None:
         if self._pid != os.getpid():
             self._pid, self._reader, self._waiting, self._taken = os.getpid(), None, {}, 0
+
+    def _start_reader(self) -> None:
+        """Lazily, so that it runs in the process that serves and not in the one that forked it."""
         if self._reader is None or not self._reader.is_alive():
             self._reader = threading.Thread(target=self._read, name="jobs-ended", daemon=True)
             self._reader.start()

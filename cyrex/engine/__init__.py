@@ -12,18 +12,14 @@ from cyrex.engine.errors import (
     EngineClosed,
     EngineError,
     GenerationFailed,
+    GrammarRefused,
     PromptTooLong,
+    QueueFull,
     RequestRefused,
 )
 from cyrex.engine.grammar import Grammar
-from cyrex.engine.request import (
-    AdapterKey,
-    AdapterRef,
-    Completion,
-    Handle,
-    Request,
-    ResidentAdapter,
-)
+from cyrex.engine.handle import Completion, Delta, EngineStats, Handle, ResidentAdapter
+from cyrex.engine.request import AdapterKey, AdapterRef, Request, Sampling
 
 __all__ = [
     "AdapterKey",
@@ -32,14 +28,19 @@ __all__ = [
     "Cancelled",
     "Completion",
     "DeadlineExceeded",
+    "Delta",
     "EngineClosed",
     "EngineConfig",
     "EngineError",
+    "EngineStats",
     "GenerationFailed",
     "Grammar",
+    "GrammarRefused",
     "Handle",
     "PromptTooLong",
+    "QueueFull",
     "Request",
     "RequestRefused",
     "ResidentAdapter",
+    "Sampling",
 ]

@@ -1,217 +1,237 @@
-"""LoRA adapters on one base model: loaded on demand, the least recently used leaves.
+"""The adapters in memory: loaded beside the decode loop, the least recently used leaves.
 
-PEFT holds the weights; what is done here is what PEFT does not: an adapter's name is
-(company, id, bytes), its file is hashed before it is parsed, and an adapter that does not fit
-leaves nothing behind.
+An adapter's name is (company, id, bytes). What is in use is pinned, and never leaves; what does
+not fit leaves nothing behind.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import re
-import warnings
+import math
+import queue
+import threading
 from collections import OrderedDict
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 
+import numpy as np
 import torch
-from peft import LoraConfig, PeftModel, set_peft_model_state_dict
-from peft.tuners.lora import LoraLayer
-from safetensors.torch import load as load_safetensors
-from transformers import PreTrainedModel
 
-from cyrex.engine.config import EngineConfig
-from cyrex.engine.errors import AdapterRefused, EngineError
-from cyrex.engine.model import LanguageModel
-from cyrex.engine.request import AdapterKey, AdapterRef, ResidentAdapter
+from cyrex.engine import adapter_file
+from cyrex.engine.adapter_file import Pair, Place
+from cyrex.engine.arena import ALIGNMENT, Arena, aligned
+from cyrex.engine.errors import AdapterRefused, EngineClosed, EngineError
+from cyrex.engine.handle import ResidentAdapter
+from cyrex.engine.kernels import RANK_BLOCK
+from cyrex.engine.request import AdapterKey, AdapterRef
 
 logger = logging.getLogger(__name__)
 
-CONFIG_FILE = "adapter_config.json"
-WEIGHTS_FILE = "adapter_model.safetensors"
-# PEFT wants at least one adapter at all times: this one is never active.
-_ANCHOR = "anchor"
-_PREFIX = "base_model.model."
-_A_SUFFIX = ".lora_A.weight"
-# PEFT reads pattern keys as regular expressions, which could take for ever.
-_PLAIN_KEY = re.compile(r"[\w.]+")
+
+class Adapter:
+    """One adapter, on its way into memory or there. The pool's lock guards all of it."""
+
+    __slots__ = ("done", "index", "offset", "pins", "ref", "size", "views")
+
+    def __init__(self, ref: AdapterRef) -> None:
+        self.ref = ref
+        self.pins = 0
+        # Set once it is loaded, or cannot be.
+        self.done: Future[None] = Future()
+        # Its column in the pool's tables, and its piece of the arena.
+        self.index = -1
+        self.offset, self.size = 0, 0
+        # By place: (rank, in) and (rank, out), the latter scaled.
+        self.views: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    @property
+    def is_ready(self) -> bool:
+        return self.done.done() and self.done.exception() is None
+
+    @property
+    def error(self) -> EngineError | None:
+        error = self.done.exception() if self.done.done() else None
+        return error if isinstance(error, EngineError) else None
 
 
 class AdapterPool:
-    """The loaded adapters. For the loop's thread alone, but for `resident`."""
+    """Loaded adapters, and the thread that loads them. Thread-safe.
 
-    def __init__(self, model: LanguageModel, config: EngineConfig) -> None:
-        self._max_adapters = config.max_adapters
-        self._max_bytes = config.max_adapter_bytes
-        self._loaded: OrderedDict[AdapterKey, tuple[str, int]] = OrderedDict()
-        self._resident: tuple[ResidentAdapter, ...] = ()
-        self._serial = 0
-        self._device = model.device
-        anchor = LoraConfig(r=1, target_modules=[_some_linear(model.module)])
-        self._peft = PeftModel(model.module, anchor, adapter_name=_ANCHOR)
-        self._layers: list[LoraLayer] = []
-        self._active: AdapterKey | None = None
-        self._refresh_layers()
+    a_at, b_at, ranks: (places, adapters + 1), where in `arena` each loaded adapter's matrices
+    are. The last column is that of no adapter: rank 0 everywhere.
+    """
+
+    def __init__(
+        self,
+        places: Mapping[str, Place],
+        max_adapters: int,
+        arena: Arena,
+        on_change: Callable[[], None],
+    ) -> None:
+        """`on_change` is called on the loading thread when an adapter is ready, or refused."""
+        self.arena = arena
+        self.none = max_adapters
+        shape = (len(places), max_adapters + 1)
+        self.a_at, self.b_at = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+        self.ranks = np.zeros(shape, np.int64)
+        self.loads, self.evictions = 0, 0
+        # Whether an adapter waits for others to be unpinned: nothing new should be pinned then.
+        self.is_full = False
+        self._places = places
+        self._on_change = on_change
+        self._changed = threading.Condition(threading.Lock())
+        self._adapters: OrderedDict[AdapterKey, Adapter] = OrderedDict()
+        self._columns = list(reversed(range(max_adapters)))
+        self._wanted: queue.SimpleQueue[Adapter | None] = queue.SimpleQueue()
+        self._is_closed = False
+        self._thread = threading.Thread(target=self._main, name="load-adapters", daemon=True)
+        self._thread.start()
+
+    def acquire(self, ref: AdapterRef) -> Adapter:
+        """Pin the adapter, and start loading it unless it is there. `release` it in the end.
+
+        Raises EngineClosed.
+        """
+        with self._changed:
+            if self._is_closed:
+                raise EngineClosed("the engine is closed")
+            adapter = self._adapters.get(ref.key)
+            if adapter is None:
+                adapter = self._adapters[ref.key] = Adapter(ref)
+                self._wanted.put(adapter)
+            adapter.pins += 1
+            self._adapters.move_to_end(ref.key)
+            return adapter
+
+    def release(self, adapter: Adapter) -> None:
+        with self._changed:
+            assert adapter.pins > 0
+            adapter.pins -= 1
+            if self._adapters.get(adapter.ref.key) is adapter:
+                self._adapters.move_to_end(adapter.ref.key)
+            self._changed.notify_all()
+
+    def resident(self) -> list[ResidentAdapter]:
+        """What is loaded, the least recently used first."""
+        with self._changed:
+            return [
+                ResidentAdapter(key, adapter.size * self.arena.itemsize)
+                for key, adapter in self._adapters.items()
+                if adapter.is_ready
+            ]
 
     @property
-    def resident(self) -> tuple[ResidentAdapter, ...]:
-        """What is loaded, the least recently used first. Any thread may ask."""
-        return self._resident
+    def pins(self) -> int:
+        with self._changed:
+            return sum(adapter.pins for adapter in self._adapters.values())
 
-    def ensure(self, ref: AdapterRef, pinned: frozenset[AdapterKey]) -> None:
-        """Load `ref` unless it is loaded; make room by evicting what is not `pinned`.
+    def close(self) -> None:
+        """End the loading thread; what it has not loaded is refused."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+        self._wanted.put(None)
+        self._thread.join()
 
-        Raises AdapterRefused; the base model and the other adapters are then as before.
-        """
-        if ref.key in self._loaded:
-            self._touch(ref.key)
-            return
-        config, weights = _read(ref)
-        size = sum(tensor.nbytes for tensor in weights.values())
-        if size > self._max_bytes:
-            raise AdapterRefused(f"adapter {ref.adapter_id}: {size} bytes exceed the budget")
-        self._make_room(size, pinned)
-        # The name is never used twice, so nothing that PEFT keeps by name can be met again.
-        self._serial += 1
-        name = f"a{self._serial}"
-        try:
-            self._inject(name, config, weights)
-        except Exception as error:
-            self._delete(name)
-            if isinstance(error, EngineError):
-                raise
-            raise AdapterRefused(f"adapter {ref.adapter_id}: {error}"[:500]) from error
-        self._loaded[ref.key] = (name, size)
-        self._touch(ref.key)
+    # ---- the loading thread ----
 
-    def activate(self, key: AdapterKey | None) -> None:
-        """Make the next forward passes use exactly this adapter (None: none at all)."""
-        names = [] if key is None else [self._loaded[key][0]]
-        if key != self._active:
-            for layer in self._layers:
-                # `set_adapter` walks all adapters of all layers to set flags for training.
-                layer._active_adapter = names
-            self._active = key
-            if key is not None:
-                self._touch(key)
-        assert all(layer.active_adapters == names for layer in self._layers)
+    def _main(self) -> None:
+        while (adapter := self._wanted.get()) is not None:
+            try:
+                with torch.inference_mode():
+                    self._load(adapter)
+            except Exception as error:
+                if not isinstance(error, EngineError):
+                    logger.exception(
+                        "adapter %s of %s", adapter.ref.adapter_id, adapter.ref.company
+                    )
+                    error = AdapterRefused(f"adapter {adapter.ref.adapter_id}: {error!r}"[:500])
+                with self._changed:
+                    del self._adapters[adapter.ref.key]
+                adapter.done.set_exception(error)
+            else:
+                adapter.done.set_result(None)
+            self._on_change()
 
-    def _touch(self, key: AdapterKey) -> None:
-        """Make `key` the most recently used."""
-        self._loaded.move_to_end(key)
-        self._publish()
-
-    def _publish(self) -> None:
-        """Replace what other threads see, in one step."""
-        self._resident = tuple(
-            ResidentAdapter(key, size) for key, (_, size) in self._loaded.items()
-        )
-
-    def _inject(self, name: str, config: LoraConfig, weights: dict[str, torch.Tensor]) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # PEFT warns that there are several adapters.
-            self._peft.add_adapter(name, config, low_cpu_mem_usage=True)
-            found = set_peft_model_state_dict(
-                self._peft, weights, adapter_name=name, low_cpu_mem_usage=True
+    def _load(self, adapter: Adapter) -> None:
+        """Read, check, make room, copy. Raises AdapterRefused or EngineClosed."""
+        if self._is_closed:
+            raise EngineClosed("the engine is closed")
+        pairs = adapter_file.read(adapter.ref, self._places)
+        size = sum(_padded(p.rank) * (p.place.inputs + p.place.outputs) for p in pairs)
+        adapter.size = aligned(size)
+        if adapter.size > self.arena.size:
+            total = adapter.size * self.arena.itemsize
+            raise AdapterRefused(
+                f"adapter {adapter.ref.adapter_id}: {total} bytes exceed the budget"
             )
-        if found.unexpected_keys:
-            raise AdapterRefused(f"the base model has no place for {found.unexpected_keys[0]}")
-        self._refresh_layers()
-        for layer in self._layers:
-            for side in (layer.lora_A, layer.lora_B):
-                if name in side:
-                    side[name].to(self._device)
-                    assert side[name].weight.device.type != "meta"
-                    side[name].requires_grad_(False)
+        column = self._make_room(adapter)
+        try:
+            self._copy(adapter, pairs)
+        except BaseException:
+            with self._changed:
+                self._give_back(adapter, column)
+            raise
+        for table in (self.a_at, self.b_at, self.ranks):
+            table[:, column] = 0
+        for index, (a, b) in adapter.views.items():
+            self.a_at[index, column] = a.storage_offset()
+            self.b_at[index, column] = b.storage_offset()
+            self.ranks[index, column] = len(a)
+        adapter.index = column
+        self.loads += 1
 
-    def _make_room(self, size: int, pinned: frozenset[AdapterKey]) -> None:
-        used = sum(size for _, size in self._loaded.values())
-        for key in list(self._loaded):
-            if len(self._loaded) < self._max_adapters and used + size <= self._max_bytes:
-                return
-            if key not in pinned:
-                name, freed = self._loaded.pop(key)
-                self._delete(name)
-                used -= freed
-                self._publish()
-        # Running rows keep their adapters even if that exceeds the budget for a while.
+    def _copy(self, adapter: Adapter, pairs: Sequence[Pair]) -> None:
+        """Into the adapter's piece of the arena. Raises AdapterRefused for NaN and infinity."""
+        memory, end = self.arena.memory, adapter.offset
+        piece = memory[end : end + adapter.size]
+        is_padded = any(pair.rank % RANK_BLOCK for pair in pairs)
+        (piece if is_padded else piece[-ALIGNMENT:]).zero_()
+        for pair in pairs:
+            rank = _padded(pair.rank)
+            views = []
+            for width in (pair.place.inputs, pair.place.outputs):
+                views.append(memory[end : end + rank * width].view(rank, width))
+                end += rank * width
+            views[0][: pair.rank].copy_(pair.down)
+            torch.mul(pair.up.T, pair.scale, out=views[1][: pair.rank])
+            adapter.views[pair.place.index] = (views[0], views[1])
+        # One pass instead of one test a tensor; what is not a number shows in either.
+        if not all(map(math.isfinite, map(float, torch.aminmax(piece)))):
+            raise AdapterRefused(f"adapter {adapter.ref.adapter_id}: its weights are not finite")
 
-    def _delete(self, name: str) -> None:
-        # First of all, because an injection that broke may have left layers active.
-        self._refresh_layers()
-        if name in self._peft.peft_config:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                self._peft.delete_adapter(name)
-        self._refresh_layers()
+    def _make_room(self, adapter: Adapter) -> int:
+        """Give it a column and a piece of the arena, however long that takes."""
+        with self._changed:
+            while not self._fits(adapter):
+                self.is_full = True
+                self._changed.wait()
+                if self._is_closed:
+                    raise EngineClosed("the engine is closed")
+            self.is_full = False
+            return self._columns.pop()
 
-    def _refresh_layers(self) -> None:
-        """Find the layers that PEFT has wrapped by now, and switch all of them off."""
-        self._layers = [m for m in self._peft.modules() if isinstance(m, LoraLayer)]
-        for layer in self._layers:
-            layer._active_adapter = []
-        self._active = None
+    def _fits(self, adapter: Adapter) -> bool:
+        """Take the piece, evicting what is not pinned, the least recently used first."""
+        while True:
+            if self._columns:
+                offset = self.arena.take(adapter.size)
+                if offset is not None:
+                    adapter.offset = offset
+                    return True
+            idle = (a for a in self._adapters.values() if not a.pins and a.index >= 0)
+            victim = next(idle, None)
+            if victim is None:
+                return False
+            del self._adapters[victim.ref.key]
+            self._give_back(victim, victim.index)
+            self.evictions += 1
 
-
-def _some_linear(module: PreTrainedModel) -> str:
-    head = module.get_output_embeddings()
-    for name, part in module.named_modules():
-        if isinstance(part, torch.nn.Linear) and part is not head:
-            return str(name)
-    raise ValueError("the base model has no linear layer")
-
-
-def _read(ref: AdapterRef) -> tuple[LoraConfig, dict[str, torch.Tensor]]:
-    """The adapter's configuration and weights, hashed before they are parsed."""
-    try:
-        data = (Path(ref.path) / WEIGHTS_FILE).read_bytes()
-        raw = json.loads((Path(ref.path) / CONFIG_FILE).read_bytes())
-    except (OSError, ValueError) as error:
-        raise AdapterRefused(f"adapter {ref.adapter_id} cannot be read: {error}") from error
-    if hashlib.sha256(data).hexdigest() != ref.weights_sha256:
-        raise AdapterRefused(f"adapter {ref.adapter_id}: its weights are not those asked for")
-    try:
-        weights = load_safetensors(data)
-        config = _config(raw, weights)
-    except Exception as error:
-        raise AdapterRefused(f"adapter {ref.adapter_id}: {error}"[:500]) from error
-    for name, tensor in weights.items():
-        if not torch.isfinite(tensor).all():
-            raise AdapterRefused(f"adapter {ref.adapter_id}: {name} is not finite")
-    return config, weights
+    def _give_back(self, adapter: Adapter, column: int) -> None:
+        adapter.views.clear()
+        self.arena.give_back(adapter.offset, adapter.size)
+        self._columns.append(column)
 
 
-def _config(raw: dict[str, Any], weights: dict[str, torch.Tensor]) -> LoraConfig:
-    """A configuration that names exactly the modules that the weights are for.
-
-    The adapter's own patterns are not evaluated, and no initialisation runs: some of PEFT's
-    change the base weights, which every company shares.
-    """
-    unserved = ("modules_to_save", "use_dora", "layer_replication", "lora_bias")
-    refused = [key for key in unserved if raw.get(key)]
-    if refused or raw.get("peft_type") != "LORA" or raw.get("bias", "none") != "none":
-        raise AdapterRefused(f"not a plain LoRA adapter {refused or ''}".strip())
-    modules = [
-        name.removeprefix(_PREFIX).removesuffix(_A_SUFFIX)
-        for name in weights
-        if name.startswith(_PREFIX) and name.endswith(_A_SUFFIX)
-    ]
-    pairs = {f"{_PREFIX}{module}.lora_{side}.weight" for module in modules for side in "AB"}
-    if not modules or pairs != set(weights):
-        raise AdapterRefused("its tensors are not pairs of lora_A and lora_B")
-    patterns = {**(raw.get("rank_pattern") or {}), **(raw.get("alpha_pattern") or {})}
-    if not all(_PLAIN_KEY.fullmatch(key) for key in patterns):
-        raise AdapterRefused("its rank_pattern or alpha_pattern is not a map of module names")
-    return LoraConfig(
-        r=raw["r"],
-        lora_alpha=raw["lora_alpha"],
-        use_rslora=bool(raw.get("use_rslora")),
-        rank_pattern=raw.get("rank_pattern") or {},
-        alpha_pattern=raw.get("alpha_pattern") or {},
-        target_modules=modules,
-        lora_dropout=0.0,
-        init_lora_weights=False,
-        inference_mode=True,
-    )
+def _padded(rank: int) -> int:
+    return -(-rank // RANK_BLOCK) * RANK_BLOCK

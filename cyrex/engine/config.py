@@ -10,6 +10,15 @@ Dtype = Literal["fp32", "bf16", "nf4"]
 Device = Literal["auto", "cpu", "cuda"]
 
 MIB = 1024 * 1024
+COUNTS = (
+    "threads",
+    "max_batch",
+    "kv_tokens",
+    "max_adapters",
+    "max_adapter_bytes",
+    "prefill_chunk",
+    "max_waiting",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +33,9 @@ class EngineConfig:
     max_context: tokens of prompt and answer together; None is what the base model was made for.
     kv_tokens: tokens that all running requests together may come to hold in the KV cache.
     max_adapters, max_adapter_bytes: what stays loaded; the least recently used goes first.
+    prefill_chunk: prompt tokens read in one step, between two steps of the rows that decode.
+    max_waiting: requests of one company that may wait; one more is refused with QueueFull.
+    prefix_cache_bytes: of the beginnings of prompts that are kept; 0 keeps none.
     """
 
     base_model: str
@@ -31,20 +43,25 @@ class EngineConfig:
     dtype: Dtype = "fp32"
     device: Device = "auto"
     threads: int = 1
-    max_batch: int = 64
+    max_batch: int = 32
     max_context: int | None = None
     kv_tokens: int = 131_072
-    max_adapters: int = 64
+    max_adapters: int = 256
     max_adapter_bytes: int = 2048 * MIB
+    prefill_chunk: int = 256
+    max_waiting: int = 20_000
+    prefix_cache_bytes: int = 256 * MIB
 
     def __post_init__(self) -> None:
         if self.dtype not in get_args(Dtype):
             raise ValueError(f"dtype must be one of {get_args(Dtype)}, not {self.dtype!r}")
         if self.device not in get_args(Device):
             raise ValueError(f"device must be one of {get_args(Device)}, not {self.device!r}")
-        for field in ("threads", "max_batch", "kv_tokens", "max_adapters", "max_adapter_bytes"):
+        for field in COUNTS:
             if getattr(self, field) < 1:
                 raise ValueError(f"{field} must be at least 1")
+        if self.prefix_cache_bytes < 0:
+            raise ValueError("prefix_cache_bytes must not be negative")
         if self.max_context is not None and self.max_context < 2:
             raise ValueError("max_context must be at least 2")
 

@@ -13,7 +13,7 @@ from llguidance import LLExecutor, LLMatcher, LLTokenizer
 from llguidance.hf import from_tokenizer
 from llguidance.torch import fill_next_token_bitmask_par
 
-from cyrex.engine.errors import RequestRefused
+from cyrex.engine.errors import GrammarRefused
 from cyrex.engine.grammar import Grammar
 
 # Compiled grammars kept: a company asks with the same few again and again.
@@ -68,7 +68,7 @@ class Constraints:
         self._compiled: OrderedDict[Grammar, LLMatcher] = OrderedDict()
 
     def of(self, grammar: Grammar) -> Constraint:
-        """The beginning of `grammar`. Raises RequestRefused when it does not compile."""
+        """The beginning of `grammar`. Raises GrammarRefused when it does not compile."""
         with self._lock:
             known = self._compiled.get(grammar)
             if known is not None:
@@ -77,7 +77,7 @@ class Constraints:
             wrapped = self._wrapped or self._wrap()
         matcher = LLMatcher(wrapped, _compilable(grammar), log_level=0)
         if matcher.is_error():
-            raise RequestRefused(f"grammar: {_reason(matcher)}")
+            raise GrammarRefused(f"grammar: {_reason(matcher)}")
         with self._lock:
             self._compiled[grammar] = matcher.deep_copy()
             if len(self._compiled) > MAX_COMPILED:
@@ -112,7 +112,7 @@ class Constraints:
                 self._tokenizer, n_vocab=self._width, eos_token=sorted(self._end_tokens) or None
             )
         except ValueError as error:
-            raise RequestRefused(f"grammar: not with this base model: {error}") from error
+            raise GrammarRefused(f"grammar: not with this base model: {error}") from error
         return self._wrapped
 
 
@@ -126,7 +126,7 @@ def _compilable(grammar: Grammar) -> str:
             )
         )
     except ValueError as error:
-        raise RequestRefused(f"grammar: {error}") from error
+        raise GrammarRefused(f"grammar: {error}") from error
 
 
 def _reason(matcher: LLMatcher) -> str:

@@ -17,6 +17,16 @@ class PromptTooLong(RequestRefused):
     """The prompt leaves no room for an answer within the context."""
 
 
+class GrammarRefused(RequestRefused):
+    """The grammar does not compile; the message begins with `grammar:`."""
+
+
+class QueueFull(EngineError):
+    """The company has as many requests waiting as it may have. Send it again later."""
+
+    retryable = True
+
+
 class AdapterRefused(EngineError):
     """The adapter cannot be loaded, or its bytes are not those that the request names."""
 

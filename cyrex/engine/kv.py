@@ -1,114 +1,99 @@
-"""Keys and values of a batch, in buffers that grow by steps instead of at every token.
-
-All rows end in the same column; a shorter row has unused columns on its left, which the
-attention mask hides. Shapes: (rows, heads, columns, head_dim).
-"""
+"""Keys and values of the running rows: a slot each, allocated once."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-# Room added when a buffer is full: one copy of the buffer every so many tokens.
-GROWTH_COLUMNS = 64
+from cyrex.engine.layout import NO_SLOT, Layout
 
 
-class BufferLayer(CacheLayerMixin):  # type: ignore[misc]
-    """One layer's keys and values, in the first `length` columns of preallocated buffers."""
+class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
+    """One layer's keys and values: (slots, kv_heads, capacity, width).
+
+    What lies behind a row's length is left over from rows before it, and never read.
+    """
 
     is_sliding = False
 
-    def __init__(self) -> None:
+    def __init__(self, slots: int, capacity: int) -> None:
         super().__init__()
-        self.length = 0
+        self.slots, self.capacity = slots, capacity
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        """Make empty buffers of the shape that the first tokens show."""
+        """Make room, in the shape that the first tokens show.
+
+        On Linux this costs addresses, not memory: pages that nobody writes to do not exist.
+        """
         self.dtype, self.device = key_states.dtype, key_states.device
-        self.keys = key_states.new_empty(*key_states.shape[:2], 0, key_states.shape[3])
-        self.values = value_states.new_empty(*value_states.shape[:2], 0, value_states.shape[3])
+        for name, states in (("keys", key_states), ("values", value_states)):
+            heads, width = states.shape[1], states.shape[3]
+            setattr(self, name, states.new_empty(self.slots, heads, self.capacity, width))
         self.is_initialized = True
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Append columns; returns views of all columns so far."""
+        """Hands back what is new: it is stored by `store`, which knows the rows."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
-        end = self.length + key_states.shape[2]
-        if end > self.keys.shape[2]:
-            self.keys = _widened(self.keys, self.length, end + GROWTH_COLUMNS)
-            self.values = _widened(self.values, self.length, end + GROWTH_COLUMNS)
-        self.keys[:, :, self.length : end] = key_states
-        self.values[:, :, self.length : end] = value_states
-        self.length = end
-        return self.keys[:, :, :end], self.values[:, :, :end]
+        return key_states, value_states
+
+    def store(self, key_states: torch.Tensor, value_states: torch.Tensor, layout: Layout) -> None:
+        """Keep the prompts' tokens of a pass: (1, kv_heads, tokens, width)."""
+        for s in layout.segments:
+            if s.slot != NO_SLOT:
+                stop = s.past + s.end - s.start
+                self.keys[s.slot, :, s.past : stop] = key_states[0, :, s.start : s.end]
+                self.values[s.slot, :, s.past : stop] = value_states[0, :, s.start : s.end]
 
     def get_seq_length(self) -> int:
-        return self.length
+        return 0
 
     def get_max_length(self) -> int:
-        return -1
+        return self.capacity
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        return self.length + query_length, 0
+        return query_length, 0
 
 
-def _widened(buffer: torch.Tensor, length: int, columns: int) -> torch.Tensor:
-    rows, heads, _, width = buffer.shape
-    wide = buffer.new_empty(rows, heads, columns, width)
-    wide[:, :, :length] = buffer[:, :, :length]
-    return wide
+class SlotCache(Cache):  # type: ignore[misc]
+    """Every layer's slots, for any Hugging Face model that takes a `Cache`."""
 
-
-class BatchCache(Cache):  # type: ignore[misc]
-    """Every layer's buffers, for any Hugging Face model that takes a `Cache`."""
-
-    def __init__(self) -> None:
-        super().__init__(layer_class_to_replicate=BufferLayer)
+    def __init__(self, layers: int, slots: int, capacity: int) -> None:
+        super().__init__(layers=[SlotLayer(slots, capacity) for _ in range(layers)])
+        self.capacity = capacity
+        self._free = list(reversed(range(slots)))
+        self._slots = slots
 
     @property
-    def length(self) -> int:
-        """Columns in use."""
-        return self.layers[0].length if self.layers else 0
+    def free_slots(self) -> int:
+        return len(self._free)
 
+    @property
+    def is_empty(self) -> bool:
+        return len(self._free) == self._slots
 
-def joined(parts: Sequence[tuple[BatchCache, torch.Tensor | None, int]]) -> BatchCache:
-    """One cache of rows from several.
+    def take(self) -> int:
+        """A free slot."""
+        return self._free.pop()
 
-    Each part is (cache, rows to take or None for all, columns to drop on the left). Rows come in
-    the order of the parts; all end in the same column.
-    """
-    result = BatchCache()
-    columns = max(cache.length - dropped for cache, _, dropped in parts)
-    for index in range(len(parts[0][0].layers)):
-        layer = BufferLayer()
-        layers = [(cache.layers[index], rows, dropped) for cache, rows, dropped in parts]
-        layer.keys = _stacked([(la.keys, la.length, r, d) for la, r, d in layers], columns)
-        layer.values = _stacked([(la.values, la.length, r, d) for la, r, d in layers], columns)
-        layer.dtype, layer.device = layer.keys.dtype, layer.keys.device
-        layer.length = columns
-        layer.is_initialized = True
-        result.layers.append(layer)
-    return result
+    def give_back(self, slot: int) -> None:
+        assert 0 <= slot < self._slots and slot not in self._free
+        self._free.append(slot)
 
+    def read(self, slot: int, start: int, end: int) -> list[torch.Tensor]:
+        """Copies of a slot's columns: keys and values of every layer in turn."""
+        return [
+            buffer[slot, :, start:end].clone()
+            for layer in self.layers
+            for buffer in (layer.keys, layer.values)
+        ]
 
-def _stacked(
-    parts: Sequence[tuple[torch.Tensor, int, torch.Tensor | None, int]], columns: int
-) -> torch.Tensor:
-    """Right-aligned copies, one under the other, with room to grow."""
-    rows = sum(len(chosen) if chosen is not None else len(b) for b, _, chosen, _ in parts)
-    first = parts[0][0]
-    buffer = first.new_zeros(rows, first.shape[1], columns + GROWTH_COLUMNS, first.shape[3])
-    top = 0
-    for source, length, chosen, dropped in parts:
-        used = source[:, :, dropped:length]
-        used = used if chosen is None else used.index_select(0, chosen)
-        bottom = top + len(used)
-        # Hidden columns stay zero: attention multiplies them by a weight of exactly zero.
-        buffer[top:bottom, :, columns - used.shape[2] : columns] = used
-        top = bottom
-    return buffer
+    def write(self, slot: int, start: int, columns: list[torch.Tensor]) -> None:
+        """Put back what `read` returned."""
+        buffers = [buffer for layer in self.layers for buffer in (layer.keys, layer.values)]
+        for buffer, part in zip(buffers, columns, strict=True):
+            buffer[slot, :, start : start + part.shape[1]] = part

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
@@ -13,31 +14,36 @@ from typing import Any, TypeVar
 
 import torch
 
-from cyrex.engine.adapters import AdapterPool
-from cyrex.engine.batch import Batch, Row
+from cyrex.engine.adapters import Adapter, AdapterPool
+from cyrex.engine.arena import Arena
 from cyrex.engine.config import EngineConfig
-from cyrex.engine.errors import EngineClosed, EngineError, GenerationFailed
+from cyrex.engine.errors import EngineClosed, EngineError
+from cyrex.engine.handle import EngineStats, Handle, ResidentAdapter
+from cyrex.engine.lora import Planner
 from cyrex.engine.model import LanguageModel
-from cyrex.engine.request import AdapterKey, AdapterRef, Handle, Request, ResidentAdapter
-from cyrex.engine.scheduler import Scheduler, Turn
+from cyrex.engine.prefix import PrefixCache
+from cyrex.engine.request import AdapterRef, Request
+from cyrex.engine.row import Row
+from cyrex.engine.runner import Runner
+from cyrex.engine.scheduler import Scheduler
 from cyrex.engine.scoring import Example, answer_losses
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# Callers that just got an answer are likely to ask again: a small batch waits for them this long.
-GATHER_SECONDS = 0.003
-# ... if so many answers were given within this time.
-GATHER_WINDOW_SECONDS = 0.02
-
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """Something to run on the loop's thread, between two turns."""
+    """Something to run on the loop's thread, between two steps."""
 
     work: Callable[[], Any]
     future: Future[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Cancelled:
+    row: Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,24 +51,45 @@ class _Close:
     deadline: float
 
 
+# None wakes the loop: an adapter has been loaded.
+_Item = Row | _Job | _Cancelled | _Close | None
+
+
 class Engine:
     """Answers requests of many companies from one base model. All methods are thread-safe."""
 
-    def __init__(self, config: EngineConfig, on_stopped: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        config: EngineConfig,
+        on_stopped: Callable[[], None] | None = None,
+        on_step: Callable[[], None] | None = None,
+    ) -> None:
         """Load the base model and start the loop. Raises OSError or ValueError if it cannot.
 
-        `on_stopped` is called on the loop's thread when the loop has ended for whatever reason.
+        Both are called on the loop's thread: `on_stopped` when the loop has ended for whatever
+        reason, `on_step` after each step that produced something, and after requests have ended
+        without one.
         """
         self.config = config
         self.model = LanguageModel(config)
-        self._adapters = AdapterPool(self.model, config)
-        self._scheduler = Scheduler(self._make_batch, config.max_batch, config.kv_tokens)
-        self._inbox: queue.SimpleQueue[Row | _Job | _Close] = queue.SimpleQueue()
+        is_cpu = self.model.device.type == "cpu"
+        # On a CPU adapters are applied in fp32 whatever the base model is in, as PEFT does.
+        dtype = torch.float32 if is_cpu else self.model.module.dtype
+        arena = Arena(config.max_adapter_bytes, dtype, self.model.device)
+        self._inbox: queue.SimpleQueue[_Item] = queue.SimpleQueue()
+        places = self.model.places
+        self._pool = AdapterPool(places, config.max_adapters, arena, lambda: self._inbox.put(None))
+        self._planner = Planner(self._pool, self.model.device)
+        self._scheduler = Scheduler(config, self.model.cache, self._pool)
+        self._prefix = PrefixCache(self.model.cache, config.prefix_cache_bytes)
+        self._runner = Runner(self.model, self._planner, self._prefix)
         self._on_stopped = on_stopped
+        self._on_step = on_step
+        # Nothing can be computed until something comes in.
+        self._is_idle = True
         self._closing: _Close | None = None
         self._gate = threading.Lock()
         self._is_closed = False
-        self._answered: list[float] = []
         self._thread = threading.Thread(target=self._main, name="engine", daemon=True)
         self._thread.start()
 
@@ -71,18 +98,24 @@ class Engine:
 
         Raises EngineClosed.
         """
-        handle = Handle(request)
+        rows: list[Row] = []
+        handle = Handle(request, on_cancel=lambda: self._inbox.put(_Cancelled(rows[0])))
         try:
-            row = Row(handle, self.model)
+            rows.append(Row(handle, self.model))
         except EngineError as error:
             handle.fail(error)
         else:
-            self._put(row)
+            self._put(rows[0])
         return handle
 
     def load(self, ref: AdapterRef) -> Future[None]:
         """Load an adapter ahead of its first request. The future may raise AdapterRefused."""
-        return self._call(lambda: self._adapters.ensure(ref, self._pinned()))
+        with self._gate:
+            if self._is_closed:
+                raise EngineClosed("the engine is closed")
+            adapter = self._pool.acquire(ref)
+        adapter.done.add_done_callback(lambda _: self._pool.release(adapter))
+        return adapter.done
 
     def warm(self, ref: AdapterRef, timeout: float | None = None) -> bool:
         """Load an adapter and wait for it; returns whether it is loaded now."""
@@ -95,7 +128,29 @@ class Engine:
 
     def resident(self) -> list[ResidentAdapter]:
         """The loaded adapters, the least recently used first. Does not wait for the loop."""
-        return list(self._adapters.resident)
+        return self._pool.resident()
+
+    def stats(self) -> EngineStats:
+        """What the engine holds and has done. Does not wait for the loop."""
+        scheduler, pool, prefix, runner = self._scheduler, self._pool, self._prefix, self._runner
+        return EngineStats(
+            waiting=scheduler.waiting,
+            running=len(scheduler.running),
+            slots=self.config.max_batch,
+            kv_tokens=scheduler.kv_tokens,
+            kv_capacity=self.config.kv_tokens,
+            adapters=len(pool.resident()),
+            adapter_bytes=pool.arena.used_bytes,
+            adapter_budget=self.config.max_adapter_bytes,
+            adapter_loads=pool.loads,
+            adapter_evictions=pool.evictions,
+            prefix_bytes=prefix.bytes,
+            prefix_hits=prefix.hits,
+            prefix_misses=prefix.misses,
+            steps=runner.steps,
+            prompt_tokens=runner.prompt_tokens,
+            generated_tokens=runner.generated_tokens,
+        )
 
     def ping(self) -> Future[None]:
         """Done when the loop has come round."""
@@ -106,14 +161,18 @@ class Engine:
 
         Raises AdapterRefused. Holds up all other requests while it runs: for evaluation.
         """
-
-        def score() -> list[float]:
-            if adapter is not None:
-                self._adapters.ensure(adapter, self._pinned())
-            self._adapters.activate(adapter.key if adapter is not None else None)
-            return answer_losses(self.model, examples)
-
-        return self._call(score).result()
+        loaded: Adapter | None = None
+        if adapter is not None:
+            loaded = self._pool.acquire(adapter)
+        try:
+            if loaded is not None:
+                loaded.done.result()
+            return self._call(
+                lambda: answer_losses(self.model, self._planner, loaded, examples)
+            ).result()
+        finally:
+            if loaded is not None:
+                self._pool.release(loaded)
 
     def close(self, deadline_seconds: float = 0.0) -> None:
         """Take nothing more, finish what is under way within the time, fail the rest."""
@@ -134,12 +193,6 @@ class Engine:
                 raise EngineClosed("the engine is closed")
             self._inbox.put(item)
 
-    def _make_batch(self, key: AdapterKey | None) -> Batch:
-        return Batch(self.model, key)
-
-    def _pinned(self) -> frozenset[AdapterKey]:
-        return frozenset(batch.key for batch in self._scheduler.running() if batch.key is not None)
-
     # ---- the loop's thread ----
 
     def _main(self) -> None:
@@ -147,9 +200,7 @@ class Engine:
         try:
             with torch.inference_mode():
                 while self._intake():
-                    turn = self._scheduler.next()
-                    if turn is not None:
-                        self._run(turn)
+                    self._step()
         except BaseException:
             logger.exception("the engine's loop has broken")
             error = EngineClosed("the engine's loop has broken")
@@ -158,78 +209,54 @@ class Engine:
                 self._is_closed = True
             self._scheduler.fail_all(error)
             self._fail_inbox(error)
+            self._pool.close()
             if self._on_stopped is not None:
                 self._on_stopped()
 
+    def _step(self) -> None:
+        """Schedule, run, postprocess."""
+        step = self._scheduler.next()
+        self._is_idle = step is None
+        if step is not None:
+            served = self._runner.run(step)
+            self._scheduler.charge(served)
+            self._scheduler.retire()
+        if self._on_step is not None:
+            self._on_step()
+
     def _intake(self) -> bool:
         """Take in what has come, waiting for it if there is nothing to do. False: stop."""
-        has_work = self._scheduler.has_work()
-        if not has_work and self._closing is not None:
-            return False
-        if self._closing is not None and time.monotonic() >= self._closing.deadline:
-            return False
-        if not has_work:
-            self._receive(self._inbox.get())
+        if self._closing is not None:
+            is_late = time.monotonic() >= self._closing.deadline
+            if is_late or not self._scheduler.has_work():
+                return False
+        if self._is_idle:
+            with contextlib.suppress(queue.Empty):
+                self._receive(self._inbox.get(timeout=self._patience()))
         while not self._inbox.empty():
             self._receive(self._inbox.get())
-        if not any(True for _ in self._scheduler.running()):
-            self._gather()
         return True
 
-    def _gather(self) -> None:
-        """Before a batch starts, wait a moment for callers who are about to ask again."""
-        now = time.monotonic()
-        self._answered = [at for at in self._answered if now - at < GATHER_WINDOW_SECONDS]
-        expected = min(len(self._answered), self.config.max_batch)
-        until = now + GATHER_SECONDS
-        while 0 < self._scheduler.waiting_rows() < expected and self._closing is None:
-            try:
-                self._receive(self._inbox.get(timeout=max(0.0, until - time.monotonic())))
-            except queue.Empty:
-                return
+    def _patience(self) -> float | None:
+        """Seconds until something is to be done even if nothing comes."""
+        times = [self._scheduler.next_deadline()]
+        if self._closing is not None:
+            times.append(self._closing.deadline)
+        known = [at for at in times if at is not None]
+        return max(0.0, min(known) - time.monotonic()) if known else None
 
-    def _receive(self, item: Row | _Job | _Close) -> None:
+    def _receive(self, item: _Item) -> None:
         if isinstance(item, Row):
             self._scheduler.add(item)
+        elif isinstance(item, _Cancelled):
+            self._scheduler.drop(item.row)
         elif isinstance(item, _Close):
             self._closing = item
-        else:
+        elif isinstance(item, _Job):
             try:
                 item.future.set_result(item.work())
             except Exception as error:
                 item.future.set_exception(error)
-
-    def _run(self, turn: Turn) -> None:
-        """One turn. What breaks here ends the rows that it concerns, and the loop goes on."""
-        batch = turn.batch
-        before = len(batch.live) + len(turn.admitted)
-        try:
-            if turn.admitted:
-                self._start(batch, turn.admitted)
-            for _ in range(turn.steps):
-                if batch.live:
-                    self._adapters.activate(batch.key)
-                    batch.step()
-        except EngineError as error:
-            self._fail(turn, error)
-        except Exception as error:
-            logger.exception("a batch has broken")
-            self._fail(turn, GenerationFailed(f"{type(error).__name__}: {error}"[:500]))
-        self._answered += [time.monotonic()] * (before - len(batch.live))
-
-    def _start(self, batch: Batch, rows: Sequence[Row]) -> None:
-        ready = [row for row in rows if not row.give_up()]
-        if ready:
-            adapter = ready[0].handle.request.adapter
-            if adapter is not None:
-                self._adapters.ensure(adapter, self._pinned())
-            self._adapters.activate(batch.key)
-            batch.admit(ready)
-
-    def _fail(self, turn: Turn, error: EngineError) -> None:
-        for row in turn.admitted:
-            row.fail(error)
-        turn.batch.fail(error)
 
     def _fail_inbox(self, error: EngineError) -> None:
         while not self._inbox.empty():

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from transformers.utils import logging as transformers_logging
 
+from cyrex.engine import attention
 from cyrex.engine.config import EngineConfig
 from cyrex.engine.constraint import Constraints
-from cyrex.engine.kv import BatchCache
+from cyrex.engine.kv import SlotCache
+from cyrex.engine.layout import Layout, Piece
+from cyrex.engine.lora import Current, Planner, install
+from cyrex.engine.text import TextStream
 
 logger = logging.getLogger(__name__)
 
+# How the engine's pass is compared with the model's own, once at the start: prompt tokens read
+# in two pieces, then tokens one by one.
+CHECK_PIECES = (7, 3, 1, 1)
+# Largest difference of two logits, as a share of the largest logit.
+CHECK_TOLERANCE = {"fp32": 1e-3, "bf16": 0.15, "nf4": 0.15}
+
 
 class LanguageModel:
-    """A causal language model: text to tokens, tokens to logits. Runs on one thread at a time.
-
-    `module` is what the forward pass runs through; an adapter pool may inject layers into it.
-    """
+    """A causal language model: text to tokens, tokens to logits. Runs on one thread at a time."""
 
     def __init__(self, config: EngineConfig) -> None:
         """Load from `config.base_model`. Raises OSError or ValueError where that is no model."""
@@ -49,12 +57,15 @@ class LanguageModel:
         self._text_to_tokens.no_padding()
         text = self.module.config.get_text_config()
         self.vocabulary: int = text.vocab_size
-        made_for = getattr(text, "max_position_embeddings", None)
-        self.max_context: int = config.max_context or made_for or config.kv_tokens
+        self.max_context = _context(text, config, self.device)
+        self.cache = SlotCache(text.num_hidden_layers, config.max_batch, self.max_context)
         self.end_tokens = self._end_tokens()
         self.constraints = Constraints(
             self.tokenizer, self.vocabulary, self.end_tokens, config.threads
         )
+        self._current = Current()
+        self.places = install(self.module, self._current)
+        self._check(CHECK_TOLERANCE[config.dtype])
 
     def encode(self, text: str) -> list[int]:
         """Tokens of rendered text: special tokens are read where the text spells them."""
@@ -68,31 +79,63 @@ class LanguageModel:
         text: str = self.tokenizer.decode(tokens, clean_up_tokenization_spaces=False)
         return text
 
+    def text_stream(self, stop: Sequence[str]) -> TextStream:
+        """For one answer, whose tokens come one by one."""
+        return TextStream(self._text_to_tokens, stop)
+
     def forward(
         self,
-        tokens: torch.Tensor,
-        starts: torch.Tensor,
-        cache: BatchCache,
-        logits_to_keep: int = 1,
+        decoding: Sequence[Piece],
+        prompts: Sequence[Piece],
+        keep: Sequence[int],
+        planner: Planner | None = None,
     ) -> torch.Tensor:
-        """Logits (rows, logits_to_keep, vocabulary) of `tokens` (rows, new columns).
+        """One pass over the pieces' tokens, decoding ones (one token each) before prompts.
 
-        `starts` (rows,) is the column in which each row begins; what is left of it is hidden.
-        The new columns' keys and values are appended to `cache`.
+        Returns the logits (len(keep), vocabulary) at the places `keep` of that line of tokens.
+        Keys and values of pieces with a slot are stored. Without a planner, adapters are ignored.
         """
-        past = cache.length
-        columns = torch.arange(past + tokens.shape[1], device=self.device)
-        visible = columns >= starts[:, None]
-        positions = (columns[past:] - starts[:, None]).clamp_(min=0)
-        logits: torch.Tensor = self.module(
-            input_ids=tokens,
-            attention_mask=visible,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=logits_to_keep,
-        ).logits
-        return logits
+        layout = Layout(decoding, prompts, self.cache, self.device)
+        if planner is not None:
+            self._current.plan = planner.plan(
+                [piece.adapter for piece in decoding],
+                [(len(piece.tokens), piece.adapter) for piece in prompts],
+            )
+        try:
+            logits: torch.Tensor = self.module(
+                input_ids=layout.tokens,
+                position_ids=layout.positions,
+                past_key_values=self.cache,
+                use_cache=True,
+                logits_to_keep=torch.tensor(keep, dtype=torch.long, device=self.device),
+                layout=layout,
+            ).logits
+        finally:
+            self._current.plan = None
+        return logits[0]
+
+    @torch.inference_mode()
+    def _check(self, tolerance: float) -> None:
+        """Compare the engine's pass with the model's own. Raises ValueError where they differ.
+
+        A model that does something around attention that is not known here would answer wrongly
+        without a word.
+        """
+        tokens = [(7 * i + 3) % self.vocabulary for i in range(sum(CHECK_PIECES))]
+        own = self.module(torch.tensor([tokens], device=self.device)).logits[0].float()
+        self.module.set_attn_implementation(attention.NAME)
+        slot = self.cache.take()
+        parts, past = [], 0
+        for length in CHECK_PIECES:
+            pieces = [Piece(tokens[past : past + length], past, slot, None)]
+            decoding, prompts = (pieces, []) if length == 1 else ([], pieces)
+            parts.append(self.forward(decoding, prompts, range(length)))
+            past += length
+        self.cache.give_back(slot)
+        difference = (torch.cat(parts).float() - own).abs().max() / own.abs().max()
+        if not difference <= tolerance:
+            name = type(self.module).__name__
+            raise ValueError(f"base_model: the engine does not compute {name} as it should")
 
     def _end_tokens(self) -> frozenset[int]:
         stated = self.module.generation_config.eos_token_id
@@ -101,6 +144,21 @@ class LanguageModel:
         if not known:
             logger.warning("the base model names no end-of-turn token: answers end by length")
         return frozenset(known)
+
+
+def _context(text: Any, config: EngineConfig, device: torch.device) -> int:
+    """Tokens that a slot of the cache holds."""
+    made_for = getattr(text, "max_position_embeddings", None) or config.kv_tokens
+    rope = getattr(text, "rope_parameters", None) or {}
+    if rope.get("rope_type") in ("dynamic", "longrope"):
+        # Beyond this these models turn the positions of all rows of a pass otherwise.
+        made_for = rope.get("original_max_position_embeddings") or made_for
+    if config.max_context is not None:
+        return config.max_context
+    if device.type == "cpu":
+        return int(made_for)
+    # A GPU's memory is taken when it is allocated, so the slots share the budget.
+    return min(int(made_for), max(2, config.kv_tokens // config.max_batch))
 
 
 def _device(config: EngineConfig) -> torch.device:

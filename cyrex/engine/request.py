@@ -1,22 +1,21 @@
-"""Requests and answers as plain data. Nothing here imports a model library."""
+"""Requests as plain data. Nothing here imports a model library."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-from cyrex.engine.errors import EngineError, RequestRefused
+from cyrex.engine.errors import RequestRefused
 from cyrex.engine.grammar import Grammar
-
-FinishReason = Literal["stop", "length"]
 
 MAX_STOP_STRINGS = 16
 MAX_TEMPERATURE = 100.0
+MAX_PENALTY = 2.0
+MAX_REPETITION_PENALTY = 10.0
+MAX_TOP_LOGPROBS = 20
+MAX_WEIGHT = 1e6
 
 
 class AdapterKey(NamedTuple):
@@ -48,28 +47,78 @@ class AdapterRef:
 
 
 @dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a token is chosen. Raises RequestRefused naming a field that is wrong.
+
+    temperature: 0 is greedy, whatever top_k, top_p, min_p and seed say.
+    top_k: only the k likeliest tokens; 0 is all of them.
+    top_p: the smallest set of likeliest tokens of at least that probability.
+    min_p: only tokens at least this many times as likely as the likeliest.
+    repetition_penalty: above 1 makes every token of prompt and answer less likely (1 is off).
+    presence_penalty, frequency_penalty: taken from a token's logit if it is in the answer, and
+        once for every time that it is there.
+    seed: same seed, same answer, whatever else runs. None draws one.
+    top_logprobs: so many of the likeliest tokens are told at every place.
+    """
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    seed: int | None = None
+    top_logprobs: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature <= MAX_TEMPERATURE:
+            raise RequestRefused(f"temperature: must be from 0 to {MAX_TEMPERATURE:g}")
+        if self.top_k < 0:
+            raise RequestRefused("top_k: must not be negative")
+        if not 0 < self.top_p <= 1:
+            raise RequestRefused("top_p: must be above 0 and at most 1")
+        if not 0 <= self.min_p <= 1:
+            raise RequestRefused("min_p: must be from 0 to 1")
+        if not 0 < self.repetition_penalty <= MAX_REPETITION_PENALTY:
+            limit = f"{MAX_REPETITION_PENALTY:g}"
+            raise RequestRefused(f"repetition_penalty: must be above 0 and at most {limit}")
+        for name in ("presence_penalty", "frequency_penalty"):
+            if not -MAX_PENALTY <= getattr(self, name) <= MAX_PENALTY:
+                raise RequestRefused(f"{name}: must be from -{MAX_PENALTY:g} to {MAX_PENALTY:g}")
+        if self.seed is not None and not 0 <= self.seed < 2**63:
+            raise RequestRefused("seed: must be from 0 to 2**63 - 1")
+        if not 0 <= self.top_logprobs <= MAX_TOP_LOGPROBS:
+            raise RequestRefused(f"top_logprobs: must be from 0 to {MAX_TOP_LOGPROBS}")
+
+
+GREEDY = Sampling()
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One prompt to complete. Raises RequestRefused naming a field that is wrong.
 
     adapter: None asks the base model itself.
     prompt: token ids, or rendered text (tokenised as it stands, special tokens included in it).
-    temperature: 0 is greedy; top_p keeps the smallest set of tokens of at least that probability.
-    seed: same seed, same answer, whatever else runs. None draws one.
     stop: strings that end the answer and are not part of its text.
     deadline: on `time.monotonic()`'s clock, which the processes of one machine share.
     grammar: what the answer must look like; None leaves the model free.
+    weight: the company's share of the engine beside other companies that wait: twice the weight,
+        twice the tokens. The company's latest request counts.
+    stream: whether the handle hands out the answer piece by piece.
     """
 
     company: str
     adapter: AdapterRef | None
     prompt: list[int] | str
     max_new_tokens: int = 256
-    temperature: float = 0.0
-    top_p: float = 1.0
-    seed: int | None = None
+    sampling: Sampling = GREEDY
     stop: tuple[str, ...] = ()
     deadline: float | None = None
     grammar: Grammar | None = None
+    weight: float = 1.0
+    stream: bool = False
 
     def __post_init__(self) -> None:
         # Tenancy first: an adapter of another company is never even looked at.
@@ -81,14 +130,13 @@ class Request:
             raise RequestRefused("prompt: must not be empty")
         if self.max_new_tokens < 1:
             raise RequestRefused("max_new_tokens: must be at least 1")
-        if not 0 <= self.temperature <= MAX_TEMPERATURE:
-            raise RequestRefused(f"temperature: must be from 0 to {MAX_TEMPERATURE:g}")
-        if not 0 < self.top_p <= 1:
-            raise RequestRefused("top_p: must be above 0 and at most 1")
-        if self.seed is not None and not 0 <= self.seed < 2**63:
-            raise RequestRefused("seed: must be from 0 to 2**63 - 1")
         if len(self.stop) > MAX_STOP_STRINGS or not all(self.stop):
             raise RequestRefused(f"stop: at most {MAX_STOP_STRINGS} strings, none of them empty")
+        if self.deadline is not None and math.isnan(self.deadline):
+            raise RequestRefused("deadline: must be a number")
+        if not 1 / MAX_WEIGHT <= self.weight <= MAX_WEIGHT:
+            limits = f"{1 / MAX_WEIGHT:g} to {MAX_WEIGHT:g}"
+            raise RequestRefused(f"weight: must be from {limits}")
 
     @property
     def key(self) -> AdapterKey | None:
@@ -98,88 +146,3 @@ class Request:
     def is_late(self) -> bool:
         """Whether the deadline has passed."""
         return self.deadline is not None and time.monotonic() >= self.deadline
-
-
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """An answer, and the adapter that really gave it (both None: the base model).
-
-    text: without the end-of-turn token and without the stop string.
-    tokens: every token generated, the final end-of-turn token included (never empty). An answer
-        that its grammar lets nothing follow ends without one.
-    logprobs: natural log of the model's own probability (before grammar and temperature) of each
-        token.
-    """
-
-    text: str
-    tokens: list[int]
-    logprobs: list[float]
-    finish_reason: FinishReason
-    prompt_tokens: int
-    completion_tokens: int
-    adapter_id: str | None
-    sha256: str | None
-
-    @property
-    def confidence(self) -> float:
-        """Mean probability of the answer's tokens, from 0 to 1."""
-        return sum(map(math.exp, self.logprobs)) / len(self.logprobs)
-
-
-@dataclass(frozen=True, slots=True)
-class ResidentAdapter:
-    """A loaded adapter and the bytes that its weights take."""
-
-    key: AdapterKey
-    bytes: int
-
-
-class Handle:
-    """A request under way. Safe to use from any thread."""
-
-    __slots__ = ("_future", "_on_cancel", "cancelled", "request")
-
-    def __init__(self, request: Request, on_cancel: Callable[[], None] | None = None) -> None:
-        self.request = request
-        self.cancelled = False
-        self._on_cancel = on_cancel
-        self._future: Future[Completion] = Future()
-
-    def result(self, timeout: float | None = None) -> Completion:
-        """Wait for the answer. Raises an EngineError, or TimeoutError after `timeout` seconds."""
-        try:
-            return self._future.result(timeout)
-        except FutureTimeoutError:
-            raise TimeoutError(f"no answer within {timeout} s") from None
-
-    def cancel(self) -> None:
-        """Stop generating; `result` raises Cancelled unless the answer was complete already."""
-        if not self.cancelled and not self.done():
-            self.cancelled = True
-            if self._on_cancel is not None:
-                self._on_cancel()
-
-    def done(self) -> bool:
-        return self._future.done()
-
-    def outcome(self) -> Completion | EngineError:
-        """What a handle that is done holds."""
-        error = self._future.exception(timeout=0)
-        if isinstance(error, EngineError):
-            return error
-        return self._future.result(timeout=0)
-
-    def add_done_callback(self, callback: Callable[[Handle], None]) -> None:
-        """Call `callback(self)` once it is done: at once if it is, else on the engine's thread."""
-        self._future.add_done_callback(lambda _: callback(self))
-
-    def resolve(self, completion: Completion) -> None:
-        """For the engine. Only the first of `resolve` and `fail` counts."""
-        assert self.request.key is None or self.request.key.sha256 == completion.sha256
-        if not self._future.done():
-            self._future.set_result(completion)
-
-    def fail(self, error: EngineError) -> None:
-        """For the engine. Only the first of `resolve` and `fail` counts."""
-        if not self._future.done():
-            self._future.set_exception(error)

@@ -1,156 +1,225 @@
-"""Whose turn it is. Companies take turns; a turn is a few steps of one batch.
+"""Whose turn it is: a fair share for every company, by virtual token counters.
 
-A company has one lane: its waiting rows in order of arrival, and at most one running batch. New
-rows with the running batch's adapter join it; rows with another adapter wait until it has ended.
+Every company has a queue and a counter of the tokens that it was given, divided by its weight.
+The next free slot goes to the company that waits with the lowest counter. Who comes back from a
+pause starts where the others are: idle time is not saved up.
 """
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from cyrex.engine.batch import Batch, Row
-from cyrex.engine.errors import EngineError
-from cyrex.engine.request import AdapterKey
+from cyrex.engine.adapters import AdapterPool
+from cyrex.engine.config import EngineConfig
+from cyrex.engine.errors import EngineError, QueueFull
+from cyrex.engine.kv import SlotCache
+from cyrex.engine.layout import NO_SLOT
+from cyrex.engine.row import Row
 
-# Prompt tokens that one turn may read: what bounds another company's wait.
-TURN_PROMPT_TOKENS = 4096
-# Steps of a turn while other companies have work: switching adapters costs about a tenth of one.
-TURN_STEPS = 8
-# Joining copies the batch's cache, so rows wait until they are this share of it, or this long.
-JOIN_SHARE = 0.5
-JOIN_STEPS = 8
-# How often waiting rows are searched for cancelled and late ones.
-SWEEP_SECONDS = 0.02
-# Rows looked at in a lane's queue when its rows name different adapters.
-LOOK_AHEAD_ROWS = 1024
+# What a token counts: reading one costs about half of writing one, as part of a large product.
+PROMPT_TOKEN_COST = 1.0
+ANSWER_TOKEN_COST = 2.0
 
 
 @dataclass(slots=True)
 class Lane:
-    """One company's work."""
+    """One company: its waiting rows in order of arrival (ended ones are skipped), its counter."""
 
     company: str
+    counter: float
+    weight: float = 1.0
     waiting: deque[Row] = field(default_factory=deque)
-    batch: Batch | None = None
+    waiting_count: int = 0
+    running_count: int = 0
+    has_turn: bool = False
+
+    def charge(self, cost: float) -> None:
+        self.counter += cost / self.weight
 
 
 @dataclass(slots=True)
-class Turn:
-    """Run `batch` for `steps` steps, after `admitted` have joined it."""
+class Step:
+    """What runs next: rows that decode a token, and rows that read so many tokens of prompt."""
 
-    batch: Batch
-    admitted: list[Row]
-    steps: int
+    decoding: list[Row]
+    prompts: list[tuple[Row, int]]
+
+    @property
+    def rows(self) -> list[Row]:
+        return [*self.decoding, *(row for row, _ in self.prompts)]
+
+    def parts(self) -> Iterator[Step]:
+        """Each row alone."""
+        for row in self.decoding:
+            yield Step([row], [])
+        for prompt in self.prompts:
+            yield Step([], [prompt])
 
 
 class Scheduler:
     """Waiting and running rows. For the loop's thread alone."""
 
-    def __init__(
-        self, make_batch: Callable[[AdapterKey | None], Batch], max_batch: int, kv_tokens: int
-    ) -> None:
-        self._make_batch = make_batch
-        self._max_batch = max_batch
-        self._kv_tokens = kv_tokens
-        # In order of turns: the first is next.
-        self._lanes: OrderedDict[str, Lane] = OrderedDict()
-        # A lane whose next row did not fit: nobody else is admitted before it.
-        self._blocked: str | None = None
-        self._next_sweep = 0.0
+    def __init__(self, config: EngineConfig, cache: SlotCache, pool: AdapterPool) -> None:
+        self._config = config
+        self._cache = cache
+        self._pool = pool
+        self._lanes: dict[str, Lane] = {}
+        # Lanes that wait, by counter. A counter may have grown since: then it is put back.
+        self._turns: list[tuple[float, int, Lane]] = []
+        self._numbers = itertools.count()
+        # The counter of whom was served last: nobody who waits is below it.
+        self._floor = 0.0
+        self._deadlines: list[tuple[float, int, Row]] = []
+        self.running: list[Row] = []
+        self.waiting = 0
+        self.kv_tokens = 0
 
     def add(self, row: Row) -> None:
-        company = row.handle.request.company
-        self._lanes.setdefault(company, Lane(company)).waiting.append(row)
+        """Queue a row; it fails at once where its company's queue is full."""
+        request = row.handle.request
+        lane = self._lanes.get(request.company)
+        if lane is None:
+            lane = self._lanes[request.company] = Lane(request.company, self._floor)
+        if lane.waiting_count >= self._config.max_waiting:
+            row.fail(QueueFull(f"{request.company} has {lane.waiting_count} requests waiting"))
+            return
+        lane.weight = request.weight
+        if not lane.waiting_count:
+            lane.waiting.clear()
+            lane.counter = max(lane.counter, self._floor)
+            if not lane.has_turn:
+                heapq.heappush(self._turns, (lane.counter, next(self._numbers), lane))
+                lane.has_turn = True
+        lane.waiting.append(row)
+        lane.waiting_count += 1
+        self.waiting += 1
+        if request.deadline is not None:
+            heapq.heappush(self._deadlines, (request.deadline, next(self._numbers), row))
+
+    def drop(self, row: Row) -> None:
+        """End a row that waits and was cancelled or is late."""
+        if row.slot == NO_SLOT and not row.finished and row.give_up():
+            self._left_queue(self._lanes[row.handle.request.company])
 
     def has_work(self) -> bool:
-        return bool(self._lanes)
+        return bool(self.waiting or self.running)
 
-    def waiting_rows(self) -> int:
-        return sum(len(lane.waiting) for lane in self._lanes.values())
+    def next_deadline(self) -> float | None:
+        return self._deadlines[0][0] if self._deadlines else None
 
-    def running(self) -> Iterator[Batch]:
-        return (lane.batch for lane in self._lanes.values() if lane.batch is not None)
+    def next(self) -> Step | None:
+        """The next step, or None while there is nothing to compute."""
+        self._drop_late()
+        for row in self.running:
+            error = row.adapter.error if row.adapter is not None else None
+            if error is not None:
+                row.fail(error)
+            row.give_up()
+        self.retire()
+        self._admit()
+        ready = [row for row in self.running if row.adapter is None or row.adapter.is_ready]
+        step = Step([row for row in ready if row.tokens], [])
+        left = self._config.prefill_chunk
+        for row in ready:
+            if not row.tokens and left:
+                length = min(row.prompt_left, left)
+                step.prompts.append((row, length))
+                left -= length
+        return step if ready else None
 
-    def next(self) -> Turn | None:
-        """The next turn, or None when there is nothing to do."""
-        self._clean()
-        for company in list(self._lanes):
-            lane = self._lanes[company]
-            admitted = self._admit(lane)
-            if admitted and lane.batch is None:
-                lane.batch = self._make_batch(admitted[0].key)
-            if lane.batch is not None:
-                self._lanes.move_to_end(company)
-                steps = 1 if len(self._lanes) == 1 else TURN_STEPS
-                return Turn(lane.batch, admitted, steps)
-        return None
+    def charge(self, rows: Sequence[Row]) -> None:
+        """Each of these rows was given a token."""
+        for row in rows:
+            self._lanes[row.handle.request.company].charge(ANSWER_TOKEN_COST)
+
+    def retire(self) -> None:
+        """Take back what rows that have ended held."""
+        if not any(row.finished for row in self.running):
+            return
+        for row in self.running:
+            if row.finished:
+                self._cache.give_back(row.slot)
+                row.slot = NO_SLOT
+                if row.adapter is not None:
+                    self._pool.release(row.adapter)
+                self.kv_tokens -= row.most_tokens
+                self._lanes[row.handle.request.company].running_count -= 1
+        self.running = [row for row in self.running if not row.finished]
+        if not self.has_work():
+            self._forget()
 
     def fail_all(self, error: EngineError) -> None:
         """End everything that waits or runs."""
         for lane in self._lanes.values():
             for row in lane.waiting:
                 row.fail(error)
-            if lane.batch is not None:
-                lane.batch.fail(error)
-        self._lanes.clear()
-        self._blocked = None
+            lane.waiting_count = 0
+        for row in self.running:
+            row.fail(error)
+        self.waiting = 0
+        self.retire()
 
-    def _admit(self, lane: Lane) -> list[Row]:
-        """Take from the lane's queue what may start now."""
-        if not lane.waiting or self._blocked not in (None, lane.company):
-            return []
-        self._blocked = None
-        live = len(lane.batch.live) if lane.batch is not None else 0
-        key = lane.waiting[0].key
-        if lane.batch is not None and (lane.batch.key != key or not _may_join(lane, live)):
-            return []
-        budget = self._kv_tokens - sum(
-            row.most_tokens for batch in self.running() for row in batch.live
-        )
-        prompt_tokens = 0
-        admitted: list[Row] = []
-        passed_over: list[Row] = []
-        while lane.waiting and len(admitted) + live < self._max_batch:
-            row = lane.waiting.popleft()
-            if row.key != key:
-                passed_over.append(row)
-                if len(passed_over) == LOOK_AHEAD_ROWS:
-                    break
-                continue
-            budget -= row.most_tokens
-            prompt_tokens += len(row.prompt)
+    def _admit(self) -> None:
+        """Give free slots to whose turn it is. Nobody overtakes a row that does not fit yet."""
+        while self._cache.free_slots and not self._pool.is_full:
+            lane = self._whose_turn()
+            if lane is None:
+                return
+            row = lane.waiting[0]
             # Alone, even a row above the budget runs: it is within the model's context.
-            is_alone = not admitted and not any(True for _ in self.running())
-            fits = budget >= 0 or is_alone
-            if not fits or (admitted and prompt_tokens > TURN_PROMPT_TOKENS):
-                lane.waiting.appendleft(row)
-                self._blocked = None if fits else lane.company
-                break
-            admitted.append(row)
-        lane.waiting.extendleft(reversed(passed_over))
-        return admitted
+            fits = self.kv_tokens + row.most_tokens <= self._config.kv_tokens
+            if not fits and self.running:
+                return
+            lane.waiting.popleft()
+            self._left_queue(lane)
+            self._start(row, lane)
 
-    def _clean(self) -> None:
-        """Drop ended batches, rows that gave up while they waited, and empty lanes."""
+    def _whose_turn(self) -> Lane | None:
+        """The lane with the lowest counter of those that wait; its first row is alive."""
+        while self._turns:
+            counter, number, lane = self._turns[0]
+            if not lane.waiting_count:
+                heapq.heappop(self._turns)
+                lane.has_turn = False
+            elif lane.counter > counter:
+                heapq.heapreplace(self._turns, (lane.counter, number, lane))
+            else:
+                while lane.waiting[0].finished:
+                    lane.waiting.popleft()
+                return lane
+        return None
+
+    def _start(self, row: Row, lane: Lane) -> None:
+        self._floor = max(self._floor, lane.counter)
+        lane.charge(PROMPT_TOKEN_COST * len(row.prompt))
+        lane.running_count += 1
+        row.started_at = time.monotonic()
+        row.slot = self._cache.take()
+        self.kv_tokens += row.most_tokens
+        self.running.append(row)
+        adapter = row.handle.request.adapter
+        if adapter is not None:
+            row.adapter = self._pool.acquire(adapter)
+
+    def _drop_late(self) -> None:
         now = time.monotonic()
-        is_sweep = now >= self._next_sweep
-        if is_sweep:
-            self._next_sweep = now + SWEEP_SECONDS
-        for company, lane in list(self._lanes.items()):
-            if lane.batch is not None and not lane.batch.live:
-                lane.batch = None
-            if is_sweep:
-                lane.waiting = deque(row for row in lane.waiting if not row.give_up())
-            if not lane.waiting and self._blocked == company:
-                self._blocked = None
-            if not lane.waiting and lane.batch is None:
-                del self._lanes[company]
+        while self._deadlines and self._deadlines[0][0] <= now:
+            self.drop(heapq.heappop(self._deadlines)[2])
 
+    def _left_queue(self, lane: Lane) -> None:
+        lane.waiting_count -= 1
+        self.waiting -= 1
 
-def _may_join(lane: Lane, live: int) -> bool:
-    assert lane.batch is not None
-    enough = len(lane.waiting) >= JOIN_SHARE * live
-    return enough or lane.batch.steps_since_admit >= JOIN_STEPS
+    def _forget(self) -> None:
+        """Nobody competes with anybody: all start anew, and nothing may be held any more."""
+        assert self.kv_tokens == 0 and self._cache.is_empty
+        assert not any(lane.running_count or lane.waiting_count for lane in self._lanes.values())
+        self._lanes.clear()
+        self._turns.clear()
+        self._deadlines.clear()
+        self._floor = 0.0

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 import torch
 
-from cyrex.engine.kv import BatchCache
+from cyrex.engine.adapters import Adapter
+from cyrex.engine.layout import NO_SLOT, Piece
+from cyrex.engine.lora import Planner
 from cyrex.engine.model import LanguageModel
 
-# Padded tokens of one forward pass.
+# Tokens of one forward pass.
 PASS_TOKENS = 2048
-# Logits are kept in fp32 for the answers of a pass: rows x answer x vocabulary.
+# Logits are kept in fp32 for the answers of a pass: tokens x vocabulary.
 PASS_LOGITS = 1 << 26
 
 
@@ -31,50 +33,47 @@ class Example:
         return len(self.prompt) + len(self.answer)
 
 
-def answer_losses(model: LanguageModel, examples: Sequence[Example]) -> list[float]:
+def answer_losses(
+    model: LanguageModel, planner: Planner, adapter: Adapter | None, examples: Sequence[Example]
+) -> list[float]:
     """For each example the summed negative log-probability (nats) of its answer's tokens.
 
-    The caller makes the adapter active. Examples must fit the model's context.
+    Examples must fit the model's context.
     """
-    losses = [0.0] * len(examples)
-    order = sorted(range(len(examples)), key=lambda i: len(examples[i]))
-    for group in _groups(order, examples, model.vocabulary):
-        for i, loss in zip(group, _losses(model, [examples[i] for i in group]), strict=True):
-            losses[i] = loss
+    losses: list[float] = []
+    for group in _groups(examples, model.vocabulary):
+        losses += _losses(model, planner, adapter, group)
     return losses
 
 
-def _groups(
-    order: Sequence[int], examples: Sequence[Example], vocabulary: int
-) -> Iterator[list[int]]:
-    group: list[int] = []
-    longest_answer = 0
-    for i in order:
-        longest_answer = max(longest_answer, len(examples[i].answer))
-        rows = len(group) + 1
-        is_full = rows * len(examples[i]) > PASS_TOKENS
-        if group and (is_full or rows * longest_answer * vocabulary > PASS_LOGITS):
+def _groups(examples: Sequence[Example], vocabulary: int) -> Iterator[list[Example]]:
+    group: list[Example] = []
+    tokens = answers = 0
+    for example in examples:
+        tokens += len(example)
+        answers += len(example.answer)
+        if group and (tokens > PASS_TOKENS or answers * vocabulary > PASS_LOGITS):
             yield group
-            group, longest_answer = [], len(examples[i].answer)
-        group.append(i)
+            group, tokens, answers = [], len(example), len(example.answer)
+        group.append(example)
     if group:
         yield group
 
 
-def _losses(model: LanguageModel, examples: Sequence[Example]) -> list[float]:
-    width = max(map(len, examples))
-    kept = max(len(example.answer) for example in examples)
-    starts = [width - len(example) for example in examples]
-    rows = [[0] * s + e.prompt + e.answer for s, e in zip(starts, examples, strict=True)]
-    tokens = torch.tensor(rows, device=model.device)
-    start_column = torch.tensor(starts, device=model.device)
-    # The logits of a column predict the next one: the last column's are not needed.
-    logits = model.forward(tokens[:, :-1], start_column, BatchCache(), logits_to_keep=kept)
-    targets = tokens[:, -kept:]
-    nll = torch.nn.functional.cross_entropy(
-        logits.float().flatten(0, 1), targets.flatten(), reduction="none"
-    ).view(targets.shape)
-    lengths = torch.tensor([len(e.answer) for e in examples], device=model.device)
-    is_answer = torch.arange(kept, device=model.device) >= kept - lengths[:, None]
-    sums: list[float] = nll.masked_fill(~is_answer, 0.0).double().sum(-1).tolist()
-    return sums
+def _losses(
+    model: LanguageModel, planner: Planner, adapter: Adapter | None, examples: Sequence[Example]
+) -> list[float]:
+    pieces: list[Piece] = []
+    keep: list[int] = []
+    end = 0
+    for example in examples:
+        # The logits of a token predict the next one: the last token's are not needed.
+        tokens = (example.prompt + example.answer)[:-1]
+        pieces.append(Piece(tokens, 0, NO_SLOT, adapter))
+        end += len(tokens)
+        keep += range(end - len(example.answer), end)
+    logits = model.forward([], pieces, keep, planner).float()
+    answers = [torch.tensor(example.answer, device=logits.device) for example in examples]
+    nll = torch.nn.functional.cross_entropy(logits, torch.cat(answers), reduction="none").double()
+    parts = torch.split(nll, [len(answer) for answer in answers])
+    return [float(part.sum()) for part in parts]

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import logging
 import os
-import queue
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections import deque
 from concurrent.futures import Future
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
-from cyrex.engine import EngineClosed, EngineConfig, Handle
-from cyrex.serving.wire import Answer, Call, Cancel, Done, Ready, StartFailed, Submit
+from cyrex.engine import Delta, EngineConfig, EngineError, Handle
+from cyrex.serving.wire import Answer, Call, Cancel, Done, Ready, Said, StartFailed, Submit, row_of
 from helox.cli import die_with_parent
 
 if TYPE_CHECKING:
@@ -27,6 +27,37 @@ if TYPE_CHECKING:
 
 EXIT_START_FAILED = 1
 EXIT_LOOP_BROKEN = 3
+# What is said outside of a step (a cancelled row that waited, say) is sent this late at most.
+SWEEP_SECONDS = 0.02
+
+
+class Outbox:
+    """What the engine says, gathered until its step is over and then sent as one message."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._said: deque[Ready | Said] = deque()
+        self._stepped = threading.Event()
+
+    def add(self, message: Ready | Said) -> None:
+        self._said.append(message)
+
+    def flush(self) -> None:
+        """Send what there is, now. Costs the caller nothing: another thread sends."""
+        if self._said:
+            self._stepped.set()
+
+    def run(self) -> None:
+        while True:
+            self._stepped.wait(SWEEP_SECONDS)
+            self._stepped.clear()
+            batch = [self._said.popleft() for _ in range(len(self._said))]
+            if not batch:
+                continue
+            try:
+                self._connection.send(batch)
+            except OSError:
+                return  # The parent is gone; the receiving thread ends the process.
 
 
 def main() -> None:
@@ -38,24 +69,24 @@ def main() -> None:
     # On import it tells of a kernel that is not installed, and does without.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     config: EngineConfig = connection.recv()
+    outbox = Outbox(connection)
     try:
         config.check_base_model()
         # Imported here, so that a failing import is reported like any other failure to start.
         from cyrex.engine.loop import Engine
 
-        engine = Engine(config, on_stopped=lambda: os._exit(EXIT_LOOP_BROKEN))
+        engine = Engine(config, on_stopped=lambda: os._exit(EXIT_LOOP_BROKEN), on_step=outbox.flush)
     except BaseException as error:
         traceback.print_exc()
         connection.send([StartFailed(f"{type(error).__name__}: {error}"[:1000])])
         os._exit(EXIT_START_FAILED)
-    outbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    outbox.put(Ready())
-    threading.Thread(target=_send, args=(connection, outbox), name="send", daemon=True).start()
-    _receive(connection, engine, outbox.put)
+    outbox.add(Ready())
+    threading.Thread(target=outbox.run, name="send", daemon=True).start()
+    _receive(connection, engine, outbox)
     os._exit(0)
 
 
-def _receive(connection: Connection, engine: Engine, answer: Callable[[Any], None]) -> None:
+def _receive(connection: Connection, engine: Engine, outbox: Outbox) -> None:
     """Hand on what comes until the parent is gone. Nothing here waits for the engine."""
     handles: dict[int, Handle] = {}
     while True:
@@ -64,64 +95,59 @@ def _receive(connection: Connection, engine: Engine, answer: Callable[[Any], Non
         except (EOFError, OSError):
             return
         if isinstance(message, Submit):
-            _submit(message, engine, handles, answer)
+            _submit(message, engine, handles, outbox)
         elif isinstance(message, Cancel):
             handle = handles.get(message.number)
             if handle is not None:
                 handle.cancel()
         elif isinstance(message, Call):
-            _call(message, engine, answer)
+            _call(message, engine, outbox)
+        # On this thread: the engine refuses some things at once.
+        outbox.flush()
 
 
-def _submit(
-    message: Submit, engine: Engine, handles: dict[int, Handle], answer: Callable[[Any], None]
-) -> None:
+def _submit(message: Submit, engine: Engine, handles: dict[int, Handle], outbox: Outbox) -> None:
     number = message.number
 
     def done(handle: Handle) -> None:
         handles.pop(number, None)
-        answer(Done(number, handle.outcome()))
+        outbox.add(Done(number, handle.outcome()))
+
+    def said(delta: Delta) -> None:
+        outbox.add(row_of(number, delta))
 
     try:
         handle = engine.submit(message.request)
-    except EngineClosed as error:
-        answer(Done(number, error))
+    except EngineError as error:
+        outbox.add(Done(number, error))
         return
     handles[number] = handle
+    if message.request.stream:
+        handle.subscribe(said)
     handle.add_done_callback(done)
 
 
-def _call(message: Call, engine: Engine, answer: Callable[[Any], None]) -> None:
-    def done(future: Future[Any]) -> None:
+def _call(message: Call, engine: Engine, outbox: Outbox) -> None:
+    def done(number: int, future: Future[Any]) -> None:
         error = future.exception()
         if error is None:
-            answer(Answer(message.number, future.result()))
+            outbox.add(Answer(number, future.result()))
         else:
-            answer(Answer(message.number, error=f"{type(error).__name__}: {error}"))
+            outbox.add(Answer(number, error=f"{type(error).__name__}: {error}"))
+        outbox.flush()
 
-    if message.name == "resident":
-        answer(Answer(message.number, engine.resident()))
+    if message.name in ("resident", "stats"):
+        value = engine.resident() if message.name == "resident" else engine.stats()
+        outbox.add(Answer(message.number, value))
         return
     try:
         future: Future[Any] = (
             engine.load(message.argument) if message.name == "warm" else engine.ping()
         )
-    except EngineClosed as error:
-        answer(Answer(message.number, error=str(error)))
+    except EngineError as error:
+        outbox.add(Answer(message.number, error=str(error)))
         return
-    future.add_done_callback(done)
-
-
-def _send(connection: Connection, outbox: queue.SimpleQueue[Any]) -> None:
-    """Send what is done, all at once: a step often ends several rows."""
-    while True:
-        batch = [outbox.get()]
-        while not outbox.empty():
-            batch.append(outbox.get())
-        try:
-            connection.send(batch)
-        except OSError:
-            return  # The parent is gone; the receiving thread ends the process.
+    future.add_done_callback(partial(done, message.number))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
+import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from functools import partial
@@ -17,11 +19,13 @@ from cyrex.engine import (
     EngineClosed,
     EngineConfig,
     EngineError,
+    EngineStats,
     Handle,
     Request,
     ResidentAdapter,
 )
 from cyrex.serving.spawn import Child
+from cyrex.serving.waiters import Waiter, Waiters, fail
 from cyrex.serving.wire import Answer, Call, CallName, Cancel, Done, Ready, StartFailed, Submit
 
 logger = logging.getLogger(__name__)
@@ -33,6 +37,8 @@ RETRY_SECONDS = 1.0
 MAX_RETRY_SECONDS = 30.0
 CALL_SECONDS = 60.0
 DRAIN_SECONDS = 10.0
+# How often those who wait for an engine that starts are searched for late ones.
+SWEEP_SECONDS = 0.5
 
 
 class EngineDied(EngineError):
@@ -52,16 +58,24 @@ class EngineProcess:
     failed with EngineDied, never repeated here: its caller knows whether it still wants it.
     """
 
-    def __init__(self, config: EngineConfig, start_seconds: float = START_SECONDS) -> None:
-        """Start the child. Returns at once: `wait_ready` waits for it."""
+    def __init__(
+        self,
+        config: EngineConfig,
+        start_seconds: float = START_SECONDS,
+        on_step: Callable[[], None] | None = None,
+    ) -> None:
+        """Start the child. Returns at once: `wait_ready` waits for it.
+
+        `on_step` is called after everything that a step of the engine said was handed to the
+        handles, on the thread that hands it on: it must not wait for anything.
+        """
         self.config = config
         self._start_seconds = start_seconds
+        self._on_step = on_step
         self._numbers = itertools.count(1)
-        # Guards everything below; `_changed` tells of a change of any of it.
+        # Guards everything below; tells of a change of any of it.
         self._changed = threading.Condition(threading.Lock())
-        self._handles: dict[int, Handle] = {}
-        self._calls: dict[int, Future[Any]] = {}
-        self._unsent: dict[int, Submit | Call] = {}
+        self._waiters = Waiters(self._changed)
         self._ready: Connection | None = None
         self._child: Child | None = None
         self._start_error: EngineStartError | None = None
@@ -104,6 +118,11 @@ class EngineProcess:
         answer = self._call("resident", None, timeout)
         return list(answer.value) if answer is not None else []
 
+    def stats(self, timeout: float = CALL_SECONDS) -> EngineStats | None:
+        """What the engine holds and has done; None while no engine answers."""
+        answer = self._call("stats", None, timeout)
+        return answer.value if answer is not None else None
+
     def ping(self, timeout: float = CALL_SECONDS) -> bool:
         """Whether the engine's loop comes round within `timeout` seconds."""
         return self._call("ping", None, timeout) is not None
@@ -119,7 +138,7 @@ class EngineProcess:
         with self._changed:
             self._closing.set()
             self._changed.notify_all()
-            self._changed.wait_for(lambda: not self._handles, deadline_seconds)
+            self._changed.wait_for(lambda: not self._waiters.handles, deadline_seconds)
             if self._child is not None:
                 self._child.kill()
         self._thread.join()
@@ -135,29 +154,24 @@ class EngineProcess:
             logger.warning("%s: %s", name, str(error) or "no answer in time")
             return None
         finally:
-            with self._changed:
-                self._calls.pop(number, None)
-                self._unsent.pop(number, None)
+            self._waiters.forget(number)
         if answer.error is not None:
             logger.warning("%s: %s", name, answer.error)
             return None
         return answer
 
-    def _post(self, message: Submit | Call, waiter: Handle | Future[Answer]) -> None:
+    def _post(self, message: Submit | Call, waiter: Waiter) -> None:
         """Register who waits, then send; or keep the message until an engine is ready."""
         with self._changed:
             if self._closing.is_set():
                 raise EngineClosed("the engine is closed")
             if self._start_error is not None:
-                _fail(waiter, self._start_error)
+                fail(waiter, self._start_error)
                 return
-            if isinstance(waiter, Handle):
-                self._handles[message.number] = waiter
-            else:
-                self._calls[message.number] = waiter
+            self._waiters.add(message.number, waiter)
             connection = self._ready
             if connection is None:
-                self._unsent[message.number] = message
+                self._waiters.unsent[message.number] = message
                 self._changed.notify_all()
         if connection is not None:
             self._send(connection, message)
@@ -165,13 +179,14 @@ class EngineProcess:
     def _cancel(self, number: int) -> None:
         with self._changed:
             connection = self._ready
-            if self._unsent.pop(number, None) is not None:
+            if self._waiters.unsent.pop(number, None) is not None:
                 connection = None
-            handle = self._handles.get(number)
+            handle = self._waiters.handles.get(number)
         if connection is not None:
             self._send(connection, Cancel(number))
         elif handle is not None:
-            self._end(Done(number, Cancelled("cancelled")))
+            self._waiters.hand_on(Done(number, Cancelled("cancelled")))
+            self._stepped()
 
     def _send(self, connection: Connection, message: Submit | Cancel | Call) -> None:
         try:
@@ -222,9 +237,13 @@ class EngineProcess:
 
     def _await_ready(self, child: Child) -> str | None:
         """Wait until the child has loaded its model; returns what went wrong, if anything."""
+        give_up = time.monotonic() + self._start_seconds
         try:
-            if not child.connection.poll(self._start_seconds):
-                return f"it is not ready after {self._start_seconds:g} s"
+            while not child.connection.poll(SWEEP_SECONDS):
+                if self._waiters.drop_late():
+                    self._stepped()
+                if time.monotonic() > give_up:
+                    return f"it is not ready after {self._start_seconds:g} s"
             first = child.connection.recv()[0]
         except (EOFError, OSError):
             return "its process has died while it started"
@@ -234,12 +253,12 @@ class EngineProcess:
         with self._changed:
             self._ready = child.connection
             self._start_error = None
-            unsent = list(self._unsent.values())
-            self._unsent.clear()
+            unsent = list(self._waiters.unsent.values())
+            self._waiters.unsent.clear()
             self._changed.notify_all()
         for message in unsent:
             self._send(child.connection, message)
-            handle = self._handles.get(message.number)
+            handle = self._waiters.handles.get(message.number)
             if handle is not None and handle.cancelled:  # ... while this message was on its way.
                 self._send(child.connection, Cancel(message.number))
         return None
@@ -251,37 +270,19 @@ class EngineProcess:
             except (EOFError, OSError):
                 return
             for message in messages:
-                self._end(message)
+                try:
+                    self._waiters.hand_on(message)
+                except Exception:  # of somebody's callback: the others still get theirs
+                    logger.exception("a callback has failed")
+            self._stepped()
 
-    def _end(self, message: Done | Answer) -> None:
-        """Hand an outcome to whoever waits for it."""
-        with self._changed:
-            waiter: Handle | Future[Any] | None
-            if isinstance(message, Done):
-                waiter = self._handles.pop(message.number, None)
-                self._changed.notify_all()
-            else:
-                waiter = self._calls.pop(message.number, None)
-        if isinstance(waiter, Handle) and isinstance(message, Done):
-            if isinstance(message.outcome, EngineError):
-                waiter.fail(message.outcome)
-            else:
-                waiter.resolve(message.outcome)
-        elif isinstance(waiter, Future):
-            waiter.set_result(message)
+    def _stepped(self) -> None:
+        if self._on_step is not None:
+            self._on_step()
 
     def _fail_all(self, error: EngineError, keep_unsent: bool = False) -> None:
-        """Fail everybody who waits; `keep_unsent` spares what no child has seen."""
-        with self._changed:
-            spared = set(self._unsent) if keep_unsent else set()
-            waiters: list[Handle | Future[Any]] = []
-            for table in (self._handles, self._calls):
-                waiters += [table.pop(number) for number in list(table) if number not in spared]
-            if not keep_unsent:
-                self._unsent.clear()
-            self._changed.notify_all()
-        for waiter in waiters:
-            _fail(waiter, error)
+        self._waiters.fail_all(error, keep_unsent)
+        self._stepped()
 
     def _rest(self, error: EngineStartError, seconds: float) -> None:
         """Refuse everything with `error` until an engine is ready; try again after a while."""
@@ -290,10 +291,3 @@ class EngineProcess:
         self._fail_all(error)
         with self._changed:
             self._changed.wait_for(lambda: self._closing.is_set(), seconds)
-
-
-def _fail(waiter: Handle | Future[Any], error: EngineError) -> None:
-    if isinstance(waiter, Handle):
-        waiter.fail(error)
-    elif not waiter.done():
-        waiter.set_exception(error)

@@ -1,7 +1,9 @@
-"""Real registries: a directory, an S3 server that knows its secret, MLflow on Postgres."""
+"""Real registries: a directory, an S3 server that knows its secret, MLflow with and without one."""
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -19,6 +21,7 @@ import requests
 from embedded import Servers, postgres
 from embedded.ports import Ports
 from modelkit.directory_store import DirectoryStore
+from modelkit.mlflow_client import QUIET
 from modelkit.mlflow_registry import MlflowRegistry
 from modelkit.registry import LocalRegistry, Registry
 from modelkit.s3_client import Bucket
@@ -28,7 +31,10 @@ from modelkit.store_registry import StoreRegistry
 from tests.waiting import eventually
 
 ACCESS_KEY, SECRET_KEY = "adapters", "a-secret-of-some-length"
-KINDS = ("local", "s3", "mlflow", "mlflow-s3")
+# MLflow straight on Postgres, and behind a tracking server (which takes no folders: S3).
+SERVED = pytest.param("mlflow-server", marks=pytest.mark.slow)
+KINDS = ("local", "s3", "mlflow", "mlflow-s3", SERVED)
+SERVER_SECONDS = 90.0  # it imports for long where others work too
 _numbers = count(1)
 
 
@@ -43,7 +49,7 @@ class Place:
 
     @property
     def in_s3(self) -> bool:
-        return self.kind in ("s3", "mlflow-s3")
+        return self.kind in ("s3", "mlflow-s3", "mlflow-server")
 
     def files(self, name: str, version: int, sha256: str) -> Path:
         """Where the files of a version lie."""
@@ -111,6 +117,59 @@ class S3Server:
         return self._client
 
 
+class MlflowServer:
+    """`mlflow server` on a database: its REST API, as the small mlflow package has it."""
+
+    def __init__(self, database: str, folder: Path) -> None:
+        self.database = database
+        self.port = free_port()
+        self.uri = f"http://127.0.0.1:{self.port}"
+        self._folder = folder
+        self.start()
+
+    def start(self) -> None:
+        log = (self._folder / "server.log").open("ab")
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", "server", "--port", str(self.port)]
+            + ["--backend-store-uri", self.database, "--gunicorn-opts", "--workers 1"]
+            + ["--default-artifact-root", str(self._folder / "artifacts")],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=self._folder,
+            env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | QUIET,
+            start_new_session=True,
+        )
+        log.close()
+        eventually(self.is_up, SERVER_SECONDS, "the MLflow server")
+
+    def is_up(self) -> bool:
+        assert self._process.poll() is None, (self._folder / "server.log").read_text()[-2000:]
+        try:
+            return requests.get(f"{self.uri}/health", timeout=2).ok
+        except requests.RequestException:
+            return False
+
+    def stop(self) -> None:
+        os.killpg(self._process.pid, signal.SIGTERM)
+        self._process.wait(20)
+        eventually(lambda: not answers(self.port), 20, "the MLflow server's end")
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(
+    servers: Servers, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MlflowServer]:
+    pytest.importorskip("flask_cors", reason="MLflow's server needs the package flask-cors")
+    server = MlflowServer(new_database(servers), tmp_path_factory.mktemp("mlflow-server"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def served_registry(mlflow_server: MlflowServer, s3_server: S3Server) -> MlflowRegistry:
+    return MlflowRegistry(S3Store(s3_server.bucket("served")), mlflow_server.uri)
+
+
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     server = S3Server(tmp_path_factory.mktemp("s3"))
@@ -164,14 +223,22 @@ def place(request: pytest.FixtureRequest, s3_server: S3Server, tmp_path: Path) -
         return
     name = f"bucket-{next(_numbers)}"
     folder = s3_server.root / name
-    store: Store = S3Store(s3_server.bucket(name)) if "s3" in kind else DirectoryStore(folder)
+    in_folder = kind == "mlflow"
+    store: Store = DirectoryStore(folder) if in_folder else S3Store(s3_server.bucket(name))
     if isinstance(store, S3Store):
         vars(store)["_client"] = s3_server.client(store.bucket)
     if kind == "s3":
         yield Place(kind, StoreRegistry(store), folder / "models", s3_server)
     else:
-        registry: MlflowRegistry = request.getfixturevalue("mlflow_registry")
-        empty_catalogue(request.getfixturevalue("mlflow_uri"))
+        served = kind == "mlflow-server"
+        registry: MlflowRegistry = request.getfixturevalue(
+            "served_registry" if served else "mlflow_registry"
+        )
+        empty_catalogue(
+            request.getfixturevalue("mlflow_server").database
+            if served
+            else request.getfixturevalue("mlflow_uri")
+        )
         registry.store = store
         yield Place(kind, registry, folder / "models", s3_server)
 

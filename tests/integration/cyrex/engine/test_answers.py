@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from cyrex.engine import AdapterRef, Completion, EngineConfig, Request
+from cyrex.engine import AdapterRef, Completion, EngineConfig, Request, Sampling
 from cyrex.engine.loop import Engine
 from cyrex.engine.scoring import Example
 from tests.integration.cyrex.tiny import write_base
@@ -49,13 +49,13 @@ def test_a_stop_string_ends_the_answer_and_is_cut_off(engine: Engine) -> None:
 def test_a_seed_gives_the_same_answer_in_any_company(
     engine: Engine, adapters: list[AdapterRef]
 ) -> None:
-    options = {"temperature": 0.9, "top_p": 0.95, "seed": 3}
-    alone = ask(engine, **options)
+    sampling = Sampling(0.9, top_p=0.95, seed=3)
+    alone = ask(engine, sampling=sampling)
     crowd = [engine.submit(Request("company0", None, [5, i], 30)) for i in range(5, 40)]
-    assert ask(engine, **options).tokens == alone.tokens
+    assert ask(engine, sampling=sampling).tokens == alone.tokens
     for handle in crowd:
         handle.result(60)
-    assert ask(engine, temperature=0.9, seed=4).tokens != alone.tokens
+    assert ask(engine, sampling=Sampling(0.9, seed=4)).tokens != alone.tokens
     assert all(value <= 0 for value in alone.logprobs)
 
 

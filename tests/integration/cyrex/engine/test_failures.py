@@ -219,9 +219,10 @@ def test_random_cancels_and_deadlines_leave_nothing_behind(
         except EngineError as error:
             assert isinstance(error, Cancelled | DeadlineExceeded)
     engine.ping().result(60)  # The loop has seen the end of the last row.
-    assert list(engine._scheduler.running()) == []
-    assert engine._scheduler.waiting_rows() == 0
-    assert not engine._scheduler.has_work()
+    stats = engine.stats()
+    assert (stats.running, stats.waiting, stats.kv_tokens) == (0, 0, 0)
+    assert engine.model.cache.is_empty
+    assert engine._pool.pins == 0
 
 
 def test_what_a_broken_step_hits_fails_and_the_loop_goes_on(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cyrex.engine import AdapterRef, Grammar, Request, RequestRefused
+from cyrex.engine import AdapterRef, Grammar, Request, RequestRefused, Sampling
 from cyrex.engine.loop import Engine
 from cyrex.engine.scoring import Example
 
@@ -33,7 +33,7 @@ def request(grammar: Grammar | None = None, **fields: Any) -> Request:
 @pytest.mark.parametrize("temperature", [0.0, 1.0, 5.0])
 def test_choice_is_one_of_them(engine: Engine, temperature: float) -> None:
     handles = [
-        engine.submit(request(Grammar.choices(LABELS), temperature=temperature, seed=seed))
+        engine.submit(request(Grammar.choices(LABELS), sampling=Sampling(temperature, seed=seed)))
         for seed in range(12)
     ]
     found = {handle.result(30).text for handle in handles}
@@ -43,7 +43,7 @@ def test_choice_is_one_of_them(engine: Engine, temperature: float) -> None:
 
 def test_schema_is_kept(engine: Engine, adapters: list[AdapterRef]) -> None:
     asked = [
-        request(Grammar.json_schema(SCHEMA), adapter=adapter, temperature=1.0, seed=seed)
+        request(Grammar.json_schema(SCHEMA), adapter=adapter, sampling=Sampling(1.0, seed=seed))
         for adapter in (None, adapters[0])
         for seed in range(6)
     ]
@@ -106,5 +106,5 @@ def test_control_tokens_are_written_by_number_alone(engine: Engine) -> None:
     asked = Grammar.lark(f'start: <[{token[0]}]> "x"')
     assert engine.submit(request(asked)).result(30).tokens == [*token, *engine.model.encode("x")]
     text = Grammar.lark("start: TEXT\nTEXT: /(?s:.*)/")
-    free = [engine.submit(request(text, temperature=9.0, seed=s)) for s in range(8)]
+    free = [engine.submit(request(text, sampling=Sampling(9.0, seed=s))) for s in range(8)]
     assert not any(token[0] in handle.result(30).tokens for handle in free)

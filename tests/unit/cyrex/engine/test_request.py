@@ -21,6 +21,7 @@ from cyrex.engine import (
     PromptTooLong,
     Request,
     RequestRefused,
+    Sampling,
 )
 
 REF = AdapterRef("acme", "a1", "0" * 64, "/adapters/a1", "1" * 64)
@@ -51,13 +52,10 @@ def test_an_adapter_of_another_company_is_refused() -> None:
         ("prompt", ""),
         ("prompt", []),
         ("max_new_tokens", 0),
-        ("temperature", -0.1),
-        ("temperature", math.nan),
-        ("temperature", 1e9),
-        ("top_p", 0.0),
-        ("top_p", 1.1),
-        ("seed", -1),
-        ("seed", 2**63),
+        ("weight", 0.0),
+        ("weight", math.inf),
+        ("weight", math.nan),
+        ("deadline", math.nan),
         ("stop", ("",)),
         ("stop", tuple("abcdefghijklmnopqrstuvwxyz")),
     ],
@@ -66,6 +64,32 @@ def test_a_field_out_of_range_is_named(field: str, value: Any) -> None:
     values: dict[str, Any] = {"company": "acme", "adapter": None, "prompt": "hello", field: value}
     with pytest.raises(RequestRefused, match=field):
         Request(**values)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("temperature", -0.1),
+        ("temperature", math.nan),
+        ("temperature", 1e9),
+        ("top_k", -1),
+        ("top_p", 0.0),
+        ("top_p", 1.1),
+        ("min_p", -0.1),
+        ("min_p", 1.1),
+        ("repetition_penalty", 0.0),
+        ("repetition_penalty", math.inf),
+        ("presence_penalty", -2.1),
+        ("frequency_penalty", math.nan),
+        ("seed", -1),
+        ("seed", 2**63),
+        ("top_logprobs", -1),
+        ("top_logprobs", 21),
+    ],
+)
+def test_a_sampling_field_out_of_range_is_named(field: str, value: Any) -> None:
+    with pytest.raises(RequestRefused, match=field):
+        Sampling(**{field: value})
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 import torch
 
-from cyrex.engine import Request
+from cyrex.engine import Request, Sampling
 from cyrex.engine.sampling import Sampler, choose
 
 LOGITS = torch.tensor([0.0, 2.0, 1.0, -1.0])
@@ -14,8 +14,8 @@ PROBABILITIES = LOGITS.softmax(-1).tolist()
 
 
 def sampler(temperature: float = 1.0, top_p: float = 1.0, seed: int | None = 0) -> Sampler:
-    request = Request("acme", None, "x", temperature=temperature, top_p=top_p, seed=seed)
-    return Sampler(request)
+    sampling = Sampling(temperature, top_p=top_p, seed=seed)
+    return Sampler(Request("acme", None, "x", sampling=sampling))
 
 
 def draw(chosen: Sampler, times: int, logits: torch.Tensor = LOGITS) -> Counter[int]:

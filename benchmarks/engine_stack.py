@@ -1,0 +1,164 @@
+"""What the way through HTTP and Celery costs over the engine alone.
+
+    python benchmarks/engine_stack.py [--rounds N]
+
+Two arms take turns: `Engine.submit` in a process that does nothing else, and streamed chat
+completions of a whole stack (API, Valkey, Postgres, worker). Both engines are pinned to the same
+core and never run at once; everything else, clients included, has the machine's other cores. The
+model is the benchmark's `small`, where a token costs the engine least and the way to it counts
+most. The last line is JSON.
+
+stack_over_engine     tokens a second of 48 clients with answers of 64 tokens, batch 32, medians
+stack_over_engine_whole   the same with answers that come whole
+stack_overhead_ms     median latency of one client with answers of 8 tokens, less the engine's own
+stack_first_token_ms  median time to the first piece of that client's streams
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+from engine_models import SMALL, write
+
+from embedded import Stack
+from embedded.client import Api
+
+ROUNDS = 3
+BATCH = 32
+CLIENTS = 48
+REQUESTS = 192
+TOKENS = 64
+SHORT = 8
+SHORT_REQUESTS = 40
+ARMS = Path(__file__).with_name("engine_stack_arms.py")
+# The stack's own folders, not those that the caller's environment names.
+FOLDERS = ("DATA_DIR", "BLOB_DIR", "WORK_DIR", "ADAPTER_CACHE_DIR", "MODEL_REGISTRY_PATH")
+
+
+class Arm:
+    """A child process that runs rounds of requests."""
+
+    def __init__(self, *arguments: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(ARMS), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, clients: int, requests: int, tokens: int, stream: bool = False) -> dict[str, Any]:
+        """`rate` in tokens a second; the medians `latency` and `first` in seconds."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(json.dumps([clients, requests, tokens, stream]), file=self._process.stdin, flush=True)
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise RuntimeError("an arm of the comparison has died")
+        found: dict[str, Any] = json.loads(answer)
+        return found
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(30)
+
+
+@contextmanager
+def cores() -> Iterator[tuple[set[int], set[int]]]:
+    """The engine's core and the others, whatever this process was pinned to before."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, range(os.cpu_count() or 1))
+    everything = os.sched_getaffinity(0)
+    engine = {max(everything)}
+    others = everything - engine or everything
+    os.sched_setaffinity(0, others)
+    try:
+        yield engine, others
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def pin_engine(stack: Stack, core: set[int]) -> None:
+    for child in psutil.Process(stack.pid("inference")).children(recursive=True):
+        if "cyrex.serving.child" in child.cmdline():
+            for thread in child.threads():
+                os.sched_setaffinity(thread.id, core)
+
+
+def start_stack(folder: Path, base: Path) -> Stack:
+    return Stack(
+        folder,
+        processes="web,inference",
+        env={
+            **dict.fromkeys(FOLDERS, ""),
+            "BASE_MODEL_PATH": str(base),
+            "ENGINE_BATCH": str(BATCH),
+            "MODEL_REGISTRY_TYPE": "local",
+        },
+    )
+
+
+def http_arm(stack: Stack) -> Arm:
+    environment = stack.environment
+    operator = Path(environment["CYREX_OPERATOR_KEY_FILE"]).read_text().strip()
+    made = Api(environment["CYREX_API_URL"], operator).post("/companies", {"company_id": "acme"})
+    return Arm("http", environment["CYREX_API_URL"], made["api_key"])
+
+
+def measure(rounds: int = ROUNDS) -> dict[str, float]:
+    with ExitStack() as held:
+        engine_core, _ = held.enter_context(cores())
+        folder = Path(held.enter_context(tempfile.TemporaryDirectory()))
+        model = write(SMALL, folder)
+        stack = held.enter_context(start_stack(folder / "stack", model.base))
+        pin_engine(stack, engine_core)
+        alone = Arm("alone", str(model.base), str(BATCH), str(max(engine_core)))
+        held.callback(alone.close)
+        http = http_arm(stack)
+        held.callback(http.close)
+        return compare(alone, http, rounds)
+
+
+def compare(alone: Arm, http: Arm, rounds: int) -> dict[str, float]:
+    samples: dict[str, list[float]] = {}
+
+    def note(name: str, value: float) -> None:
+        samples.setdefault(name, []).append(value)
+
+    for arm in (alone, http):  # compilers, caches, connections
+        arm.run(CLIENTS, CLIENTS, SHORT, stream=True)
+    for number in range(rounds):
+        direct = alone.run(CLIENTS, REQUESTS, TOKENS)
+        streamed = http.run(CLIENTS, REQUESTS, TOKENS, stream=True)
+        whole = http.run(CLIENTS, REQUESTS, TOKENS)
+        quick = alone.run(1, SHORT_REQUESTS, SHORT)
+        slow = http.run(1, SHORT_REQUESTS, SHORT)
+        first = http.run(1, SHORT_REQUESTS, SHORT, stream=True)
+        note("stack_over_engine", streamed["rate"] / direct["rate"])
+        note("stack_over_engine_whole", whole["rate"] / direct["rate"])
+        note("stack_overhead_ms", 1000 * (slow["latency"] - quick["latency"]))
+        note("stack_first_token_ms", 1000 * first["first"])
+        shown = {name: round(values[-1], 3) for name, values in samples.items()}
+        print(f"round {number + 1}: engine {direct['rate']:.0f} tokens/s, {shown}", flush=True)
+    return {name: round(statistics.median(values), 3) for name, values in samples.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    print(json.dumps(measure(parser.parse_args().rounds)))
+
+
+if __name__ == "__main__":
+    main()

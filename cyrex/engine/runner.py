@@ -1,0 +1,93 @@
+"""One step: the forward pass over everybody's tokens, and a token for each row that is due one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import torch
+
+from cyrex.engine.errors import EngineError, GenerationFailed
+from cyrex.engine.lora import Planner
+from cyrex.engine.model import LanguageModel
+from cyrex.engine.prefix import PrefixCache
+from cyrex.engine.row import Row
+from cyrex.engine.sampling import Choice, choose
+from cyrex.engine.scheduler import Step
+
+logger = logging.getLogger(__name__)
+
+MAX_MESSAGE = 500
+
+
+class Runner:
+    """Runs steps, and counts. For the loop's thread alone."""
+
+    def __init__(self, model: LanguageModel, planner: Planner, prefix: PrefixCache) -> None:
+        self._model = model
+        self._planner = planner
+        self._prefix = prefix
+        self.steps, self.prompt_tokens, self.generated_tokens = 0, 0, 0
+
+    def run(self, step: Step) -> list[Row]:
+        """Run a step; returns the rows that were given a token.
+
+        What breaks ends the rows that break alone too: a step of several is tried row by row.
+        """
+        step.prompts = [self._shortened(row, length) for row, length in step.prompts]
+        try:
+            rows, choices = self._compute(step)
+        except Exception as error:
+            if len(step.rows) > 1:
+                logger.exception("a step has broken: its rows run one by one")
+                return [row for part in step.parts() for row in self.run(part)]
+            step.rows[0].fail(_reason(error))
+            return []
+        self.steps += 1
+        self.generated_tokens += len(rows)
+        for row, length in step.prompts:
+            row.computed += length
+            self.prompt_tokens += length
+            if not row.prompt_left:
+                self._prefix.keep(row.handle.request.company, row.key, row.prompt, row.slot)
+        for row, choice in zip(rows, choices, strict=True):
+            try:
+                row.take(choice, self._model)
+            except Exception as error:
+                logger.exception("a row has broken")
+                row.fail(_reason(error))
+        return rows
+
+    def _shortened(self, row: Row, length: int) -> tuple[Row, int]:
+        """Before a prompt's first tokens, take from the prefix cache what it has of them."""
+        if not row.computed:
+            company = row.handle.request.company
+            row.cached = self._prefix.fetch(company, row.key, row.prompt, row.slot)
+            row.computed = row.cached
+        return row, min(length, row.prompt_left)
+
+    def _compute(self, step: Step) -> tuple[list[Row], list[Choice]]:
+        """The rows that are due a token, and their tokens. Changes nothing but the cache."""
+        decoding = [row.last_piece() for row in step.decoding]
+        prompts = [row.prompt_piece(length) for row, length in step.prompts]
+        rows, keep = list(step.decoding), list(range(len(decoding)))
+        end = len(decoding)
+        for row, length in step.prompts:
+            end += length
+            if length == row.prompt_left:
+                rows.append(row)
+                keep.append(end - 1)
+        logits = self._model.forward(decoding, prompts, keep, self._planner)
+        return rows, self._choose(rows, logits) if rows else []
+
+    def _choose(self, rows: Sequence[Row], logits: torch.Tensor) -> list[Choice]:
+        constraints = [row.constraint for row in rows]
+        forbidden = self._model.constraints.forbidden(constraints, logits.device)
+        places = [len(row.tokens) for row in rows]
+        return choose(logits, [row.sampler for row in rows], places, forbidden)
+
+
+def _reason(error: Exception) -> EngineError:
+    if isinstance(error, EngineError):
+        return error
+    return GenerationFailed(f"{type(error).__name__}: {error}"[:MAX_MESSAGE])

@@ -1,0 +1,95 @@
+"""Who waits for the engine: requests and questions under way, and those that no child has yet."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from concurrent.futures import Future
+
+from cyrex.engine import DeadlineExceeded, EngineError, Handle
+from cyrex.serving.wire import Answer, Call, Done, Said, Submit, delta_of
+
+logger = logging.getLogger(__name__)
+
+Waiter = Handle | Future[Answer]
+
+
+class Waiters:
+    """Tables by message number. `changed` guards them and tells of a change."""
+
+    def __init__(self, changed: threading.Condition) -> None:
+        self._changed = changed
+        self.handles: dict[int, Handle] = {}
+        self._questions: dict[int, Future[Answer]] = {}
+        self.unsent: dict[int, Submit | Call] = {}
+
+    def add(self, number: int, waiter: Waiter) -> None:
+        """With `changed` held."""
+        if isinstance(waiter, Handle):
+            self.handles[number] = waiter
+        else:
+            self._questions[number] = waiter
+
+    def forget(self, number: int) -> None:
+        """Nobody waits for the answer to this question any more."""
+        with self._changed:
+            self._questions.pop(number, None)
+            self.unsent.pop(number, None)
+
+    def hand_on(self, message: Said) -> None:
+        """Give what the child said to whoever waits for it."""
+        if isinstance(message, tuple):
+            handle = self.handles.get(message[0])
+            if handle is not None:
+                handle.push(delta_of(message))
+            return
+        with self._changed:
+            if isinstance(message, Done):
+                waiter: Waiter | None = self.handles.pop(message.number, None)
+                self._changed.notify_all()
+            else:
+                waiter = self._questions.pop(message.number, None)
+        if isinstance(waiter, Handle) and isinstance(message, Done):
+            if isinstance(message.outcome, EngineError):
+                waiter.fail(message.outcome)
+            else:
+                waiter.resolve(message.outcome)
+        elif isinstance(waiter, Future) and isinstance(message, Answer):
+            waiter.set_result(message)
+
+    def fail_all(self, error: EngineError, keep_unsent: bool = False) -> None:
+        """Fail everybody who waits; `keep_unsent` spares what no child has seen."""
+        with self._changed:
+            spared = set(self.unsent) if keep_unsent else set()
+            failed: list[Waiter] = []
+            for number in [n for n in self.handles if n not in spared]:
+                failed.append(self.handles.pop(number))
+            for number in [n for n in self._questions if n not in spared]:
+                failed.append(self._questions.pop(number))
+            if not keep_unsent:
+                self.unsent.clear()
+            self._changed.notify_all()
+        for waiter in failed:
+            fail(waiter, error)
+
+    def drop_late(self) -> bool:
+        """Fail the requests whose time was up before a child could take them."""
+        with self._changed:
+            late = [
+                number
+                for number, message in self.unsent.items()
+                if isinstance(message, Submit) and message.request.is_late()
+            ]
+            failed = [self.handles.pop(number) for number in late]
+            for number in late:
+                del self.unsent[number]
+        for handle in failed:
+            handle.fail(DeadlineExceeded("the deadline passed before an engine was ready"))
+        return bool(failed)
+
+
+def fail(waiter: Waiter, error: EngineError) -> None:
+    if isinstance(waiter, Handle):
+        waiter.fail(error)
+    elif not waiter.done():
+        waiter.set_exception(error)
