@@ -85,7 +85,7 @@ def decide(adapter: LoraAdapter) -> Outcome:
 
 
 def mirror(company_id: str) -> None:
-    """Let the registry's alias follow ours, for who looks there. Nothing of the product reads it."""
+    """Let the registry's alias follow ours, for who looks there. The product reads it nowhere."""
     with company_session(company_id) as session:
         champion = champion_row(session, company_id)
     if champion is not None:
