@@ -23,6 +23,7 @@ def republish() -> None:
 
 @app.task(name="maintenance.apply_retention")
 def apply_retention() -> None:
+    reconciler.republish_lost_events(all_of_them=True)
     retention.apply()
 
 

@@ -46,7 +46,13 @@ MAX_HINT_DOUBLINGS = 8
 GONE_WORKER_SECONDS = 60.0
 # After Postgres was away nobody's heartbeat is fresh; the living must get the time to say so.
 GRACE_SECONDS = 2 * HEARTBEAT_EXPIRY_SECONDS
+# Events that were sent so long ago at most are looked for at each tick.
+YOUNG_SECONDS = 600.0
 EPOCH_KEY = "cyrex:epoch"
+RESTARTED_KEY = "cyrex:epoch:restarted"
+# A server that seems to start anew all the time is a proxy before several: that costs no more than
+# one repetition of all hints in so many seconds.
+RESTART_SECONDS = 30
 # How long one tick goes on when there are more hints to give than a batch holds.
 HURRY_SECONDS = 30.0
 
@@ -116,10 +122,13 @@ def _publish_the_rest() -> None:
             return
 
 
-def republish_lost_events() -> None:
-    """Send events again that were sent but had no effect here: their stream was lost."""
+def republish_lost_events(all_of_them: bool = False) -> None:
+    """Send events again that were sent but had no effect here: their stream was lost.
+
+    Often the young ones, and `all_of_them` from time to time: those are many to look through.
+    """
     with operator_session() as session:
-        sent = republish(session, EVENT_SECONDS)
+        sent = republish(session, EVENT_SECONDS, None if all_of_them else YOUNG_SECONDS)
     if sent:
         log.info("events_republished", count=sent)
         wake(dispatch.broker())
@@ -266,11 +275,17 @@ def _companies_with_room(session: Session) -> list[tuple[str, str]]:
 def _new_broker() -> str | None:
     """The broker's id when it is not the one that was given the hints: it has started anew, or was
     emptied. None: it is the same, or away."""
+    client = dispatch.broker()
     try:
         run_id = _run_id()
-        return None if dispatch.broker().get(EPOCH_KEY) == run_id.encode() else run_id
+        known = client.get(EPOCH_KEY)
+        if known == run_id.encode():
+            return None
+        if known is not None and not client.set(RESTARTED_KEY, "1", ex=RESTART_SECONDS, nx=True):
+            return None
     except redis.RedisError:
         return None
+    return run_id
 
 
 def remember_broker(run_id: str | None = None) -> None:
