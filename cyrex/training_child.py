@@ -100,7 +100,7 @@ def _run_helox(
     watch = _Watch(run, lease, folder, leaving)
     watch.start(resumed)
     try:
-        with Carrier(run, lease, folder / CHECKPOINTS_DIR, resumed or 0):
+        with Carrier(run, lease, folder / CHECKPOINTS_DIR):
             spare = _take_spare()
             if spare is not None:
                 spare.run(str(spec), folder, watch)

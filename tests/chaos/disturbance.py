@@ -34,8 +34,8 @@ POLL_SECONDS = 0.05
 class Record:
     """What was done. Times are the clock's, as Postgres' are.
 
-    deaths: by worker id. stops: (from, to). redis_back, stop_back, reissues: seconds from the kill, the end of the
-    stop and the flush.
+    deaths: by worker id. stops: (from, to). redis_back, stop_back, reissues: seconds from the kill,
+    the end of the stop and the flush.
     """
 
     kills: int = 0
