@@ -214,10 +214,10 @@ def test_postgres_that_goes_away_during_a_wait_does_not_lose_the_job(
 def test_a_failure_after_the_commit_is_not_told_as_a_failure(
     acme: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(kind: str, company_id: str) -> int:
+    def fail(kind: str, company_ids: list[str]) -> int:
         raise OperationalError("SELECT 1", {}, Exception("gone"))
 
-    monkeypatch.setattr("web.handover.admit", fail)
+    monkeypatch.setattr("web.handover.admit_many", fail)
     response = acme.api.process()
     assert response.status_code == 202
     job = answers.Job.model_validate(response.json)
