@@ -10,7 +10,7 @@ export OMP_NUM_THREADS ?= 1
 export GOMP_SPINCOUNT ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install up demo test test-all lint format typecheck migrate revision bench clean
+.PHONY: help install up demo test test-slow test-all chaos lint format typecheck migrate revision bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,8 +40,14 @@ demo: install ## Run the main job of three companies on a stack of its own, rest
 test: install ## Run the tests, except the slow ones
 	$(BIN)/python -m pytest -m "not slow"
 
-test-all: install ## Run every test
-	$(BIN)/python -m pytest
+test-slow: install ## Run the slow tests alone
+	$(BIN)/python -m pytest -m slow
+
+# Two targets and not one run of both kinds, so that `make test test-all` runs no test twice.
+test-all: test test-slow ## Run every test, in at most 40 minutes
+
+chaos: install ## Kill everything under load, then audit: make chaos SEED=1 JOBS=10000
+	$(BIN)/python -m tests.chaos --data-dir $(DATA)/chaos --jobs $(or $(JOBS),500) $(if $(SEED),--seed $(SEED))
 
 lint: install ## Check style and the direction of imports
 	$(BIN)/ruff check .
@@ -68,5 +74,5 @@ bench: install ## Run one of benchmarks/: make bench NAME=banking77 ARGS="DATA_D
 	$(BIN)/python benchmarks/$(NAME).py $(ARGS)
 
 clean: ## Delete caches, builds and throw-away data; .venv and the data of `make up` stay
-	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache $(DATA)/demo $(DATA)/revision
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache $(DATA)/demo $(DATA)/revision $(DATA)/chaos
 	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +

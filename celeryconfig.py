@@ -46,6 +46,8 @@ broker_transport_options = {
     # with the last.
     "priority_steps": [0, 3, 5],
 }
+# Outlives the loss of the broker with a message in hand, and is back in a second.
+worker_consumer = "tasks.consumer:Consumer"
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
 task_publish_retry = False

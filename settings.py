@@ -202,6 +202,8 @@ class Settings(BaseSettings):
     engine_batch: int = Field(64, ge=1)
     engine_adapters: int = Field(64, ge=1)
     training_threads: int = Field(2, ge=1)
+    # An idle training worker keeps a trainer ready with its libraries loaded: about 400 MB.
+    training_standby: bool = True
     # Days that rows are kept once they have done their work. The inbox must outlive the streams'
     # entries, or an old entry that is read again would have a second effect; the outbox too, or
     # what a stream has lost could not be sent again.

@@ -27,9 +27,15 @@ PACKAGES = (TrainingRun.package_sha256, LoraAdapter.sha256)
 SINGLE = (Dataset.sha256, TrainingCheckpoint.sha256)
 
 
-def sweep() -> int:
-    """Delete what is old and unnamed; returns how many. Deletes nothing if it cannot be sure."""
-    blobs, age = blob_store(), get_settings().blob_grace_seconds
+def sweep(age: float | None = None) -> int:
+    """Delete what is unnamed and older than `age` seconds, BLOB_GRACE_SECONDS if not given.
+
+    Returns how many; deletes nothing if it cannot be sure. An `age` shorter than it takes from
+    storing to commit is for a system at rest.
+    """
+    blobs = blob_store()
+    age = get_settings().blob_grace_seconds if age is None else age
+    blobs.sweep_incoming(age)
     # The order matters: what is named after this look was stored after it, and is young.
     old = set(blobs.older_than(age))
     if not old:

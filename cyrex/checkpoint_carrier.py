@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -28,11 +29,11 @@ class Carrier:
     Nothing that it fails at ends the training: the next checkpoint is another chance.
     """
 
-    def __init__(self, run: TrainingRun, lease: Lease, directory: Path, carried: int) -> None:
+    def __init__(self, run: TrainingRun, lease: Lease, directory: Path) -> None:
         self._run = run
         self._lease = lease
         self._directory = directory
-        self._carried = carried
+        self._carried = self._newest()  # what was brought, if anything
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._go, name="checkpoints", daemon=True)
 
@@ -56,14 +57,21 @@ class Carrier:
         while not self._stop.wait(LOOK_SECONDS):
             self._carry()
 
+    def _newest(self) -> tuple[int, Path, int] | None:
+        """(step, folder, the folder's inode): of two with one name, which it is."""
+        for step, folder in newest_first(self._directory):
+            with suppress(FileNotFoundError):
+                return step, folder, folder.stat().st_ino
+        return None
+
     def _carry(self) -> None:
-        found = newest_first(self._directory)[:1]
-        if not found or found[0][0] <= self._carried:
+        newest = self._newest()
+        if newest is None or newest == self._carried:
             return
-        step, folder = found[0]
+        step, folder, _ = newest
         try:
             record(self._run, self._lease, step, put_checkpoint(blob_store(), folder))
-            self._carried = step
+            self._carried = newest
         except CheckpointGone:
             return
         except claims.Lost:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import structlog
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -99,20 +99,25 @@ def get_checkpoint(blobs: BlobStore, sha256: str, folder: Path) -> None:
     Raises `BlobMissing`, `BlobCorrupt` or `CheckpointRefused`.
     """
     partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     with blobs.open(sha256) as stream:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
         try:
-            with tarfile.open(fileobj=stream, mode="r:") as archive:
-                for member in archive:
-                    content = archive.extractfile(member) if member.isreg() else None
-                    if content is None or not MEMBER.fullmatch(member.name):
-                        raise CheckpointRefused(f"{sha256}: {member.name!r} is no file of one")
-                    with (partial / member.name).open("xb") as target:
-                        shutil.copyfileobj(content, target, CHUNK_BYTES)
-        except tarfile.TarError as error:
+            _extract(stream, partial)
+        except (CheckpointRefused, tarfile.TarError) as error:
+            shutil.rmtree(partial)
             raise CheckpointRefused(f"{sha256}: {error}") from None
     partial.rename(folder)
+
+
+def _extract(stream: IO[bytes], folder: Path) -> None:
+    with tarfile.open(fileobj=stream, mode="r:") as archive:
+        for member in archive:
+            content = archive.extractfile(member) if member.isreg() else None
+            if content is None or not MEMBER.fullmatch(member.name):
+                raise CheckpointRefused(f"{member.name!r} is no file of a checkpoint")
+            with (folder / member.name).open("xb") as target:
+                shutil.copyfileobj(content, target, CHUNK_BYTES)
 
 
 def record(run: TrainingRun, lease: Lease, step: int, stored: Stored) -> None:
@@ -125,6 +130,7 @@ def record(run: TrainingRun, lease: Lease, step: int, stored: Stored) -> None:
         "sha256": stored.sha256,
         "size_bytes": stored.size_bytes,
         "metrics": stored.metrics,
+        "created_at": func.now(),
     }
     with company_session(run.company_id) as session:
         lease.write(session)
@@ -158,7 +164,8 @@ def _newest(request_id: str) -> Any:
     return (
         select(TrainingCheckpoint)
         .where(TrainingCheckpoint.request_id == request_id)
-        .order_by(TrainingCheckpoint.step_number.desc())
+        # Not by step alone: a trainer that cannot use what was brought begins again.
+        .order_by(TrainingCheckpoint.created_at.desc(), TrainingCheckpoint.step_number.desc())
     )
 
 

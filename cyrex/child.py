@@ -6,9 +6,11 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from helox.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USER_ERROR
 
@@ -42,26 +44,59 @@ def run_child(
     Its output goes to `work_dir`/child.log. Raises `ChildRefused`, `ChildInterrupted`,
     `ChildFailed`, and whatever `watch` raises, after ending the child.
     """
-    log_path = work_dir / "child.log"
-    # What an earlier attempt left must not be taken for this one's words.
-    for left in (work_dir / ERROR_FILE, log_path):
-        left.unlink(missing_ok=True)
+    with (work_dir / "child.log").open("w+b") as log:
+        process = _start(module, arguments, threads, subprocess.DEVNULL, log)
+        _see_through(process, work_dir, watch, log)
+
+
+class Standby:
+    """A child that has loaded its libraries and waits to be told what to do.
+
+    Start and use it from the thread that lives as long as the process: it dies with that thread.
+    """
+
+    def __init__(self, module: str, arguments: list[str], threads: int) -> None:
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - the child writes while it lives
+        self._process = _start(module, arguments, threads, subprocess.PIPE, self._log)
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    def run(self, argument: str, work_dir: Path, watch: Callable[[], bool]) -> None:
+        """`run_child` from here on: the child goes on with `argument`, a line of text."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError), self._process.stdin as stdin:
+            stdin.write(argument.encode() + b"\n")
+        with self._log as log:
+            _see_through(self._process, work_dir, watch, log)
+
+
+def _start(
+    module: str, arguments: list[str], threads: int, stdin: int, log: IO[bytes]
+) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
-    with log_path.open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", module, *arguments, "--die-with-parent", str(os.getpid())],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=environment,
-        )
-        try:
-            _attend(process, watch)
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
-    _judge(process.returncode, work_dir, log_path)
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *arguments, "--die-with-parent", str(os.getpid())],
+        stdin=stdin,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        env=environment,
+    )
+
+
+def _see_through(
+    process: subprocess.Popen[bytes], work_dir: Path, watch: Callable[[], bool], log: IO[bytes]
+) -> None:
+    # What an earlier attempt left must not be taken for this one's words.
+    (work_dir / ERROR_FILE).unlink(missing_ok=True)
+    try:
+        _attend(process, watch)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    _judge(process.returncode, work_dir, log)
 
 
 def _attend(process: subprocess.Popen[bytes], watch: Callable[[], bool]) -> None:
@@ -81,22 +116,22 @@ def _attend(process: subprocess.Popen[bytes], watch: Callable[[], bool]) -> None
             raise ChildInterrupted("stopped on request")
 
 
-def _judge(status: int, work_dir: Path, log_path: Path) -> None:
+def _judge(status: int, work_dir: Path, log: IO[bytes]) -> None:
     if status == EXIT_DONE:
         return
     report = read_json(work_dir / ERROR_FILE)
     if status == EXIT_USER_ERROR:
-        raise ChildRefused(report or _said(log_path))
+        raise ChildRefused(report or _said(log))
     if status == EXIT_INTERRUPTED:
         raise ChildInterrupted("interrupted")
     if status < 0:
         raise ChildFailed(f"ended by signal {-status}")
-    raise ChildFailed(str(report.get("message") or f"exit status {status}: {_tail(log_path)}"))
+    raise ChildFailed(str(report.get("message") or f"exit status {status}: {_tail(log)}"))
 
 
-def _said(path: Path) -> dict[str, Any]:
+def _said(log: IO[bytes]) -> dict[str, Any]:
     """The child's last line, which may be its report."""
-    line = _tail(path)
+    line = _tail(log)
     try:
         found = json.loads(line)
     except ValueError:
@@ -104,8 +139,9 @@ def _said(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {"code": "refused", "message": line}
 
 
-def _tail(path: Path) -> str:
-    text = path.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace").strip()
+def _tail(log: IO[bytes]) -> str:
+    log.seek(max(0, log.seek(0, os.SEEK_END) - LOG_TAIL_BYTES))
+    text = log.read().decode(errors="replace").strip()
     return text.splitlines()[-1] if text else "no output"
 
 

@@ -8,10 +8,16 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from cyrex.adapters import champion_row
 from cyrex.lease import Finish, Outcome, Repeat
 from database.base import new_id
 from database.models import AdapterAlias, Decision, LoraAdapter
 from database.session import company_session
+from modelkit.registry import get_registry
+from settings import get_settings
+
+# The alias in the registry.
+CHAMPION = "champion"
 
 
 def judge(evaluation: dict[str, Any], has_champion: bool) -> tuple[bool, str]:
@@ -74,7 +80,16 @@ def decide(adapter: LoraAdapter) -> Outcome:
         )
 
     details = {**adapter.details, "decision": reason}
-    return Finish("ready" if promote else "rejected", {"details": details}, also)
+    then = (lambda: mirror(adapter.company_id)) if promote else None
+    return Finish("ready" if promote else "rejected", {"details": details}, also, then)
+
+
+def mirror(company_id: str) -> None:
+    """Let the registry's alias follow ours, for who looks there. The product reads it nowhere."""
+    with company_session(company_id) as session:
+        champion = champion_row(session, company_id)
+    if champion is not None:
+        get_registry(get_settings()).set_alias(company_id, CHAMPION, champion.version)
 
 
 def _promote(session: Session, row: LoraAdapter, alias: AdapterAlias | None) -> None:

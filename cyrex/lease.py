@@ -61,11 +61,15 @@ class Advance:
 
 @dataclass(frozen=True)
 class Finish:
-    """The row has ended, in `status`. `also` joins the transaction that says so."""
+    """The row has ended, in `status`. `also` joins the transaction that says so.
+
+    `then` runs after the commit, at most once; what it fails at is logged and forgotten.
+    """
 
     status: str
     values: dict[str, Any] = field(default_factory=dict)
     also: Also | None = None
+    then: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True)

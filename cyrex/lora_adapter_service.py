@@ -16,10 +16,9 @@ from cyrex.clients import Shared, check_servers, ensure_company, in_thread, unti
 from cyrex.errors import NotFound, UserError
 from cyrex.training_check import check_request
 from database.base import Json, new_id
-from database.claims import HEARTBEAT_EXPIRY_SECONDS
 from database.models import LoraAdapter, Worker
 from database.session import company_session, operator_session
-from database.transitions import ADAPTER
+from database.transitions import ADAPTER, HEARTBEAT_EXPIRY_SECONDS
 from settings import get_settings
 from synapse.outbox import announce
 from synapse.payloads import ADAPTER_READY, ADAPTER_REQUESTED

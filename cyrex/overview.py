@@ -10,9 +10,9 @@ from sqlalchemy import ColumnElement, case, func, select
 from sqlalchemy.orm import Session
 
 from database.base import Json
-from database.claims import HEARTBEAT_EXPIRY_SECONDS, alive_workers
+from database.claims import alive_workers
 from database.models import DeadLetter, Outbox, Worker
-from database.transitions import MACHINES, Machine
+from database.transitions import HEARTBEAT_EXPIRY_SECONDS, MACHINES, Machine
 
 # Of one worker, so many leases are named; all are counted.
 SHOWN_LEASES = 100

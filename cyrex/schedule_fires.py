@@ -8,7 +8,7 @@ fired is fired once.
 from __future__ import annotations
 
 import structlog
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
 from cyrex.errors import UserError
@@ -22,6 +22,10 @@ log = structlog.get_logger()
 
 # Schedules a transaction: what one claims, the others cannot fire meanwhile.
 BATCH = 50
+
+
+# How long the history of a schedule is kept.
+HISTORY_DAYS = 90
 
 
 class Skipped(Exception):
@@ -128,3 +132,16 @@ def new_examples(session: Session, company_id: str) -> int:
         )
     )
     return int(count or 0)
+
+
+def forget_old() -> int:
+    """Delete the history that is past its age; returns how many rows."""
+    old = func.now() - func.make_interval(0, 0, 0, HISTORY_DAYS)
+    with operator_session() as session:
+        return len(
+            session.execute(
+                delete(ScheduleFire)
+                .where(ScheduleFire.created_at < old)
+                .returning(ScheduleFire.fire_at)
+            ).all()
+        )

@@ -14,10 +14,9 @@ from sqlalchemy.orm import Session
 
 from database.base import Stepped, storable
 from database.models import DeadLetter, Worker
-from database.transitions import MAX_FAILURES, Machine
+from database.transitions import HEARTBEAT_EXPIRY_SECONDS, MAX_FAILURES, Machine
 
 HEARTBEAT_SECONDS = 2.0
-HEARTBEAT_EXPIRY_SECONDS = 8.0
 MAX_REASON_CHARACTERS = 2_000
 
 

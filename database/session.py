@@ -6,12 +6,15 @@ a statement outside these sessions sees no company's rows at all.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
+import psycopg2
 from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.orm import Session
 
 from database.base import to_json
@@ -24,6 +27,7 @@ OPERATOR = "cyrex_operator"
 POOL_SIZE = 16
 POOL_OVERFLOW = 112
 CONNECT_TIMEOUT_SECONDS = 3
+RESTED_SECONDS = 0.5
 POOL_TIMEOUT_SECONDS = 5
 STATEMENT_TIMEOUT_MS = 30_000
 # A client that dies inside a transaction must not hold its locks for long.
@@ -42,7 +46,6 @@ def get_engine() -> Engine:
         pool_size=POOL_SIZE,
         max_overflow=POOL_OVERFLOW,
         pool_timeout=POOL_TIMEOUT_SECONDS,
-        pool_pre_ping=True,
         # An error must not carry companies' data into a log.
         hide_parameters=True,
         json_serializer=to_json,
@@ -58,7 +61,28 @@ def get_engine() -> Engine:
         },
     )
     event.listen(engine, "connect", _refuse_unsafe_role)
+    event.listen(engine, "checkin", _note_use)
+    event.listen(engine, "checkout", _refuse_dead)
     return engine
+
+
+def _note_use(_connection: Any, record: Any) -> None:
+    record.info["used"] = time.monotonic()
+
+
+def _refuse_dead(connection: Any, record: Any, _proxy: Any) -> None:
+    """Ask a connection that has rested whether it still lives; the pool then finds another.
+
+    To ask each one each time would cost as much as the statement that it is wanted for.
+    """
+    if time.monotonic() - record.info.get("used", time.monotonic()) < RESTED_SECONDS:
+        return
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        connection.rollback()
+    except psycopg2.Error as error:
+        raise DisconnectionError("a connection that has rested is dead") from error
 
 
 def _refuse_unsafe_role(connection: Any, _record: Any) -> None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from database.claims import HEARTBEAT_EXPIRY_SECONDS
-from database.transitions import MACHINES, MAX_FAILURES, Machine, State
+from database.transitions import (
+    HEARTBEAT_EXPIRY_SECONDS,
+    MACHINES,
+    MAX_FAILURES,
+    Machine,
+    State,
+)
 
 TITLES = {
     "training": "A training run",
@@ -11,7 +16,7 @@ TITLES = {
     "adapter": "An adapter",
     "tool": "A tool call",
 }
-COLUMNS = ("State", "Set by", "May become", "Within", "What the reconciler does")
+COLUMNS = ("State", "Set by", "May become", "After", "The reconciler")
 
 
 def markdown() -> str:
@@ -44,11 +49,11 @@ def _cells(machine: Machine, state: State) -> tuple[str, ...]:
     if state.name == machine.failed:
         again = [machine.revived, machine.restarted]
         following += [f"`{name}` (an operator's replay)" for name in again if name is not None]
-    within = f"{state.limit_seconds:.0f} s" if state.limit_seconds is not None else "no limit"
+    after = f"{state.patience_seconds:.0f} s" if state.patience_seconds is not None else ""
     return (
         f"`{state.name}`",
         state.moved_by,
         ", ".join(following) or "nothing: it has ended",
-        within if state.to else "",
+        after if state.to else "",
         state.reconciler if state.to else "",
     )

@@ -13,16 +13,24 @@ from database.base import Base
 from database.models import Job, LoraAdapter, ToolCall, TrainingRun
 
 MAX_FAILURES = 3
+# A hint that brought no claim for so long is given again, then at doubling intervals: the queue
+# may simply be long, and a second hint for a row that waits in it does no good.
+HINT_SECONDS = 5.0
+# An event sent so long ago that no inbox has was lost with its stream.
+EVENT_SECONDS = 30.0
+# A worker that gave no sign of life for so long is dead.
+HEARTBEAT_EXPIRY_SECONDS = 8.0
 
 
 @dataclass(frozen=True)
 class State:
-    """`to`: the allowed next states. `limit_seconds`: how long a row may stay (None: no limit)."""
+    """`to`: the allowed next states. `patience_seconds`: how long a row may stand still before the
+    reconciler takes it up (None: for any time)."""
 
     name: str
     moved_by: str
     to: tuple[str, ...] = ()
-    limit_seconds: float | None = None
+    patience_seconds: float | None = None
     reconciler: str = "nothing"
 
 
@@ -88,20 +96,20 @@ TRAINING = Machine(
             "requested",
             "API",
             ("queued", "failed", "cancelled"),
-            60,
+            EVENT_SECONDS,
             f"{RESEND}; fails it when the event was set aside",
         ),
         State("queued", "bridge", ("admitted", "failed", "cancelled"), None, ADMIT),
-        State("admitted", "admit", ("running", "failed", "cancelled"), 30, REISSUE),
+        State("admitted", "admit", ("running", "failed", "cancelled"), HINT_SECONDS, REISSUE),
         State(
             "running",
             "training and bridge workers",
             ("running", "succeeded", "failed", "cancelled"),
-            None,
+            HEARTBEAT_EXPIRY_SECONDS,
             FREE,
         ),
         State("succeeded", "bridge worker (announce)"),
-        State("failed", "any step"),
+        State("failed", "any step, reconciler"),
         State("cancelled", "API, or the step that sees the request"),
     ),
     claimable=("admitted", "running"),
@@ -129,14 +137,14 @@ JOB = Machine(
             "admitted",
             "admit, the end of a tool call",
             ("running", "failed", "cancelled"),
-            30,
+            HINT_SECONDS,
             REISSUE,
         ),
         State(
             "running",
             "inference worker",
             ("running", "waiting", "completed", "failed", "cancelled"),
-            None,
+            HEARTBEAT_EXPIRY_SECONDS,
             FREE,
         ),
         State(
@@ -167,13 +175,19 @@ ADAPTER = Machine(
             "registered",
             "bridge worker (register)",
             ("announced", "failed"),
-            60,
+            EVENT_SECONDS,
             f"{RESEND}; fails it when the event was set aside or its run ended without one",
         ),
-        State("announced", "bridge", ("announced", "ready", "rejected", "failed"), 30, FREE),
+        State(
+            "announced",
+            "bridge",
+            ("announced", "ready", "rejected", "failed"),
+            HINT_SECONDS,
+            f"{REISSUE}; {FREE}",
+        ),
         State("ready", "decide", ("retired",)),
         State("rejected", "decide", ("retired",)),
-        State("failed", "any step"),
+        State("failed", "any step, reconciler"),
         State("retired", "API"),
     ),
     claimable=("announced",),
@@ -194,14 +208,14 @@ TOOL_CALL = Machine(
             "queued",
             "inference worker (a step that calls a tool)",
             ("running", "failed"),
-            30,
+            HINT_SECONDS,
             REISSUE,
         ),
         State(
             "running",
             "tools worker",
             ("running", "completed", "failed", "unknown"),
-            None,
+            HEARTBEAT_EXPIRY_SECONDS,
             f"{FREE}; a call that was sent is not sent again unless its tool is idempotent",
         ),
         State("completed", "tools worker"),

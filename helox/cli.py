@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import ctypes
+import importlib
 import json
 import logging
 import os
@@ -28,6 +30,8 @@ from helox.spec import TrainingSpec, parse_spec
 
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 LEAVE_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+STANDBY = Path("-")
+PRELOADED = ("helox.train", "transformers.models.auto.modeling_auto", "peft", "bitsandbytes")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,10 +40,16 @@ def main(arguments: list[str] | None = None) -> int:
     if options.die_with_parent is not None:
         die_with_parent(options.die_with_parent)
     command = _train if options.command == "train" else _check
+    path = options.spec
+    if path == STANDBY:
+        _preload()
+        path = Path(sys.stdin.readline().rstrip("\n"))
+        if not path.name:
+            return EXIT_DONE  # whoever stood by for a run has none
     try:
-        text = options.spec.read_bytes()
+        text = path.read_bytes()
     except OSError as error:
-        return _refuse(UserError("no_spec", f"{options.spec}: {error.strerror}"))
+        return _refuse(UserError("no_spec", f"{path}: {error.strerror}"))
     try:
         return command(parse_spec(text))
     except UserError as error:
@@ -69,7 +79,11 @@ def _parser() -> argparse.ArgumentParser:
         ("check", "report on data and configuration as JSON, without training"),
     ):
         command = commands.add_parser(name, help=text)
-        command.add_argument("spec", type=Path, help="spec.json")
+        command.add_argument(
+            "spec",
+            type=Path,
+            help="spec.json; - loads the libraries first, then reads the path from standard input",
+        )
         command.add_argument(
             "--die-with-parent",
             nargs="?",
@@ -99,7 +113,8 @@ def _train(spec: TrainingSpec) -> int:
     try:
         reporter.phase("starting")
         reporter.event("run.started", pid=os.getpid(), seed=spec.seed, use_qlora=spec.use_qlora)
-        _prepare_environment(spec)
+        _prepare_environment()
+        os.environ["OMP_NUM_THREADS"] = str(spec.threads)
         from helox.train import Trainer  # the signal handler and progress come before torch
 
         Trainer(spec, reporter, lambda: stopping).run()
@@ -119,9 +134,16 @@ def _train(spec: TrainingSpec) -> int:
         return EXIT_SYSTEM_ERROR
 
 
-def _prepare_environment(spec: TrainingSpec) -> None:
+def _preload() -> None:
+    """Everything that a training imports on its way, seconds of it; no device is touched."""
+    _prepare_environment()
+    for name in PRELOADED:
+        with contextlib.suppress(ImportError):  # the training says so, if it needs it
+            importlib.import_module(name)
+
+
+def _prepare_environment() -> None:
     """What must be set before torch and transformers are imported."""
-    os.environ["OMP_NUM_THREADS"] = str(spec.threads)
     os.environ["HF_HUB_OFFLINE"] = "1"  # a base model is a local directory, always
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

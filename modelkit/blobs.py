@@ -35,7 +35,7 @@ class BlobStore:
         self._incoming = self.root / ".incoming"
         self._lock = self.root / ".lock"
         make_folder(self._incoming)
-        self._sweep()
+        self.sweep_incoming(INCOMING_MAX_AGE_SECONDS)
 
     def put_bytes(self, data: bytes) -> str:
         """Store `data`; returns its SHA-256. Storing the same bytes again repairs the blob."""
@@ -146,8 +146,9 @@ class BlobStore:
             fcntl.flock(lock, kind)
             yield
 
-    def _sweep(self) -> None:
-        oldest = time.time() - INCOMING_MAX_AGE_SECONDS
+    def sweep_incoming(self, seconds: float) -> None:
+        """Remove temporary files that nobody has written to for so long."""
+        oldest = time.time() - seconds
         for path in self._incoming.iterdir():
             try:
                 if path.stat().st_mtime < oldest:

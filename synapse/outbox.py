@@ -77,20 +77,21 @@ def wake(redis: Redis) -> None:
         log.debug("relay not woken: %s", error)
 
 
-def republish(session: Session, after_seconds: float) -> int:
+def republish(session: Session, after_seconds: float, within_seconds: float | None = None) -> int:
     """Have the relay publish again what was published long ago and has reached no inbox.
 
     For the reconciler, in an operator's session: a stream that lost its entries gets them back.
-    Returns how many events. What is older than a stream's own memory is left alone, so that an
-    inbox that was tidied up does not bring old events back.
+    Returns how many events. Looks no further back than `within_seconds`, and never beyond a
+    stream's own memory, so that an inbox that was tidied up does not bring old events back.
     """
+    oldest = min(keep_seconds(), within_seconds or keep_seconds())
     seen = exists().where(Inbox.event_id == Outbox.event_id)
     ids = session.scalars(
         update(Outbox)
         .where(
             Outbox.stream.in_(CONSUMED),
             Outbox.published_at < func.now() - timedelta(seconds=after_seconds),
-            Outbox.published_at > func.now() - timedelta(seconds=keep_seconds()),
+            Outbox.published_at > func.now() - timedelta(seconds=oldest),
             ~seen,
         )
         .values(published_at=None)

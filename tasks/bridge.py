@@ -71,8 +71,8 @@ class _Handover:
         companies, self.companies = self.companies, set()
         wanted, self.wanted = self.wanted, set()
         dispatch.publish(ADAPTER, adapters)
-        for kind, company_id in sorted(companies):
-            dispatch.admit(kind, company_id)
+        for kind in sorted({kind for kind, _company_id in companies}):
+            dispatch.admit_many(kind, sorted(c for k, c in companies if k == kind))
         for company_id, adapter_id in sorted(wanted):
             arguments = {"company_id": company_id, "adapter_id": adapter_id}
             dispatch.broadcast("warm_adapter", arguments)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -13,11 +13,11 @@ from kombu.exceptions import OperationalError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from cyrex.admission import admit_rows
+from cyrex.admission import admit_companies, admit_rows
 from cyrex.conversation import TASK
 from cyrex.lease import Hint
 from database.base import Json, new_id
-from database.session import company_session
+from database.session import company_session, operator_session
 from database.transitions import MACHINES, Machine
 from settings import get_settings
 from tasks import app
@@ -136,11 +136,26 @@ def publish_all(hints: Iterable[Hint]) -> int:
     try:
         with app.producer_pool.acquire(block=True) as producer:
             for machine, row in hints:
-                remaining_chain(machine, row).apply_async(producer=producer)
+                _send(remaining_chain(machine, row), producer)
                 sent += 1
     except (OperationalError, redis.RedisError, OSError) as error:
         log.warning("broker_unavailable", rows=len(hints) - sent, error=str(error))
     return sent
+
+
+def _send(signature: Signature, producer: Any) -> None:
+    """As `apply_async` does, but for the event that a task was sent, which would cost as much."""
+    name, options = str(signature.task), signature.options
+    message = app.amqp.as_task_v2(
+        new_id(),
+        name,
+        args=signature.args,
+        chain=options.get("chain"),
+        ignore_result=True,
+    )
+    app.amqp.send_task_message(
+        producer, name, message, queue=options["queue"], priority=options["priority"]
+    )
 
 
 def broadcast(command: str, arguments: Json) -> None:
@@ -161,6 +176,14 @@ def admit(kind: str, company_id: str) -> int:
         rows = admit_rows(session, machine, company_id)
     publish(machine, rows)
     return len(rows)
+
+
+def admit_many(kind: str, company_ids: Collection[str]) -> int:
+    """`admit` for many companies at once. Returns how many rows."""
+    machine = MACHINES[kind]
+    with operator_session() as session:
+        rows = admit_companies(session, machine, company_ids)
+    return publish(machine, rows)
 
 
 def hint_conversation(company_id: str, call_id: str, seconds: float, common: bool) -> None:

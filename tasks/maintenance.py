@@ -23,6 +23,7 @@ def republish() -> None:
 
 @app.task(name="maintenance.apply_retention")
 def apply_retention() -> None:
+    reconciler.republish_lost_events(all_of_them=True)
     retention.apply()
 
 
@@ -35,8 +36,9 @@ def fire_schedules() -> None:
 
 @app.task(name="maintenance.sweep")
 def sweep() -> None:
-    """Delete old checkpoints, and bytes that no row names."""
+    """Delete old checkpoints, old histories of schedules, and bytes that no row names."""
     checkpoints.forget_old()
+    schedule_fires.forget_old()
     blob_sweep.sweep()
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +19,8 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from database.claims import HEARTBEAT_EXPIRY_SECONDS
 from database.models import Canary, Worker
+from database.transitions import HEARTBEAT_EXPIRY_SECONDS
 from tasks import SENT_AT, app
 
 # Beat sends a canary every 10 s; one that does not arrive may be lost.
@@ -106,10 +107,10 @@ def _age(moment: Any) -> Any:
     return func.extract("epoch", func.now() - moment)
 
 
-def backlog(client: redis.Redis) -> dict[str, Backlog]:
-    """What lies in each queue. Raises `redis.RedisError`."""
+def backlog(client: redis.Redis, more: Sequence[str] = ()) -> dict[str, Backlog]:
+    """What lies in each queue, and in those named. Raises `redis.RedisError`."""
     found = {}
-    for name in names():
+    for name in (*names(), *more):
         pipe = client.pipeline(transaction=False)
         for key in lists_of(name):
             pipe.llen(key)

@@ -23,7 +23,15 @@ from cyrex.lease import Hint
 from database import claims
 from database.models import Worker
 from database.session import operator_session
-from database.transitions import JOB, MACHINES, TRAINING, Machine
+from database.transitions import (
+    EVENT_SECONDS,
+    HEARTBEAT_EXPIRY_SECONDS,
+    HINT_SECONDS,
+    JOB,
+    MACHINES,
+    TRAINING,
+    Machine,
+)
 from synapse.outbox import republish, wake
 from tasks import dispatch
 from tasks.routing import drop_queue
@@ -34,16 +42,17 @@ log = structlog.get_logger()
 # Any constant will do, as long as every reconciler takes the same lock.
 RECONCILER_LOCK = 0x726563
 BATCH = 500
-# A hint that brought no claim for so long is given again, then at doubling intervals: the queue
-# may simply be long, and a second hint for a row that waits in it does no good.
-HINT_SECONDS = 5.0
 MAX_HINT_DOUBLINGS = 8
-# An event sent so long ago that no inbox has was lost with its stream.
-EVENT_SECONDS = 30.0
 GONE_WORKER_SECONDS = 60.0
 # After Postgres was away nobody's heartbeat is fresh; the living must get the time to say so.
-GRACE_SECONDS = 2 * claims.HEARTBEAT_EXPIRY_SECONDS
+GRACE_SECONDS = 2 * HEARTBEAT_EXPIRY_SECONDS
+# Events that were sent so long ago at most are looked for at each tick.
+YOUNG_SECONDS = 600.0
 EPOCH_KEY = "cyrex:epoch"
+RESTARTED_KEY = "cyrex:epoch:restarted"
+# A server that seems to start anew all the time is a proxy before several: that costs no more than
+# one repetition of all hints in so many seconds.
+RESTART_SECONDS = 30
 # How long one tick goes on when there are more hints to give than a batch holds.
 HURRY_SECONDS = 30.0
 
@@ -113,10 +122,13 @@ def _publish_the_rest() -> None:
             return
 
 
-def republish_lost_events() -> None:
-    """Send events again that were sent but had no effect here: their stream was lost."""
+def republish_lost_events(all_of_them: bool = False) -> None:
+    """Send events again that were sent but had no effect here: their stream was lost.
+
+    Often the young ones, and `all_of_them` from time to time: those are many to look through.
+    """
     with operator_session() as session:
-        sent = republish(session, EVENT_SECONDS)
+        sent = republish(session, EVENT_SECONDS, None if all_of_them else YOUNG_SECONDS)
     if sent:
         log.info("events_republished", count=sent)
         wake(dispatch.broker())
@@ -133,7 +145,7 @@ def _trustworthy(session: Session) -> bool:
     )
     if up is None or mine is None:
         return False
-    return bool(up > GRACE_SECONDS and mine < claims.HEARTBEAT_EXPIRY_SECONDS)
+    return bool(up > GRACE_SECONDS and mine < HEARTBEAT_EXPIRY_SECONDS)
 
 
 def _free_orphans(session: Session) -> Iterator[tuple[Machine, Any]]:
@@ -263,11 +275,17 @@ def _companies_with_room(session: Session) -> list[tuple[str, str]]:
 def _new_broker() -> str | None:
     """The broker's id when it is not the one that was given the hints: it has started anew, or was
     emptied. None: it is the same, or away."""
+    client = dispatch.broker()
     try:
         run_id = _run_id()
-        return None if dispatch.broker().get(EPOCH_KEY) == run_id.encode() else run_id
+        known = client.get(EPOCH_KEY)
+        if known == run_id.encode():
+            return None
+        if known is not None and not client.set(RESTARTED_KEY, "1", ex=RESTART_SECONDS, nx=True):
+            return None
     except redis.RedisError:
         return None
+    return run_id
 
 
 def remember_broker(run_id: str | None = None) -> None:

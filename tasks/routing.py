@@ -19,9 +19,9 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from cyrex.logs import one_line
-from database.claims import HEARTBEAT_EXPIRY_SECONDS
 from database.models import Worker
 from database.session import UnsafeDatabaseRole, keyless_session
+from database.transitions import HEARTBEAT_EXPIRY_SECONDS
 from tasks import app
 from tasks.queues import lists_of
 

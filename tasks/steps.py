@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import redis
@@ -109,7 +109,7 @@ def _settle(lease: Lease, row: Any, outcome: Outcome) -> None:
                 others = paused(session, changed)
                 if machine.admitted:
                     hints += admit_rows(session, machine, lease.company_id)
-            case Finish(status, values, also):
+            case Finish(status, values, also, _):
                 changed = claims.finish(session, machine, row, lease.owner, status, **values)
                 if also is not None:
                     also(session, changed)
@@ -118,6 +118,16 @@ def _settle(lease: Lease, row: Any, outcome: Outcome) -> None:
                     hints += admit_rows(session, machine, lease.company_id)
     dispatch.publish(machine, hints)
     dispatch.publish_all(others)
+    if isinstance(outcome, Finish) and outcome.then is not None:
+        _attempt(outcome.then)
+
+
+def _attempt(then: Callable[[], None]) -> None:
+    """What follows an end that is committed: nothing of the row depends on it any more."""
+    try:
+        then()
+    except Exception as error:
+        log.warning("sequel_failed", error=one_line(error))
 
 
 def _give_back(

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from typing import Any
+
+from celery.signals import worker_process_init
+
 from cyrex import training_child, training_steps
 from tasks import app
 from tasks.steps import run_step
@@ -15,14 +20,25 @@ def accept(company_id: str, request_id: str, step: str, attempt: int) -> None:
 
 @app.task(name="training.train")
 def train(company_id: str, request_id: str, step: str, attempt: int) -> None:
-    run_step(
-        "training",
-        company_id,
-        request_id,
-        step,
-        attempt,
-        lambda run, lease: training_child.train(run, lease, leaving.is_set),
-    )
+    try:
+        run_step(
+            "training",
+            company_id,
+            request_id,
+            step,
+            attempt,
+            lambda run, lease: training_child.train(run, lease, leaving.is_set),
+        )
+    finally:
+        if not leaving.is_set():
+            training_child.stand_by()
+
+
+@worker_process_init.connect
+def _stand_by(**_kwargs: Any) -> None:
+    """In a pool process of a worker that trains."""
+    if "training" in os.environ.get("CYREX_QUEUES", "").split(","):
+        training_child.stand_by()
 
 
 @app.task(name="training.evaluate")

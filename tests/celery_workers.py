@@ -7,16 +7,13 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
-from sqlalchemy import select
 
-from database.models import Worker
-from database.session import operator_session
 from settings import REPOSITORY
 from tasks import reconciler
 from tests.waiting import eventually
@@ -28,32 +25,39 @@ RECONCILE_SECONDS = 2.0
 class CeleryWorker:
     """One `celery worker`, and whatever it starts, in a process group of its own."""
 
-    def __init__(self, folder: Path, name: str, *queues: str, pool: str = "prefork") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        *queues: str,
+        pool: str = "prefork",
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
         self.name = name
         self.work_dir = folder / name / "work"
         self.log = folder / f"{name}.log"
         self.work_dir.mkdir(parents=True)
         command = [sys.executable, "-m", "celery", "-A", "tasks", "worker", "-Q", ",".join(queues)]
         command += ["-P", pool, "-c", "1" if pool == "prefork" else "4", "-n", f"{name}@%h"]
-        own = {"WORK_DIR": str(self.work_dir), "TRAINING_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        self._ready = folder / f"{name}.ready"
+        own = {
+            "CYREX_READY_FILE": str(self._ready),
+            "WORK_DIR": str(self.work_dir),
+            "TRAINING_THREADS": "1",
+            "OMP_NUM_THREADS": "1",
+        }
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 command,
                 cwd=REPOSITORY,
-                env={**os.environ, **own, "GOMP_SPINCOUNT": "0"},
+                env={**environment, **own, "GOMP_SPINCOUNT": "0"},
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
 
-    @property
-    def row(self) -> Worker | None:
-        """The process that runs the tasks, as it stands in `workers`."""
-        with operator_session() as session:
-            return session.scalar(select(Worker).where(Worker.node.startswith(f"{self.name}@")))
-
     def wait_ready(self) -> None:
-        eventually(lambda: self.row, START_SECONDS, f"{self.name}:\n{self.log.read_text()}")
+        eventually(self._ready.exists, START_SECONDS, f"{self.name}'s start, see {self.log}")
 
     def descendants(self, words: str = "") -> list[psutil.Process]:
         """Live processes that it started whose command line holds `words`."""

@@ -83,6 +83,7 @@ class Jobs(Answer):
 class TrainingLinks(Answer):
     self: str
     events: str
+    checkpoints: str
     cancel: str
 
 
@@ -99,7 +100,9 @@ class Training(Answer):
     company_id: str
     status: TrainingStatus
     step: str | None
-    position: int | None = Field(description="Trainings asked for before this one and not ended.")
+    position: int | None = Field(
+        description="Trainings that come before this one; companies take turns."
+    )
     dataset_id: str
     base_model: str
     config: dict[str, Any]
@@ -137,6 +140,22 @@ class TrainingEvents(Answer):
     request_id: str
     events: list[TrainingEvent]
     next_after: int = Field(description="Send as `after` for what comes next.")
+
+
+class Checkpoint(Answer):
+    checkpoint_id: str
+    request_id: str
+    step: int = Field(description="Optimiser steps done.")
+    attempt: int = Field(description="The attempt that made it.")
+    sha256: str
+    size_bytes: int
+    metrics: dict[str, Any]
+    created_at: str
+
+
+class Checkpoints(Answer):
+    request_id: str
+    checkpoints: list[Checkpoint]
 
 
 class Adapter(Answer):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import threading
+
 import structlog
 
 from synapse.outbox import wake
-from tasks.dispatch import admit, announce_end, broker, broker_ready
+from tasks.dispatch import admit_many, announce_end, broker, broker_ready
 from web.errors import DATABASE_ERRORS, broker_unavailable
 
 log = structlog.get_logger()
+
+FLUSH_SECONDS = 5.0
 
 
 def require_broker() -> None:
@@ -17,13 +22,63 @@ def require_broker() -> None:
         raise broker_unavailable()
 
 
+class _Handover:
+    """A thread that hands over what has come since it last did, of all companies in one go.
+
+    The rows are committed: what fails here, or dies with the process, is made good by the
+    reconciler, and the client must not be told that nothing was done.
+    """
+
+    def __init__(self) -> None:
+        self._come = threading.Condition()
+        self._waiting: set[tuple[str, str]] = set()
+        self._busy = False
+        self._pid = 0
+
+    def put(self, kind: str, company_id: str) -> None:
+        with self._come:
+            if self._pid != os.getpid():  # the first time, and the first time after a fork
+                self._pid = os.getpid()
+                threading.Thread(target=self._run, name="handover", daemon=True).start()
+            self._waiting.add((kind, company_id))
+            self._come.notify_all()
+
+    def flush(self, seconds: float) -> bool:
+        """Wait until all is handed over. False: it takes longer."""
+        with self._come:
+            return self._come.wait_for(lambda: not self._waiting and not self._busy, seconds)
+
+    def _run(self) -> None:
+        while True:
+            with self._come:
+                self._busy = False
+                self._come.notify_all()
+                self._come.wait_for(lambda: self._waiting)
+                come, self._waiting = self._waiting, set()
+                self._busy = True
+            for kind in sorted({kind for kind, _company_id in come}):
+                self._give(kind, sorted(company for k, company in come if k == kind))
+
+    def _give(self, kind: str, company_ids: list[str]) -> None:
+        try:
+            admit_many(kind, company_ids)
+        except DATABASE_ERRORS as error:
+            log.warning("not_handed_over", kind=kind, error=str(error).splitlines()[0])
+        except Exception:  # the thread must outlive whatever a batch meets
+            log.exception("not_handed_over", kind=kind)
+
+
+_handover = _Handover()
+
+
 def hand_over(kind: str, company_id: str) -> None:
-    """Give the broker what the company may have there. The rows are committed: what fails here is
-    made good by the reconciler, and the client must not be told that nothing was done."""
-    try:
-        admit(kind, company_id)
-    except DATABASE_ERRORS as error:
-        log.warning("not_handed_over", kind=kind, error=str(error).splitlines()[0])
+    """Give the broker what the company may have there, in a moment."""
+    _handover.put(kind, company_id)
+
+
+def flush(seconds: float = FLUSH_SECONDS) -> bool:
+    """Wait until all was given that `hand_over` was told of. False: it takes longer."""
+    return _handover.flush(seconds)
 
 
 def wake_relay() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import redis
@@ -14,7 +15,7 @@ from database.base import Json
 from database.session import operator_session
 from synapse.state import state_of
 from synapse.streams import CHANNELS
-from tasks import dispatch, queues
+from tasks import dispatch, queues, routing
 from web import operation_shapes
 from web.auth import caller, require_operator
 from web.handover import hand_over, wake_relay
@@ -48,25 +49,30 @@ def get_overview() -> Response:
             "dead_letters": overview.open_dead_letters(session),
             "rows": overview.rows_by_state(session),
         }
-    backlog, streams = _broker()
-    found["queues"] = [
-        {
-            "name": name,
-            "depth": backlog[name].depth if name in backlog else None,
-            "oldest_seconds": backlog[name].oldest_seconds if name in backlog else None,
-            "workers": state.workers,
-            "canary_seconds": state.canary_seconds,
-            "status": state.status,
-        }
-        for name, state in work.items()
-    ]
+    # Beside the common queue, which all inference workers read, each has one of its own.
+    own = [routing.direct_name(node) for node in routing.live_workers.nodes()]
+    common = work[routing.COMMON_QUEUE]
+    work |= {name: replace(common, workers=1, canary_seconds=None) for name in own}
+    backlog, streams = _broker(own)
+    found["queues"] = [_queue(name, state, backlog.get(name)) for name, state in work.items()]
     return jsonify({**found, "streams": streams, "at": datetime.now(UTC).isoformat()})
 
 
-def _broker() -> tuple[dict[str, queues.Backlog], list[Json]]:
+def _queue(name: str, state: queues.Work, backlog: queues.Backlog | None) -> Json:
+    return {
+        "name": name,
+        "depth": backlog.depth if backlog else None,
+        "oldest_seconds": backlog.oldest_seconds if backlog else None,
+        "workers": state.workers,
+        "canary_seconds": state.canary_seconds,
+        "status": state.status,
+    }
+
+
+def _broker(more: list[str]) -> tuple[dict[str, queues.Backlog], list[Json]]:
     """What Redis knows, or no numbers while it does not answer."""
     try:
-        return queues.backlog(dispatch.broker()), state_of(dispatch.broker())
+        return queues.backlog(dispatch.broker(), more), state_of(dispatch.broker())
     except redis.RedisError as error:
         log.warning("broker_unavailable", error=str(error))
         return {}, [{"name": name, "length": None, "groups": []} for name in CHANNELS]

@@ -7,6 +7,7 @@ from typing import Any
 from flask import Response, jsonify
 
 from cyrex import adapters as adapter_service
+from cyrex import checkpoints as checkpoint_service
 from cyrex import training as service
 from cyrex.errors import Unavailable
 from cyrex.training_check import check_request
@@ -28,7 +29,8 @@ ACCEPTED = 202
 
 def links_of(request_id: str) -> Json:
     here = f"/company-automation/training/{request_id}"
-    return {"self": here, "events": f"{here}/events", "cancel": f"{here}/cancel"}
+    parts = ("events", "checkpoints", "cancel")
+    return {"self": here, **{part: f"{here}/{part}" for part in parts}}
 
 
 def training_answer(session: Any, run: Any) -> Json:
@@ -138,13 +140,27 @@ def list_events(path: schemas.TrainingPath, query: schemas.EventQuery) -> Respon
     return jsonify({"request_id": path.request_id, "events": found, "next_after": last})
 
 
+@api.get(
+    "/training/<request_id>/checkpoints",
+    summary="What a training can go on from",
+    responses=answered((200, answers.Checkpoints)),
+)
+def list_checkpoints(path: schemas.TrainingPath) -> Response:
+    """Newest first. The last few are kept, and for some days after the training has ended."""
+    with session_for(None) as session:
+        rows = checkpoint_service.list_checkpoints(session, path.request_id)
+        found = [checkpoint_service.checkpoint_view(row) for row in rows]
+    return jsonify({"request_id": path.request_id, "checkpoints": found})
+
+
 @api.post(
     "/training/<request_id>/cancel",
     summary="Cancel a training",
     responses={**answered((200, answers.Training)), 409: answered(creates=True)[409]},
 )
 def cancel_training(path: schemas.TrainingPath) -> Response:
-    """At once if no worker has it, else its worker ends it. 409 once it has ended."""
+    """At once if no worker has it, else its worker ends it after the step that it is at; what it
+    has learnt so far is kept as a checkpoint. 409 once it has ended."""
     with session_for(None) as session:
         run = service.cancel_training(session, path.request_id)
         view = training_answer(session, run)

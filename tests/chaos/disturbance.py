@@ -34,14 +34,15 @@ POLL_SECONDS = 0.05
 class Record:
     """What was done. Times are the clock's, as Postgres' are.
 
-    deaths: by worker id. redis_back, stop_back, reissues: seconds from the kill, the end of the
-    stop and the flush.
+    deaths: by worker id. stops: (from, to). redis_back, stop_back, reissues: seconds from the kill,
+    the end of the stop and the flush.
     """
 
     kills: int = 0
     deaths: dict[str, float] = field(default_factory=dict)
     redis_back: list[float] = field(default_factory=list)
     stop_back: list[float] = field(default_factory=list)
+    stops: list[tuple[float, float]] = field(default_factory=list)
     flushes: list[float] = field(default_factory=list)
     reissues: list[float] = field(default_factory=list)
     missed: list[str] = field(default_factory=list)
@@ -128,11 +129,13 @@ class Disturbance:
 
     def _stop(self, name: str) -> None:
         self._stack.kill(name, signal.SIGSTOP)
+        stopped = time.time()
         try:
             time.sleep(STOP_SECONDS)
         finally:
             self._stack.kill(name, signal.SIGCONT)
         self.record.kills += 1
+        self.record.stops.append((stopped, time.time()))
         self._watch(self._until_consuming, time.time(), self.record.stop_back)
 
     def _flush(self, _name: str) -> None:

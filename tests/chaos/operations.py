@@ -11,10 +11,11 @@ from typing import Any
 
 import requests
 
-# Events that were refused stay set aside: nothing will mend them.
-KINDS = ("job", "training", "adapter", "tool")
+# Events that were refused stay set aside: nothing will mend them. So do calls of tools: their jobs
+# have been told.
+KINDS = ("job", "training", "adapter")
 TIMEOUT_SECONDS = 10.0
-NOT_FOUND = 404
+PAGE = 200
 CHILD_SECONDS = 120.0
 
 VERSIONS = """
@@ -26,27 +27,25 @@ print(json.dumps([[model.name, model.version, model.sha256] for model in found])
 """
 
 TIDY_UP = """
-from datetime import timedelta
+from cyrex import blob_sweep, work_dirs
 from tasks import retention
 retention.apply()
-sweep = getattr(retention, "sweep_blobs", None)
-if sweep is not None:
-    sweep(timedelta(0))
+blob_sweep.sweep(0)
+work_dirs.sweep()
 """
 
 
 def replay(url: str, key: str) -> int:
     """Replay the rows that were given up; returns how many."""
     headers = {"Authorization": f"Bearer {key}"}
+    query: dict[str, Any] = {"replayed": "false", "limit": PAGE}
     answer = requests.get(
-        f"{url}/operations/dead-letters", headers=headers, timeout=TIMEOUT_SECONDS
+        f"{url}/operations/dead-letters", query, headers=headers, timeout=TIMEOUT_SECONDS
     )
-    if answer.status_code == NOT_FOUND:
-        return 0
     answer.raise_for_status()
     count = 0
     for letter in answer.json()["dead_letters"]:
-        if letter["kind"] in KINDS and letter["replayed_at"] is None:
+        if letter["kind"] in KINDS:
             path = f"{url}/operations/dead-letters/{letter['id']}/replay"
             done = requests.post(path, headers=headers, json={}, timeout=TIMEOUT_SECONDS)
             count += int(done.ok)

@@ -24,8 +24,13 @@ def percentile(values: Sequence[float], share: float) -> float | None:
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else None
 
 
-def reruns(rows: Rows, deaths: dict[str, float]) -> list[float]:
-    """Of each job whose worker died: seconds from the death until the job ran again."""
+def reruns(
+    rows: Rows, deaths: dict[str, float], away: Sequence[tuple[float, float]] = ()
+) -> list[float]:
+    """Of each job whose worker died: seconds from the death until the job ran again.
+
+    Those that met one of the spans in `away`, when Redis stood still, are left out.
+    """
     claims: dict[str, list[float]] = {}
     for job_id, at in rows.all(CLAIMS):
         claims.setdefault(job_id, []).append(at)
@@ -33,7 +38,7 @@ def reruns(rows: Rows, deaths: dict[str, float]) -> list[float]:
     for job_id, history in rows.all(HISTORIES):
         for died in _deaths_of(history, deaths):
             again = next((at for at in claims.get(job_id, ()) if at > died), None)
-            if again is not None:
+            if again is not None and not any(died < end and begin < again for begin, end in away):
                 found.append(again - died)
     return found
 
@@ -44,7 +49,7 @@ def _deaths_of(history: list[dict[str, Any]], deaths: dict[str, float]) -> list[
 
 def figures(rows: Rows, record: Record) -> dict[str, float | None]:
     return {
-        "rerun_p95_s": _rounded(percentile(reruns(rows, record.deaths), 0.95)),
+        "rerun_p95_s": _rounded(percentile(reruns(rows, record.deaths, record.stops), 0.95)),
         "redis_back_s": _rounded(max(record.redis_back, default=None)),
         "flush_reissue_s": _rounded(max(record.reissues, default=None)),
         "stop_back_s": _rounded(max(record.stop_back, default=None)),

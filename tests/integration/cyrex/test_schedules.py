@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import delete, func, insert, select, update
 
 from cyrex import schedules
 from cyrex.errors import Conflict, UserError
-from cyrex.schedule_fires import fire_due, new_examples
+from cyrex.schedule_fires import fire_due, forget_old, new_examples
 from database.base import new_id
 from database.models import Company, Outbox, RetrainingSchedule, ScheduleFire, TrainingRun
 from database.session import company_session, operator_session
@@ -234,6 +234,16 @@ def test_two_beats_and_a_thousand_due_fires_are_a_thousand_runs(acme: str) -> No
     assert count(Outbox, Outbox.stream == "lora_training_requests") == 1025
     assert count(RetrainingSchedule, RetrainingSchedule.next_fire_at <= func.now()) == 0
     assert together([fire_due, fire_due]) == [0, 0]
+
+
+def test_history_is_forgotten_after_its_time(acme: str) -> None:
+    schedule_id = add(acme)
+    fire_due()
+    assert forget_old() == 0
+    with operator_session() as session:
+        session.execute(update(ScheduleFire).values(created_at=rows.ago(91 * 86_400)))
+    assert forget_old() == 1
+    assert fires(schedule_id) == []
 
 
 def test_no_company_sees_anothers(acme: str) -> None:

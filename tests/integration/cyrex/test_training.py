@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from cyrex import training
 from cyrex.base_model import served_name
@@ -165,17 +165,20 @@ def test_an_ended_run_is_not_cancelled(acme: str, status: str) -> None:
     assert rows.columns(rows.get(TrainingRun, request_id)) == before
 
 
-def test_the_position_counts_what_stands_before_of_all_companies(acme: str) -> None:
+def test_the_position_counts_what_comes_before_when_companies_take_turns(acme: str) -> None:
+    with operator_session() as session:
+        unfinished = TrainingRun.status.not_in(TRAINING.terminal)
+        session.execute(update(TrainingRun).where(unfinished).values(status="succeeded"))
     globex = rows.company("globex")
-    for run in (rows.run(globex), rows.run(globex, status="queued")):
-        assert run
-    done = rows.run(globex, status="succeeded")
+    first, second = rows.run(globex, status="running"), rows.run(globex, status="queued")
     mine = rows.run(acme, status="queued")
     rows.run(globex)
-    ahead = view(acme, mine)["position"]
-    assert ahead >= 2
-    rows.change(TrainingRun, done, status="running")
-    assert view(acme, mine)["position"] == ahead + 1
+    assert view(acme, mine)["position"] == 1, "globex's second comes after acme's first"
+    assert view(globex, second)["position"] == 2
+    rows.change(TrainingRun, first, status="succeeded")
+    assert view(acme, mine)["position"] == 1, "it was asked for after globex's first"
+    next_one = rows.run(acme)
+    assert view(acme, next_one)["position"] == 3
     rows.change(TrainingRun, mine, status="running")
     assert view(acme, mine)["position"] is None
 

@@ -14,6 +14,7 @@ from settings import REPOSITORY
 from tests.waiting import eventually
 
 START_SECONDS = 60.0
+QUIET = ("--without-mingle", "--without-gossip")
 
 
 @contextmanager
@@ -36,11 +37,11 @@ def running(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[by
 
 @contextmanager
 def worker(
-    folder: Path, queues: str, name: str = "worker", **environment: str
+    folder: Path, queues: str, name: str = "worker", pool: str = "threads", **environment: str
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker with threads that takes from `queues`, once it is ready."""
+    """A worker that takes from `queues`, once it is ready."""
     ready = folder / f"{name}.ready"
-    options = ("-Q", queues, "-P", "threads", "-c", "4", "-n", f"{name}@test")
+    options = ("-Q", queues, "-P", pool, "-c", "4", "-n", f"{name}@test", *QUIET)
     with running("worker", *options, CYREX_READY_FILE=str(ready), **environment) as process:
         eventually(ready.exists, START_SECONDS, f"the start of {name}")
         yield process

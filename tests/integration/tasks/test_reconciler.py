@@ -12,7 +12,7 @@ from database.models import Inbox, Job, LoraAdapter, Outbox, TrainingRun, Worker
 from database.session import operator_session
 from database.transitions import ADAPTER, JOB, MACHINES, TRAINING, Machine
 from synapse.streams import WAKE_KEY
-from tasks import app, dispatch, reconciler
+from tasks import app, dispatch, maintenance, reconciler
 from tasks.worker import Presence
 from tests import rows
 from tests.integration.tasks.conftest import Broker, use_broker
@@ -236,6 +236,13 @@ def test_a_broker_that_has_started_anew_is_a_new_one(acme: str, broker: Broker) 
     broker.redis.set(reconciler.EPOCH_KEY, "another run of the server")
     reconciler.reconcile()
     assert broker.rows("inference") == [(key, 1)]
+    # Behind a proxy another server answers each time: no storm of hints comes of it.
+    broker.redis.set(reconciler.EPOCH_KEY, "a third one")
+    reconciler.reconcile()
+    assert len(broker.sent("inference")) == 1
+    broker.redis.delete(reconciler.RESTARTED_KEY)
+    reconciler.reconcile()
+    assert len(broker.sent("inference")) == 2
 
 
 def test_a_new_broker_gets_the_events_that_nobody_has_heard(acme: str, broker: Broker) -> None:
@@ -409,6 +416,17 @@ def test_a_training_whose_event_had_no_effect_fails(acme: str) -> None:
     row = rows.get(TrainingRun, refused)
     assert (row.status, row.error["code"]) == ("failed", "event_set_aside")
     assert rows.get(TrainingRun, waiting).status == "requested"
+
+
+def test_an_old_event_without_effect_is_looked_for_from_time_to_time(
+    acme: str, broker: Broker
+) -> None:
+    lost = rows.run(acme)
+    sent_ago(lost, reconciler.YOUNG_SECONDS + 60)
+    reconciler.republish_lost_events()
+    assert not waits_for_the_relay(lost)
+    maintenance.apply_retention()
+    assert waits_for_the_relay(lost)
 
 
 # Several reconcilers.

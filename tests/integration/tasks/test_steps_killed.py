@@ -10,23 +10,26 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 from celery.exceptions import Ignore
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 
-from cyrex import blob_sweep
+from cyrex import blob_sweep, work_dirs
 from cyrex.packages import put_package
 from cyrex.training import blob_store
 from database import claims
-from database.models import AdapterAlias, Dataset, Decision, LoraAdapter, TrainingRun
+from database.models import AdapterAlias, Dataset, Decision, LoraAdapter, TrainingRun, Worker
 from database.session import operator_session
 from database.transitions import ADAPTER, MACHINES, TRAINING
 from modelkit.package import Manifest
 from modelkit.registry import get_registry
 from settings import REPOSITORY, get_settings
+from synapse.envelope import Envelope
 from synapse.streams import LORA_ADAPTER_READY
 from tasks import adapters as adapter_tasks
 from tasks import bridge, reconciler
@@ -39,8 +42,7 @@ pytestmark = [pytest.mark.usefixtures("here"), pytest.mark.slow]
 CHILD = """
 import os, signal, sys
 from tasks import adapters, dispatch, steps, training, worker
-from modelkit import directory_store, package
-from cyrex import packages
+from modelkit import directory_store, package, store_registry
 
 def die(*_arguments, **_named):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -59,6 +61,7 @@ point, task, *arguments = sys.argv[1:]
     "committed": lambda: setattr(dispatch, "publish", die),
     "files copied": lambda: then_die(package, "copy"),
     "document written": lambda: then_die(directory_store, "write_atomic"),
+    "downloaded": lambda: then_die(store_registry.StoreRegistry, "download_model"),
     "registered": lambda: then_die(directory_store, "sync_folder"),
 }[point]()
 worker._presence = worker.Presence("doomed", ["bridge"], dict)
@@ -68,15 +71,18 @@ company, row, step, attempt = arguments
 getattr(module, task.partition(".")[2])(company, row, step, int(attempt))
 """
 
+# Packages of bytes that no cache has seen.
+_seeds = count(1000)
+MOST_STEPS = 12
 STEPS = ("register", "announce", "fetch", "evaluate", "decide")
 POINTS = [(step, point) for step in STEPS for point in ("claimed", "worked", "committed")]
 POINTS += [("register", p) for p in ("files copied", "document written", "registered")]
-POINTS += [("fetch", "files copied")]
+POINTS += [("fetch", "downloaded")]
 
 
 def trained(company_id: str, folder: Path) -> str:
     """A run whose package is in the blob store, evaluated, and which stands before `register`."""
-    sha256 = put_package(blob_store(), write_package(folder / "package", seed=3))
+    sha256 = put_package(blob_store(), write_package(folder / "package", seed=next(_seeds)))
     evaluation = {"champion_id": None, "sha256": sha256, "examples": 0, "scores": {}}
     return rows.run(
         company_id, status="running", step="register", package_sha256=sha256, evaluation=evaluation
@@ -98,14 +104,22 @@ def next_task(request_id: str) -> tuple[str, Any] | None:
     if adapter.status == "registered":
         hear(adapter)
         (adapter,) = adapters_of(request_id)
-    return ("adapter", adapter) if adapter.status not in ADAPTER.terminal else None
+    return ("adapter", adapter) if adapter.status == ADAPTER.running else None
+
+
+def due_steps(request_id: str) -> Iterator[tuple[str, Any]]:
+    """One after the other, as long as there is one."""
+    for _ in range(MOST_STEPS):
+        due = next_task(request_id)
+        if due is None:
+            return
+        yield due
+    raise AssertionError(f"no end after {MOST_STEPS} steps: {rows.columns(due[1])}")
 
 
 def hear(adapter: LoraAdapter) -> None:
     """What the bridge does with the event; twice, as it may come twice."""
     (envelope,) = rows.announced(adapter.company_id, LORA_ADAPTER_READY)
-    from synapse.envelope import Envelope
-
     for _ in range(2):
         with operator_session() as session:
             bridge.effect(session, LORA_ADAPTER_READY, Envelope.model_validate(envelope))
@@ -139,7 +153,7 @@ def die_at(point: str, kind: str, row: Any) -> None:
     owner = rows.row_of(MACHINES[kind], key).lease_owner
     assert (owner is None) == (point == "committed")
     with operator_session() as session:
-        session.execute(reconciler.delete(reconciler.Worker).where(reconciler.Worker.node == "doomed"))
+        session.execute(delete(Worker).where(Worker.node == "doomed"))
     reconciler.reconcile()
     assert rows.row_of(MACHINES[kind], key).lease_owner is None
 
@@ -149,23 +163,14 @@ def test_killed_there_it_ends_as_ever(step: str, point: str, tmp_path: Path) -> 
     acme = rows.company()
     request_id = trained(acme, tmp_path)
     deaths = 0
-    while (due := next_task(request_id)) is not None:
-        kind, row = due
+    for kind, row in due_steps(request_id):
         if row.step == step and not deaths:
             deaths += 1
-            if point == "files copied" and step == "fetch":
-                forget_cache(row)
             die_at(point, kind, row)
         else:
             do(kind, row)
     assert deaths == 1
     check(acme, request_id)
-
-
-def forget_cache(row: LoraAdapter) -> None:
-    from cyrex.adapter_files import adapter_cache
-
-    adapter_cache.cache_clear()
 
 
 def check(acme: str, request_id: str) -> None:
@@ -193,9 +198,7 @@ def check(acme: str, request_id: str) -> None:
 
 
 def swept(request_id: str) -> bool:
-    from cyrex.work_dirs import sweep
-
-    return bool(sweep()) and not list(get_settings().work_dir.glob(f"{request_id}*"))
+    return bool(work_dirs.sweep()) and not list(get_settings().work_dir.glob(f"{request_id}*"))
 
 
 def named() -> set[str]:
@@ -214,8 +217,8 @@ def named() -> set[str]:
 def test_the_registry_names_the_champion_too(tmp_path: Path) -> None:
     acme = rows.company()
     request_id = trained(acme, tmp_path)
-    while (due := next_task(request_id)) is not None:
-        do(*due)
+    for kind, row in due_steps(request_id):
+        do(kind, row)
     assert get_registry(get_settings()).get_alias(acme, "champion") == 1
 
 
@@ -224,18 +227,18 @@ def test_a_registry_that_is_away_delays_no_decision(
 ) -> None:
     acme = rows.company()
     request_id = trained(acme, tmp_path)
-    while (due := next_task(request_id)) is not None:
-        if due[1].step == "decide":
+    for kind, row in due_steps(request_id):
+        if row.step == "decide":
             models = Path(get_settings().model_registry_path) / "models"
             models.rename(models.with_name("aside"))
             models.write_text("in its place")
             try:
-                do(*due)
+                do(kind, row)
             finally:
                 models.unlink()
                 models.with_name("aside").rename(models)
         else:
-            do(*due)
+            do(kind, row)
     (adapter,) = adapters_of(request_id)
     assert adapter.status == "ready"
     assert any(entry["event"] == "sequel_failed" for entry in logs)

@@ -138,21 +138,23 @@ def test_a_stopped_worker_wakes_up_and_changes_nothing(
     run_id = request()
     eventually(lambda: checkpoints(run_id), 60, "a checkpoint")
     second = start("second")
-    first.signal(signal.SIGSTOP, trainer=False)
+    first.signal(signal.SIGSTOP)
     resumed(run_id)
     assert package_of(run_id) == expected
     before = (rows.columns(get(run_id)), [rows.columns(c) for c in checkpoints(run_id)])
-    blobs = set(blob_store().older_than(-60))
-    assert first.descendants("helox"), "its trainer has gone on meanwhile"
+    assert first.descendants("spec.json") or first.descendants("helox"), "its trainer is there"
     first.signal(signal.SIGCONT)
-    eventually(lambda: not first.descendants("helox"), 20, "the stale trainer's end")
+    eventually(lambda: f"{run_id}-1" not in folders(first), 20, "the end of the stale attempt")
     time.sleep(2)
     after = (rows.columns(get(run_id)), [rows.columns(c) for c in checkpoints(run_id)])
     assert _without_evaluation(after) == _without_evaluation(before)
-    assert set(blob_store().older_than(-60)) == blobs
     second.kill()
     again = request()
     assert package_of(again) == expected, "the worker that slept is of use again"
+
+
+def folders(worker: CeleryWorker) -> set[str]:
+    return {path.name for path in worker.work_dir.iterdir()}
 
 
 def _without_evaluation(found: Any) -> Any:

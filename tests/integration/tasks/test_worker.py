@@ -87,7 +87,8 @@ def test_a_worker_has_a_row_that_its_heartbeat_renews(arrive: Callable[..., Pres
     assert (row.node, row.queues, row.pid) == ("test@here", ["bridge", "tools"], os.getpid())
     load["resident"] = 3
     assert beats(presence.worker_id)
-    eventually(lambda: rows.get(Worker, presence.worker_id).details == {"resident": 3})
+    wanted = {"slots": 1, "busy": 0, "resident": 3}
+    eventually(lambda: rows.get(Worker, presence.worker_id).details == wanted)
 
 
 def test_whoever_takes_a_name_frees_its_predecessors_rows_at_once(

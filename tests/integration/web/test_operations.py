@@ -37,7 +37,8 @@ from synapse.streams import (
     LORA_TRAINING_REQUESTS,
     connect,
 )
-from tasks import dispatch, queues, reconciler, worker
+from tasks import app as celery_app
+from tasks import dispatch, queues, reconciler, routing, worker
 from tasks.bridge import effect
 from tasks.worker import Presence
 from tests import rows
@@ -435,6 +436,17 @@ def test_the_overview_names_what_works_waits_and_hangs(
     assert overview.rows["adapter"]["failed"] >= 1
     assert set(overview.rows) == {"training", "job", "adapter", "tool"}
     assert set(overview.rows["job"]) == set(JOB.by_name)
+
+
+def test_a_workers_own_queue_is_shown(operator: Api, redis: Redis) -> None:
+    rows.change(Worker, rows.worker("inference@a"), queues=["inference"])
+    routing.live_workers.forget()
+    name = routing.direct_name("inference@a")
+    celery_app.send_task("job.process", queue=routing.direct_queue("inference@a"), priority=3)
+    overview = shapes.Overview.model_validate(operator.get(OVERVIEW).json)
+    (queue,) = [found for found in overview.queues if found.name == name]
+    assert (queue.depth, queue.workers) == (1, 1)
+    assert queue.oldest_seconds is not None
 
 
 def test_lag_and_pending_are_a_groups_own(operator: Api, redis: Redis) -> None:

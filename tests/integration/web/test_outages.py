@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from sqlalchemy import func, text
+from sqlalchemy import delete, func, text, update
 from sqlalchemy.exc import OperationalError
 
 from database import session as sessions
-from database.models import Worker
+from database.models import Canary, Worker
 from settings import get_settings
+from synapse.streams import connect
+from tasks import app as celery_app
 from tests.integration.web.support import (
     Api,
     Proxy,
@@ -27,6 +29,7 @@ from tests.integration.web.support import (
     use_broker,
 )
 from web import answers, create_app
+from web.operation_shapes import Overview
 
 
 class Outside:
@@ -114,6 +117,33 @@ def test_without_redis_nothing_is_begun_but_all_can_be_read(
     assert anyone.get("/readyz").status_code == 200
 
 
+def test_without_redis_an_operator_sees_the_rest(operator: Api, outside: Outside) -> None:
+    outside.redis.cut()
+    try:
+        found = operator.get("/operations/overview")
+    finally:
+        outside.redis.restore()
+    overview = Overview.model_validate(found.json)
+    assert {queue.depth for queue in overview.queues} == {None}
+    assert {stream.length for stream in overview.streams} == {None}
+    assert overview.rows["job"]
+
+
+def test_a_redis_that_is_full_is_not_ready(anyone: Api, redis_url: str) -> None:
+    """It answers every ping, and takes nothing."""
+    client = connect(redis_url)
+    client.config_set("maxmemory", "1")
+    try:
+        assert client.ping()
+        ready = anyone.get("/readyz")
+        assert ready.status_code == 503
+        assert answers.Readiness.model_validate(ready.json).down == ["redis"]
+    finally:
+        client.config_set("maxmemory", "0")
+        client.close()
+    assert anyone.get("/readyz").status_code == 200
+
+
 def test_a_replay_needs_no_broker(acme: Tenant, outside: Outside) -> None:
     headers = {"Idempotency-Key": "k"}
     first = acme.api.train(headers=headers), acme.api.process(headers=headers)
@@ -184,10 +214,10 @@ def test_postgres_that_goes_away_during_a_wait_does_not_lose_the_job(
 def test_a_failure_after_the_commit_is_not_told_as_a_failure(
     acme: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(kind: str, company_id: str) -> int:
+    def fail(kind: str, company_ids: list[str]) -> int:
         raise OperationalError("SELECT 1", {}, Exception("gone"))
 
-    monkeypatch.setattr("web.handover.admit", fail)
+    monkeypatch.setattr("web.handover.admit_many", fail)
     response = acme.api.process()
     assert response.status_code == 202
     job = answers.Job.model_validate(response.json)
@@ -233,6 +263,29 @@ def test_live_workers_are_reported_by_queue(anyone: Api, app: Flask) -> None:
         "tools": 0,
         "maintenance": 1,
     }
+
+
+def test_strictly_ready_is_who_has_workers_that_work(anyone: Api, app: Flask) -> None:
+    names = [str(queue.name) for queue in celery_app.conf.task_queues]
+    with sessions.operator_session() as session:
+        session.execute(delete(Worker))
+        session.add(Worker(node="all@a", queues=names, host="h", pid=1, details={"slots": 2}))
+        for name in names:
+            session.merge(Canary(queue=name, node="all@a", seconds=0.1, seen_at=func.now()))
+    ready = anyone.get("/readyz?strict=true")
+    assert (ready.status_code, ready.json["status"]) == (200, "ready")  # type: ignore[index]
+    stale = func.now() - text("interval '1 minute'")
+    with sessions.operator_session() as session:
+        # Its heart beats, and nothing that is sent to it arrives.
+        session.execute(update(Worker).values(started_at=stale))
+        session.execute(update(Canary).where(Canary.queue == "inference").values(seen_at=stale))
+    state = answers.Readiness.model_validate(anyone.get("/readyz").json)
+    assert (state.status, state.down) == ("degraded", [])
+    assert state.queues is not None
+    assert state.queues["inference"].status == "stuck"
+    strict = anyone.get("/readyz?strict=true")
+    assert strict.status_code == 503
+    assert answers.Readiness.model_validate(strict.json).down == ["inference"]
 
 
 def test_a_database_role_that_sees_everything_is_refused(

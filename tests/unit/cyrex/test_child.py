@@ -14,6 +14,7 @@ from cyrex.child import (
     ChildFailed,
     ChildInterrupted,
     ChildRefused,
+    Standby,
     read_json,
     run_child,
 )
@@ -123,3 +124,56 @@ def test_a_report_is_an_object_or_nothing(tmp_path: Path) -> None:
     assert read_json(path) == {}
     path.write_text('{"step": 3}')
     assert read_json(path) == {"step": 3}
+
+
+WAITING = """
+print("loaded", flush=True)
+line = sys.stdin.readline().rstrip("\\n")
+if not line:
+    sys.exit(0)
+print("told", line, flush=True)
+"""
+
+
+@pytest.fixture
+def standby(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Standby]:
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    def start(body: str) -> Standby:
+        (tmp_path / "a_child.py").write_text(PRELUDE + WAITING + body)
+        return Standby("a_child", [str(tmp_path)], 1)
+
+    return start
+
+
+def test_a_child_that_stood_by_goes_on_with_what_it_is_told(
+    standby: Callable[[str], Standby], tmp_path: Path
+) -> None:
+    child = standby("(folder / 'done').write_text(line)")
+    assert child.is_alive
+    child.run("a task", tmp_path, bool)
+    assert (tmp_path / "done").read_text() == "a task"
+    assert not child.is_alive
+
+
+def test_a_child_that_stood_by_ends_like_any_other(
+    standby: Callable[[str], Standby], tmp_path: Path
+) -> None:
+    with pytest.raises(ChildFailed, match="ValueError: odd"):
+        standby("raise ValueError('odd')").run("x", tmp_path, bool)
+    with pytest.raises(ChildInterrupted):
+        standby("time.sleep(60)").run("x", tmp_path, lambda: True)
+    assert is_gone(tmp_path)
+
+
+def test_a_child_that_died_while_it_stood_by(
+    standby: Callable[[str], Standby], tmp_path: Path
+) -> None:
+    child = standby("")
+    while not (tmp_path / "pid").exists():
+        time.sleep(0.01)
+    time.sleep(0.1)
+    os.kill(int((tmp_path / "pid").read_text()), 9)
+    with pytest.raises(ChildFailed, match="signal 9"):
+        child.run("x", tmp_path, bool)
+    assert not child.is_alive

@@ -9,7 +9,15 @@ import sys
 import pytest
 
 from database import states
-from database.transitions import JOB, MACHINES, TOOL_CALL, TRAINING, Machine
+from database.transitions import (
+    HEARTBEAT_EXPIRY_SECONDS,
+    HINT_SECONDS,
+    JOB,
+    MACHINES,
+    TOOL_CALL,
+    TRAINING,
+    Machine,
+)
 from settings import REPOSITORY
 
 machines = pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES)
@@ -18,8 +26,8 @@ machines = pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES)
 def cells(machine: Machine) -> dict[str, list[str]]:
     """The cells of each row of a machine's table, by the state's name."""
     lines = [line for line in states.section(machine).splitlines() if line.startswith("| `")]
-    found = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
-    return {row[0].strip("| `"): row for row in found}
+    found = [[cell.strip() for cell in line[1:-1].split("|")] for line in lines]
+    return {row[0].strip("`"): row for row in found}
 
 
 @machines
@@ -41,8 +49,9 @@ def test_the_chain_is_named(machine: Machine) -> None:
 
 
 def test_a_limit_has_its_unit_and_an_end_has_none() -> None:
-    assert cells(JOB)["admitted"][3] == "30 s"
-    assert cells(JOB)["queued"][3] == "no limit"
+    assert cells(JOB)["admitted"][3] == f"{HINT_SECONDS:.0f} s"
+    assert cells(JOB)["running"][3] == f"{HEARTBEAT_EXPIRY_SECONDS:.0f} s"
+    assert cells(JOB)["queued"][3] == ""
     assert cells(TRAINING)["succeeded"][2] == "nothing: it has ended"
     assert cells(TOOL_CALL)["failed"][2] == "nothing: it has ended"
 

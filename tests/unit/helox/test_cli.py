@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -113,3 +114,15 @@ def test_a_system_error_exits_with_1(
     assert run("train", spec) == 1
     error = error_of(tmp_path)
     assert error["code"] == "system_error" and error["user_error"] is False
+
+
+def test_a_trainer_that_stands_by_reads_its_spec_from_standard_input(
+    spec: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "spec.json"
+    path.write_text(json.dumps(spec))
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{path}\n"))
+    assert main(["train", "-"]) == 0
+    assert (tmp_path / "adapter" / "adapter_model.safetensors").is_file()
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    assert main(["train", "-"]) == 0, "nobody had a run for it"

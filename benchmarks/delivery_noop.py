@@ -1,0 +1,89 @@
+"""A job that asks no model, end to end, beside a Celery task that does nothing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from delivery_noop_worker import BARE, DONE_KEY
+from delivery_streams import COMPANIES
+from sqlalchemy import Select, func, select
+
+from cyrex import jobs
+from database.models import Job
+from database.session import company_session, operator_session
+from database.transitions import JOB
+from tasks import app, dispatch
+
+HERE = Path(__file__).resolve().parent
+THREADS = 8
+READY_SECONDS = 60.0
+STOP_SECONDS = 20.0
+GIVE_UP_SECONDS = 300.0
+POLL_SECONDS = 0.02
+
+
+@contextmanager
+def worker(ready: Path) -> Iterator[None]:
+    """One worker of the queue `inference`, as it is started anywhere, but for its engine."""
+    path = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
+    command = ["celery", "-A", "tasks", "worker", "-Q", "inference", "-P", "threads"]
+    command += ["-c", str(THREADS), "-I", "delivery_noop_worker", "-n", "noop@%h"]
+    command += ["--without-mingle", "--without-gossip"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command],
+        env={**os.environ, "PYTHONPATH": path, "CYREX_READY_FILE": str(ready)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        _until(ready.exists, READY_SECONDS)
+        yield
+    finally:
+        process.terminate()
+        process.wait(STOP_SECONDS)
+
+
+def product(count: int) -> float:
+    """Jobs a second from the first row to the last result."""
+    with operator_session() as session:
+        before = session.scalar(_ended()) or 0
+    started = time.perf_counter()
+    for n in range(count):
+        company_id = COMPANIES[n % len(COMPANIES)]
+        with company_session(company_id) as session:
+            jobs.create_job(session, company_id, {"input": n})
+        dispatch.admit("job", company_id)
+
+    def all_ended() -> bool:
+        with operator_session() as session:
+            return (session.scalar(_ended()) or 0) >= before + count
+
+    _until(all_ended, GIVE_UP_SECONDS)
+    return count / (time.perf_counter() - started)
+
+
+def bare(count: int) -> float:
+    """Tasks a second from the first message to the last one's end."""
+    dispatch.broker().delete(DONE_KEY)
+    started = time.perf_counter()
+    for n in range(count):
+        app.send_task(BARE, args=(n == count - 1,), queue="inference", priority=dispatch.PRIORITY)
+    _until(lambda: bool(dispatch.broker().exists(DONE_KEY)), GIVE_UP_SECONDS)
+    return count / (time.perf_counter() - started)
+
+
+def _ended() -> Select[int]:
+    return select(func.count()).select_from(Job).where(Job.status.in_(JOB.terminal))
+
+
+def _until(condition: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it does not come to an end"
+        time.sleep(POLL_SECONDS)

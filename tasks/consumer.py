@@ -1,0 +1,30 @@
+"""A worker's connection to the broker: it outlives the broker's death, and is back soon.
+
+Two things differ from Celery's own consumer. When the connection dies between the reading and the
+acknowledging of a message, Celery (5.7) tries to give that message back over the dead connection,
+and the whole worker ends with an AttributeError; here the message is let go, for it is a hint and
+the reconciler gives it again. And a lost broker is asked for several times a second at first and
+every two seconds later, not every thirty.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from celery.worker import consumer
+
+# Of the pauses between two tries to connect, in seconds.
+RETRY = {"interval_start": 0.2, "interval_step": 0.2, "interval_max": 2.0}
+
+
+class Consumer(consumer.Consumer):
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        transport = getattr(self.connection, "_transport", None)
+        for channel in list(getattr(transport, "channels", ())):
+            channel.do_restore = False
+        super().on_connection_error_after_connected(exc)
+
+    def ensure_connected(self, conn: Any) -> Any:
+        conn.ensure_connection = partial(conn.ensure_connection, **RETRY)
+        return super().ensure_connected(conn)
