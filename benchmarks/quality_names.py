@@ -1,8 +1,8 @@
-"""People, cities and hosts of quality_data.py: no entry on two sides."""
+"""People, companies, cities and hosts of quality_data.py: no entry on two sides."""
 
 from __future__ import annotations
 
-from quality_sides import DEVELOPMENT, HELD_OUT, TRAIN, Sided, listed
+from quality_sides import DEVELOPMENT, HELD_OUT, TRAIN, Sided, lines_of, listed
 
 CITIES: Sided = {
     TRAIN: listed("""
@@ -76,11 +76,104 @@ LAST: Sided = {
 }
 HOSTS: Sided = {
     TRAIN: listed("""
-        mail.test corp.test acme.example uni.test shop.example kline.test maple.test
-        post.example inbox.test web.example north.test hello.example office.test
-        blue.example lane.test home.example river.test foundry.example tower.test
-        sun.example"""),
+        mail.test acme.example kline-mail.com my-post.de northpost.org inbox24.net
+        shop-oak.co.uk uni-hill.edu bluebox.fr web-river.it home-one.nl posta-sole.es
+        office7.biz lane.info sunmail.ca tower-it.ch foundry.com.au red.se barn-mail.us
+        hello-you.io greenfield.at cloudy.dk st-anna.hospital mymail.be quarry.pl town.gov
+        fastbox.ie"""),
     DEVELOPMENT: listed("orbit.invalid fox.invalid"),
     HELD_OUT: listed("""
         lumen.alt willow.alt post.internal atlas.local"""),
+}
+COMPANIES: Sided = {
+    TRAIN: lines_of("""
+        Northwind Traders
+        Acme Rockets
+        Blue Heron Cafe
+        Kline & Sons
+        Studio Verde
+        Harbor Freight Lines
+        Oakridge Dairy
+        Pelican Print
+        Summit Tiles
+        Ivory Dental
+        Quarry & Partner
+        Delta Couriers
+        Velvet Curtains
+        Granite Gym
+        Lakeside Nursery
+        Rainbow Paint
+        Umbra Lighting
+        Emerald Travel
+        Xenon Signs
+        Yellow Cab Union
+        Dunmore Steel
+        Orchid Catering
+        Windmill Flour
+        Thistle Wool
+        Hilltop Bikes
+        Cactus Software
+        Red Barn Eggs
+        Monument Stones
+        Ocean Diving School
+        Garnet Jewels
+        Fenwick Tailors
+        Little Owl Books
+        Pinewood Sawmill
+        Silver Fern Tours
+        Golden Gate Locksmiths
+        Polar Ice Cream
+        Atelier Rousseau
+        Moonlight Cinema
+        Ferguson Plumbing
+        Turtle Toys
+        Highland Tea
+        Maple Leaf Syrup
+        Iron Bridge Welding
+        Papyrus Stationery
+        Lotus Massage
+        Vulcan Heating
+        Whitaker & Daughters
+        Canary Cleaning
+        Beacon Insurance
+        Tulip Gardens
+        Magnet Electronics
+        Eagle Security
+        Rivera Coffee
+        Stellar Printworks
+        Humble Carpentry
+        Opal Cosmetics
+        Bison Leather
+        Comet Rentals
+        Fairview Hospital
+        Jolly Baker
+        """),
+    DEVELOPMENT: lines_of("""
+        Juniper Labs
+        Wexford Glass
+        Tidewater Ropes
+        Morrow Bakery
+        Zephyr Cycles
+        Tamarind Imports
+        Bluebell Nurses
+        Crescent Hotels
+        """),
+    HELD_OUT: lines_of("""
+        Copperfield Timber
+        Marigold Florists
+        Osprey Aviation
+        Bramble Orchards
+        Lantern Theatre
+        Cobalt Chemicals
+        Hearth & Home
+        Saffron Kitchen
+        Birchwood Clinic
+        Falcon Storage
+        Tundra Outfitters
+        Nautilus Pools
+        Mosaic Gallery
+        Peregrine Legal
+        Cedar Opticians
+        Meteor Fireworks
+        """),
 }

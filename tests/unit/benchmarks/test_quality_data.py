@@ -35,7 +35,7 @@ TEMPLATES: dict[str, Sided] = {
     **requests.REQUESTS,
 }
 WORDS: dict[str, Sided] = {
-    "companies": invoices.COMPANIES,
+    "companies": names.COMPANIES,
     "leads": requests.LEADS,
     "cities": names.CITIES,
     "first names": names.FIRST,
@@ -76,7 +76,7 @@ def test_no_word_is_on_two_sides(kind: str, pair: tuple[str, str]) -> None:
 
 
 def test_no_name_is_on_two_sides_whatever_it_names() -> None:
-    everything = [names.CITIES, names.FIRST, names.LAST, names.HOSTS, invoices.COMPANIES]
+    everything = [names.CITIES, names.FIRST, names.LAST, names.HOSTS, names.COMPANIES]
     by_side = [
         {word for sided in everything for entry in sided[side] for word in entry.split()} - {"&"}
         for side in sides.SIDES
