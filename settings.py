@@ -169,7 +169,7 @@ class Settings(BaseSettings):
     )
     blob_dir: Path = Path(".data/blobs")
     # A blob that no row names is deleted when nobody has stored it for so long.
-    blob_grace_seconds: float = Field(24 * 3600.0, ge=60)
+    blob_grace_seconds: float = Field(24 * 3600.0, ge=60, le=MAX_DAYS * 86_400)
     work_dir: Path = Path(".data/work")
 
     max_body_bytes: int = Field(64 * MIB, ge=1024)
@@ -219,7 +219,7 @@ class Settings(BaseSettings):
 
     # A run's newest checkpoints in the blob store, and the days that they outlive the run.
     training_checkpoints: int = Field(3, ge=1, le=100)
-    checkpoint_days: float = Field(7.0, gt=0)
+    checkpoint_days: float = Field(7.0, gt=0, le=MAX_DAYS)
 
     # Fernet keys, comma-separated: the first encrypts, all decrypt.
     tool_secrets_key: Annotated[str, AfterValidator(_fernet_keys)] = ""

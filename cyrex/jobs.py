@@ -62,8 +62,8 @@ def create_job(
         step=JOB.steps[0],
     )
     session.add(job)
-    session.flush()
     updated(session, job)
+    session.flush()
     return job
 
 

@@ -24,6 +24,8 @@ WEB = "cyrex_web"
 WORKER = "cyrex_worker"
 OPERATOR = "cyrex_operator"
 
+ASSUME = text("SELECT set_config('role', :role, true), set_config('app.company_id', :id, true)")
+
 POOL_SIZE = 16
 POOL_OVERFLOW = 112
 CONNECT_TIMEOUT_SECONDS = 3
@@ -109,18 +111,23 @@ def dispose(close: bool = True) -> None:
     get_engine.cache_clear()
 
 
+class _ScopedSession(Session):
+    """Takes the role and the company in its `info` whenever it begins a transaction."""
+
+
+@event.listens_for(_ScopedSession, "after_begin")
+def _assume(session: Session, _transaction: Any, connection: Connection) -> None:
+    connection.execute(ASSUME, session.info["scope"])
+
+
 @contextmanager
 def _session(role: str, company_id: str) -> Iterator[Session]:
-    def assume(_session: Session, _transaction: Any, connection: Connection) -> None:
-        connection.execute(
-            text("SELECT set_config('role', :role, true), set_config('app.company_id', :id, true)"),
-            {"role": role, "id": company_id},
-        )
-
-    with Session(get_engine(), expire_on_commit=False) as session:
-        event.listen(session, "after_begin", assume)
-        with session.begin():
-            yield session
+    scope = {"role": role, "id": company_id}
+    with (
+        _ScopedSession(get_engine(), expire_on_commit=False, info={"scope": scope}) as session,
+        session.begin(),
+    ):
+        yield session
 
 
 @contextmanager

@@ -209,6 +209,8 @@ CHECKED = {
     ("api_keys", "scope"): "company",
     ("examples", "split"): "train",
     ("lora_adapters", "adapter_type"): "lora",
+    ("retraining_schedules", "cron"): "0 3 * * *",
+    ("schedule_fires", "outcome"): "requested",
 }
 
 

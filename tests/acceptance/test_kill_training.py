@@ -134,7 +134,7 @@ def test_a_worker_that_is_sent_away_hands_over(
     stack: Stack, second: CeleryWorker, new_company: NewCompany
 ) -> None:
     api = new_company(f"sent-{uuid.uuid4().hex[:6]}")
-    path = request(api, checkpoint_every_steps=1_000_000, num_epochs=20)
+    path = request(api, checkpoint_every_steps=1_000_000)
     until(api, path, lambda run: run["progress"].get("step", 0) > 20)
     stack.wait_ready("training")
     if host_of(stack, second, path) == "second":

@@ -53,12 +53,17 @@ class Sources:
 
 @dataclass
 class Report:
-    """Findings by kind, a sentence each. `beyond`: outside events that no promise covers."""
+    """Findings by kind, a sentence each.
+
+    Beside them, what no promise covers. `beyond`: outside events that Redis forgot. `unbilled`:
+    conversations that were answered by a worker which died before it wrote what they used.
+    """
 
     found: dict[str, list[str]] = field(
         default_factory=lambda: {kind: [] for kind in (LOST, DOUBLED, ORPHANS, STUCK)}
     )
     beyond: int = 0
+    unbilled: int = 0
 
     @property
     def clean(self) -> bool:
@@ -72,6 +77,7 @@ def audit(sources: Sources) -> Report:
     """Everything at rest: look at all of it."""
     report = Report()
     report.beyond = len(_beyond(sources))
+    report.unbilled = _unbilled(sources)
     for check in (requests, jobs, calls, trainings, adapters, delivery, bytes_, at_rest):
         for kind, sentence in check(sources):
             report.found[kind].append(sentence)
@@ -87,6 +93,13 @@ def _beyond(sources: Sources) -> set[str]:
         for asked in sources.asked
         if asked.kind in OUTSIDE and asked.at <= last and asked.marker not in seen
     }
+
+
+def _unbilled(sources: Sources) -> int:
+    query = "SELECT reference FROM usage WHERE kind = 'conversation'"
+    billed = {f"chatcmpl-{reference}" for (reference,) in sources.rows.all(query)}
+    answered = [a for a in sources.asked if a.kind == "conversation" and a.answer != "silence"]
+    return sum(asked.reference not in billed for asked in answered)
 
 
 def requests(sources: Sources) -> Iterator[Finding]:
@@ -108,10 +121,12 @@ def requests(sources: Sources) -> Iterator[Finding]:
             count = runs[asked.reference]
         elif asked.kind == "adapter_request":
             count = int(asked.marker in inbox)
+        elif asked.kind == "conversation":
+            count = int(asked.answer != "silence")
         else:
             continue
         if count == 0:
-            yield LOST, f"{asked.kind} {asked.marker}: accepted, and nowhere"
+            yield LOST, f"{asked.kind} {asked.marker}: accepted, and nowhere (or not a word)"
         if count > 1:
             yield DOUBLED, f"{asked.kind} {asked.marker}: {count} rows"
     yield from _unasked(sources)

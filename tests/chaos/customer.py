@@ -20,6 +20,7 @@ COPIES = 3
 PATIENCE_SECONDS = 240.0
 PAUSE_SECONDS = 0.25
 TIMEOUT_SECONDS = 30.0
+SILENCE_SECONDS = 240.0
 RETRIED = (429, 500, 502, 503, 504)
 ORDERS = 10_000
 TRAINING = {"num_epochs": 4, "lora_rank": 4, "lora_alpha": 8, "batch_size": 4, "max_length": 64}
@@ -69,6 +70,7 @@ class Customer:
         {
             "job": self._job,
             "job_twice": self._job_twice,
+            "conversation": self._conversation,
             "event": self._event,
             "tool_once": self._tool,
             "tool_idempotent": self._tool,
@@ -104,6 +106,22 @@ class Customer:
         self._job(item, random.Random(item.number))
         time.sleep(drawn.uniform(0, 1))
         self._job(item, random.Random(item.number))
+
+    def _conversation(self, item: Item, drawn: random.Random) -> None:
+        """Asked again after every error, of which each is a conversation of its own. Silence, as
+        long as nothing that lives would be silent, is what must not be."""
+        body = {
+            "company_id": item.company,
+            "model": "base",
+            "max_tokens": 3,
+            "messages": [{"role": "user", "content": f"Is {drawn.randrange(1000)} a number?"}],
+        }
+        try:
+            answer = self._post("/v1/chat/completions", body, None, seconds=SILENCE_SECONDS)
+        except requests.Timeout:
+            self._note(item, item.marker, answer="silence")
+        else:
+            self._note(item, answer["id"])
 
     def _tool(self, item: Item, _drawn: random.Random) -> None:
         body = self._body(item, f"Get the order {ORDERS + item.number}")
@@ -204,29 +222,40 @@ class Customer:
             tries += 1
         return tries
 
-    def _post(self, path: str, body: Any, key: str, refused: tuple[int, ...] = ()) -> Any:
-        """The answer's JSON, asked for under one Idempotency-Key until there is one."""
+    def _post(
+        self,
+        path: str,
+        body: Any,
+        key: str | None,
+        refused: tuple[int, ...] = (),
+        seconds: float = TIMEOUT_SECONDS,
+    ) -> Any:
+        """The answer's JSON, asked for (under one Idempotency-Key) until there is one.
+
+        Without a key a request that times out is not sent again: raises `requests.Timeout`.
+        """
         answer: Any = None
 
         def attempt() -> Any:
             nonlocal answer
+            headers = {} if key is None else {"Idempotency-Key": key}
+            url = self._api + path
             try:
-                response = self._session.post(
-                    self._api + path,
-                    json=body,
-                    headers={"Idempotency-Key": key},
-                    timeout=TIMEOUT_SECONDS,
-                )
+                response = self._session.post(url, json=body, headers=headers, timeout=seconds)
+            except requests.ReadTimeout:
+                if key is None:
+                    raise
+                return None
             except (requests.ConnectionError, requests.Timeout):
                 return None
             if response.status_code in RETRIED:
                 return None
             answer = response.json()
             if not response.ok and response.status_code not in refused:
-                raise NotHeard(f"{key}: {response.status_code} {answer}")
+                raise NotHeard(f"{path} {key}: {response.status_code} {answer}")
             return answer
 
-        self._until_heard(key, attempt)
+        self._until_heard(f"{path} {key}", attempt)
         return answer
 
 

@@ -10,7 +10,8 @@ from tests.chaos.kill_points import POINTS
 
 # Of a hundred pieces of work. Trainings come beside them: they take seconds, not milliseconds.
 SHARES = {
-    "job": 46,
+    "job": 40,
+    "conversation": 6,
     "job_twice": 8,
     "event": 25,
     "tool_once": 4,

@@ -232,6 +232,7 @@ def _verdict(
     line |= {
         "flushes": len(record.flushes),
         "beyond_promise": report.beyond,
+        "unbilled": report.unbilled,
         "copied_entries": copies,
         "seconds": round(seconds, 1),
         "seed": options.seed,

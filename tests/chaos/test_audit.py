@@ -172,6 +172,14 @@ def test_an_outside_event_from_before_a_flush_is_beyond_promise(world: World) ->
     assert world.counts() == found(lost=1)
 
 
+def test_silence_is_a_loss(world: World) -> None:
+    asked = Asked("conversation", world.company, "the marker", "the id", time.time())
+    world.asked.append(asked)
+    assert world.counts() == CLEAN
+    world.asked = [Asked(**{**vars(asked), "answer": "silence"})]
+    assert world.counts() == found(lost=1)
+
+
 @pytest.mark.parametrize("table", [JobStep, CompanyMemory, Usage])
 def test_a_completed_job_without_its_effects_is_lost(world: World, table: Any) -> None:
     world.job()

@@ -31,7 +31,7 @@ from tests import rows
 
 TABLES = [t for t in Base.metadata.sorted_tables if rows.owner_column(t) is not None]
 # Rows of the platform itself.
-SHARED = {"inbox", "workers"}
+SHARED = {"canaries", "inbox", "workers"}
 # What a role may not even name.
 HIDDEN = {(WORKER, "api_keys"), (WORKER, "idempotency_keys")}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from helox.checkpoint_files import CHECKPOINTS_DIR, newest_first
 
 ROOT = Path(__file__).parents[3]
 SHIPPED_BASE = ROOT / "base_model" / "cyrex-small"
@@ -32,13 +35,13 @@ time.sleep(600)
 class Run:
     """One spec in a folder of its own, and what its processes leave there."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, use_qlora: bool = False, epochs: int = 6) -> None:
         folder.mkdir()
         words = ["north", "south", "east", "west", "up", "down", "left", "right"]
         lines = [{"input": f"Go {w} {n}", "output": f"{n} {w}"} for w in words for n in range(4)]
         (folder / "data.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         config = {
-            "num_epochs": 6,
+            "num_epochs": epochs,
             "batch_size": 2,
             "lora_rank": 4,
             "lora_dropout": 0.1,
@@ -53,6 +56,7 @@ class Run:
             "work_dir": str(self.work),
             "output_dir": str(self.output),
             "seed": 5,
+            "use_qlora": use_qlora,
             "config": config,
         }
         self.spec.write_text(json.dumps(body))
@@ -146,6 +150,34 @@ def test_killed_in_every_way_it_ends_in_the_same_bytes(uninterrupted: Run, tmp_p
     resumed = [event["step"] for event in run.events("run.resumed")]
     assert len(resumed) == 3 and 0 < resumed[0] < resumed[1] < resumed[2]
     assert run.published() == uninterrupted.published()
+
+
+@pytest.mark.slow
+def test_only_the_newest_checkpoint_travels_and_it_ends_in_the_same_bytes(tmp_path: Path) -> None:
+    """QLoRA, as is the API's default: killed on one host, gone on with on another, by a process
+    that stood by with its libraries loaded."""
+    names = ("whole", "one", "two")
+    whole, first, second = (Run(tmp_path / name, use_qlora=True, epochs=1) for name in names)
+    with whole.process() as process:
+        assert process.wait(DEADLINE_SECONDS) == 0
+    with first.process() as process:
+        first.wait_for_checkpoints(5)
+        process.send_signal(signal.SIGKILL)
+        process.wait(DEADLINE_SECONDS)
+    _, newest = newest_first(first.work / CHECKPOINTS_DIR)[0]
+    shutil.copytree(newest, second.work / CHECKPOINTS_DIR / newest.name)
+    shutil.rmtree(first.work)
+    standby = subprocess.run(
+        [sys.executable, "-m", "helox", "train", "-"],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        input=f"{second.spec}\n",
+        text=True,
+        timeout=DEADLINE_SECONDS,
+    )
+    assert standby.returncode == 0
+    assert second.events("run.resumed")
+    assert second.published() == whole.published()
 
 
 def test_the_receipt_of_a_process(uninterrupted: Run) -> None:
