@@ -80,8 +80,8 @@ class Engine:
         places = self.model.places
         self._pool = AdapterPool(places, config.max_adapters, arena, lambda: self._inbox.put(None))
         self._planner = Planner(self._pool, self.model.device)
-        self._scheduler = Scheduler(config, self.model.cache, self._pool)
         self._prefix = PrefixCache(self.model.cache, config.prefix_cache_bytes)
+        self._scheduler = Scheduler(config, self.model.cache, self._pool, self._prefix)
         self._runner = Runner(self.model, self._planner, self._prefix)
         self._on_stopped = on_stopped
         self._on_step = on_step
