@@ -97,6 +97,8 @@ class Meter:
             except AWAY as error:
                 log.warning("metering_postponed", rows=len(rows), error=one_line(error))
                 failed += rows
-            except Exception:  # a company that is gone must not keep the others from being metered
-                log.exception("not_metered", company_id=company_id, rows=len(rows))
+            except Exception as error:  # of a company that is gone, say; the others are metered
+                log.error(
+                    "not_metered", company_id=company_id, rows=len(rows), error=one_line(error)
+                )
         return failed
