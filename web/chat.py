@@ -150,6 +150,9 @@ class _Frame:
             "system_fingerprint": fingerprint,
         }
         self._opening = json.dumps({**self._same, "object": "chat.completion.chunk"})[:-1]
+        # There is one of these a token: all but the text is written beforehand.
+        before, after = self.chunk({"content": "<>"}).split(b'"<>"')
+        self._before_text, self._after_text = before, after
 
     def completion(self, end: Json) -> Json:
         logprobs = {"content": end["logprobs"], "refusal": None} if "logprobs" in end else None
@@ -173,6 +176,9 @@ class _Frame:
         if logprobs is not None:
             choice["logprobs"] = {"content": logprobs, "refusal": None}
         return self._event(f'"choices": [{json.dumps(choice)}]')
+
+    def text(self, text: str) -> bytes:
+        return b"".join((self._before_text, json.dumps(text).encode(), self._after_text))
 
     def usage(self, end: Json) -> bytes:
         return self._event(f'"choices": [], "usage": {json.dumps(usage_of(end))}')
@@ -235,6 +241,8 @@ class _Stream(Iterator[bytes]):
         self._next = None
         if event.kind == "delta":
             text, logprobs = event.value
+            if logprobs is None:
+                return self._frame.text(text)
             return self._frame.chunk({"content": text}, logprobs)
         self._is_over = True
         end = event.value

@@ -15,6 +15,7 @@ import pytest
 from redis import Redis
 
 from cyrex.conversation import Ask, Event, encode, ticket_key
+from cyrex.conversation_usage import Meter
 from cyrex.engine import EngineConfig
 from cyrex.serving import EngineProcess
 from helox.render import ChatTemplate
@@ -73,6 +74,9 @@ def chat_worker(redis_url: str, base: Path) -> Iterator[ChatWorker]:
         patch.setattr(inference, "_template", ChatTemplate.load(base))
         patch.setattr(inference, "_token_text", None)
         patch.setattr(inference, "_replies", replies)
+        meter = Meter()
+        patch.setattr(inference, "_meter", meter)
+        meter.start()
         patch.setattr(inference, "base_model_dir", lambda: base)
         replies.start()
         engine.wait_ready(120)
@@ -84,6 +88,7 @@ def chat_worker(redis_url: str, base: Path) -> Iterator[ChatWorker]:
         thread.join(5)
         engine.close(0)
         replies.stop()
+        meter.stop()
 
 
 class Impostor:

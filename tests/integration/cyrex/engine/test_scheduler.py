@@ -42,9 +42,9 @@ class Bench:
         self.model = LanguageModel(config)
         arena = Arena(MIB, torch.float32, self.model.device)
         self.pool = AdapterPool(self.model.places, 4, arena, lambda: None)
-        self.scheduler = Scheduler(config, self.model.cache, self.pool)
-        planner = Planner(self.pool, self.model.device)
         prefix = PrefixCache(self.model.cache, config.prefix_cache_bytes)
+        self.scheduler = Scheduler(config, self.model.cache, self.pool, prefix)
+        planner = Planner(self.pool, self.model.device)
         self.runner = Runner(self.model, planner, prefix)
         self.served: Counter[str] = Counter()
 
@@ -153,6 +153,17 @@ def test_several_prompts_share_a_step(bench: Bench) -> None:
     rows = [bench.add("a", length=length) for length in (5, 9, 3)]
     (step,) = bench.play(1)
     assert step.prompts == [(rows[0], 5), (rows[1], 9), (rows[2], 3)]
+
+
+def test_prompts_that_begin_alike_are_computed_once(base: Path) -> None:
+    bench = make(base, prefix_cache_bytes=MIB, prefill_chunk=20)
+    rows = [bench.add("a", length=40) for _ in range(3)]
+    other = bench.add("b", length=40)
+    bench.play(8)
+    assert [row.cached for row in rows] == [0, 32, 32]
+    assert other.cached == 0
+    assert bench.runner.prompt_tokens == 40 + 8 + 8 + 40
+    assert len({tuple(row.tokens[:4]) for row in (*rows, other)}) == 1
 
 
 def test_a_full_cache_holds_up_everybody_until_the_next_row_fits(base: Path) -> None:
