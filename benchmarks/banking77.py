@@ -34,13 +34,15 @@ def read(path: Path, limit: int | None) -> list[Line]:
     return lines if limit is None else lines[:: max(1, len(lines) // limit)][:limit]
 
 
-def train(api: Api, lines: list[Line], config: dict[str, Any], use_qlora: bool) -> float:
+def train(
+    api: Api, lines: list[Line], config: dict[str, Any], use_qlora: bool, seed: int = SEED
+) -> float:
     """Train and wait until the adapter serves; returns the seconds from request to announcement."""
     body = {
         "training_data": lines,
         "config": config,
         "use_qlora": use_qlora,
-        "seed": SEED,
+        "seed": seed,
     }
     started = time.monotonic()
     request_id = api.post("/company-automation/train-adapter", body)["request_id"]

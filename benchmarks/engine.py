@@ -30,7 +30,7 @@ stack_over_engine, stack_overhead_ms
                          through HTTP and Celery, over the engine alone (engine_stack.py)
 
 --cpu-time times this process's own work instead of the wall clock's: for a machine that is not
-quiet. It does not apply to loading, fairness and the stack.
+quiet. It leaves out waiting for the disk, and does not apply to fairness and the stack.
 """
 
 from __future__ import annotations

@@ -19,6 +19,8 @@ QUEUE = 10_000
 FEW = 10
 PROMPT = 16
 ANSWERS = (16, 64)
+# Where tokens are counted prompts are short: what one costs beside an answer's is the engine's say.
+SHORT_PROMPT = 4
 COMPANIES = 16
 
 
@@ -76,7 +78,7 @@ class Log:
 def measure(model: Model, is_full: bool) -> dict[str, float]:
     arm = Arm(model, max_waiting=2 * QUEUE)
     try:
-        waits = [_wait(arm, seed) for seed in range(12 if is_full else 4)]
+        waits = [_wait(arm, seed) for seed in range(12 if is_full else 3)]
         share = statistics.median(_share(arm, seed) for seed in range(3 if is_full else 1))
         jain = statistics.median(_jain(arm, seed) for seed in range(3 if is_full else 1))
     finally:
@@ -123,11 +125,11 @@ def _share(arm: Arm, seed: int) -> float:
     """
     log, chance = Log(), random.Random(seed)
     for _ in range(QUEUE // 10):
-        log.send(arm, "A", PROMPT, 4 * chance.randint(16, 32))
+        log.send(arm, "A", SHORT_PROMPT, 4 * chance.randint(16, 32))
     _until(lambda: len(log.ended) > BATCH)
     since = time.perf_counter()
     for _ in range(QUEUE // 10):
-        log.send(arm, "B", PROMPT, chance.randint(16, 32))
+        log.send(arm, "B", SHORT_PROMPT, chance.randint(16, 32))
     _until(lambda: sum(end.company == "B" for end in log.ended) > 8 * BATCH)
     until = time.perf_counter()
     log.drop()
@@ -140,7 +142,7 @@ def _jain(arm: Arm, seed: int) -> float:
     log, chance = Log(), random.Random(seed)
     for number in range(COMPANIES):
         for _ in range(1600 // (number + 1)):
-            log.send(arm, f"company{number}", PROMPT, chance.randint(4, 12) * (number + 1))
+            log.send(arm, f"company{number}", SHORT_PROMPT, chance.randint(4, 12) * (number + 1))
     since = time.perf_counter()
     _until(lambda: len(log.ended) > 16 * BATCH)
     until = time.perf_counter()

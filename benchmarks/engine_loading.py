@@ -62,9 +62,9 @@ def _copies(model: Model, folder: Path, count: int) -> list[AdapterRef]:
 
 
 def _load(arm: Arm, ref: AdapterRef) -> float:
-    started = time.perf_counter()
+    started = Clock.now()
     arm.engine.load(ref).result(TIMEOUT_SECONDS)
-    return time.perf_counter() - started
+    return Clock.now() - started
 
 
 def _stall(arm: Arm, ref: AdapterRef) -> float:

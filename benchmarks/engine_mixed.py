@@ -29,8 +29,8 @@ class Lengths:
 
 def lengths_of(model: Model, is_full: bool) -> Lengths:
     if model.shape is LARGE:
-        return Lengths(prompt=2, answer=12, rounds=9 if is_full else 3)
-    return Lengths(prompt=8, answer=48, rounds=25 if is_full else 9)
+        return Lengths(prompt=2, answer=9, rounds=11 if is_full else 3)
+    return Lengths(prompt=8, answer=32, rounds=25 if is_full else 5)
 
 
 def measure(model: Model, is_full: bool) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def _invoice(side: str, rng: random.Random) -> Line:
         rng.choice(invoices.DUES[side]).format(due=due),
     ]
     rng.shuffle(parts)
-    letterhead = rng.choice(invoices.COMPANIES[side])
+    letterhead = rng.choice(names.COMPANIES[side])
     text = f"{letterhead}\n{rng.choice(invoices.SEPARATORS).join(parts)}"
     return {"input": text, "output": _compact(number=number, amount=amount, due_date=due)}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from quality_sides import DEVELOPMENT, HELD_OUT, TRAIN, Sided, lines_of
 
-# Invoices: a letterhead; then a number, an amount and a date by which to pay, in any order.
+# Behind a letterhead: a number, an amount and a date by which to pay, in any order.
 NUMBERS: Sided = {
     TRAIN: lines_of("""
         Invoice {number}
@@ -207,98 +207,6 @@ DUES: Sided = {
         we debit your card on {due}
         {due} closes the payment window
         credit granted up to {due}
-        """),
-}
-COMPANIES: Sided = {
-    TRAIN: lines_of("""
-        Northwind Traders
-        Acme Rockets
-        Blue Heron Cafe
-        Kline & Sons
-        Studio Verde
-        Harbor Freight Lines
-        Oakridge Dairy
-        Pelican Print
-        Summit Tiles
-        Ivory Dental
-        Quarry & Partner
-        Delta Couriers
-        Velvet Curtains
-        Granite Gym
-        Lakeside Nursery
-        Rainbow Paint
-        Umbra Lighting
-        Emerald Travel
-        Xenon Signs
-        Yellow Cab Union
-        Dunmore Steel
-        Orchid Catering
-        Windmill Flour
-        Thistle Wool
-        Hilltop Bikes
-        Cactus Software
-        Red Barn Eggs
-        Monument Stones
-        Ocean Diving School
-        Garnet Jewels
-        Fenwick Tailors
-        Little Owl Books
-        Pinewood Sawmill
-        Silver Fern Tours
-        Golden Gate Locksmiths
-        Polar Ice Cream
-        Atelier Rousseau
-        Moonlight Cinema
-        Ferguson Plumbing
-        Turtle Toys
-        Highland Tea
-        Maple Leaf Syrup
-        Iron Bridge Welding
-        Papyrus Stationery
-        Lotus Massage
-        Vulcan Heating
-        Whitaker & Daughters
-        Canary Cleaning
-        Beacon Insurance
-        Tulip Gardens
-        Magnet Electronics
-        Eagle Security
-        Rivera Coffee
-        Stellar Printworks
-        Humble Carpentry
-        Opal Cosmetics
-        Bison Leather
-        Comet Rentals
-        Fairview Hospital
-        Jolly Baker
-        """),
-    DEVELOPMENT: lines_of("""
-        Juniper Labs
-        Wexford Glass
-        Tidewater Ropes
-        Morrow Bakery
-        Zephyr Cycles
-        Tamarind Imports
-        Bluebell Nurses
-        Crescent Hotels
-        """),
-    HELD_OUT: lines_of("""
-        Copperfield Timber
-        Marigold Florists
-        Osprey Aviation
-        Bramble Orchards
-        Lantern Theatre
-        Cobalt Chemicals
-        Hearth & Home
-        Saffron Kitchen
-        Birchwood Clinic
-        Falcon Storage
-        Tundra Outfitters
-        Nautilus Pools
-        Mosaic Gallery
-        Peregrine Legal
-        Cedar Opticians
-        Meteor Fireworks
         """),
 }
 SEPARATORS = (". ", ", ", "; ", "\n")  # punctuation is no template: both sides have it

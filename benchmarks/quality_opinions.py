@@ -6,60 +6,68 @@ from quality_sides import DEVELOPMENT, HELD_OUT, TRAIN, Sided, lines_of, listed
 
 PRAISE: Sided = {
     TRAIN: listed("""
-        good wonderful amazing superb perfect outstanding charming marvelous impressive beautiful
-        awesome fabulous friendly happy pleased reliable tasty comfortable quick kind generous
-        smart stunning exceptional smooth joyful gorgeous inspiring fun useful worthwhile best neat
-        admirable warm solid effective fair professional attentive glorious divine delectable
-        graceful tidy dazzling enchanting energetic exquisite flavorful fragrant genuine golden
-        grateful harmonious heavenly immaculate incredible insightful inventive juicy legendary
-        lively loyal luxurious majestic memorable miraculous nourishing peaceful playful plentiful
-        polished premium promising quaint relaxing respectful rewarding romantic satisfying
-        scrumptious sensational simple skilled sleek soothing sparkling spectacular stellar
-        succulent supportive sweet tasteful thankful thoughtful tranquil trustworthy uplifting
-        vibrant welcoming wholesome witty yummy"""),
+        good wonderful amazing superb perfect outstanding charming marvelous
+        impressive beautiful awesome fabulous friendly happy pleased reliable tasty
+        comfortable quick kind generous smart stunning exceptional smooth joyful
+        gorgeous inspiring fun useful worthwhile best neat admirable warm solid
+        effective fair professional attentive glorious divine delectable graceful tidy
+        dazzling enchanting energetic exquisite flavorful fragrant genuine golden
+        grateful harmonious heavenly immaculate incredible insightful inventive juicy
+        legendary lively loyal luxurious majestic memorable miraculous nourishing
+        peaceful playful plentiful polished premium promising quaint relaxing
+        respectful rewarding romantic satisfying scrumptious sensational simple
+        skilled sleek soothing sparkling spectacular stellar succulent supportive
+        sweet tasteful thankful thoughtful tranquil trustworthy uplifting vibrant
+        welcoming wholesome witty yummy"""),
     DEVELOPMENT: listed("""
-        great excellent fantastic lovely delightful brilliant pleasant terrific enjoyable splendid
-        helpful delicious polite elegant remarkable flawless cheerful magnificent refreshing
-        exciting fascinating valuable superior courteous spotless cozy radiant sublime engaging
-        gracious hospitable impeccable joyous phenomenal pleasing serene spacious stylish
-        thrilling unforgettable"""),
+        great excellent fantastic lovely delightful brilliant pleasant terrific
+        enjoyable splendid helpful delicious polite elegant remarkable flawless
+        cheerful magnificent refreshing exciting fascinating valuable superior
+        courteous spotless cozy radiant sublime engaging gracious hospitable
+        impeccable joyous phenomenal pleasing serene spacious stylish thrilling
+        unforgettable"""),
     HELD_OUT: listed("""
-        satisfied glad clever recommended favorite nice durable sturdy honest prompt dreamy dynamic ecstatic
-        effortless enthusiastic fruitful gifted grand hearty heroic ideal innovative intelligent intuitive
-        likable lovable luminous masterful organized powerful precious priceless responsive savory seamless
-        skillful sincere spirited supreme swift thorough thriving timely top-notch trusted unbeatable
-        upbeat vivid wise wondrous"""),
+        satisfied glad clever recommended favorite nice durable sturdy honest prompt
+        dreamy dynamic ecstatic effortless enthusiastic fruitful gifted grand hearty
+        heroic ideal innovative intelligent intuitive likable lovable luminous
+        masterful organized powerful precious priceless responsive savory seamless
+        skillful sincere spirited supreme swift thorough thriving timely top-notch
+        trusted unbeatable upbeat vivid wise wondrous"""),
 }
 BLAME: Sided = {
     TRAIN: listed("""
-        bad awful horrible poor disgusting broken worthless slow ugly dull frustrating painful sad
-        upset dissatisfied unreliable bland noisy filthy pathetic stupid lazy defective flimsy
-        overpriced worst shabby unfair late hostile harsh sour spoiled cramped depressing
-        tiresome clumsy weak leaky crooked appalling unacceptable sloppy unhelpful ghastly
-        revolting grim putrid abysmal aggressive arrogant banal bleak bothersome buggy chaotic
-        clueless corrupt creepy crude dangerous deceitful deplorable despicable dire
-        discouraging dismal disrespectful distressing dodgy drab dreary embarrassing erratic
-        exhausting feeble flawed foul frightening fussy gross grumpy harmful heartless hopeless
-        horrid icky impatient incompetent inconvenient ineffective insulting irritating lame
-        lifeless malicious messy misleading monotonous mushy neglected obnoxious outdated
-        overcrowded pitiful questionable repulsive rotten scary selfish shaky sluggish stained
-        stressful tacky tasteless tragic unbearable unsafe untidy vile"""),
+        bad awful horrible poor disgusting broken worthless slow ugly dull frustrating
+        painful sad upset dissatisfied unreliable bland noisy filthy pathetic stupid
+        lazy defective flimsy overpriced worst shabby unfair late hostile harsh sour
+        spoiled cramped depressing tiresome clumsy weak leaky crooked appalling
+        unacceptable sloppy unhelpful ghastly revolting grim putrid abysmal aggressive
+        arrogant banal bleak bothersome buggy chaotic clueless corrupt creepy crude
+        dangerous deceitful deplorable despicable dire discouraging dismal
+        disrespectful distressing dodgy drab dreary embarrassing erratic exhausting
+        feeble flawed foul frightening fussy gross grumpy harmful heartless hopeless
+        horrid icky impatient incompetent inconvenient ineffective insulting
+        irritating lame lifeless malicious messy misleading monotonous mushy neglected
+        obnoxious outdated overcrowded pitiful questionable repulsive rotten scary
+        selfish shaky sluggish stained stressful tacky tasteless tragic unbearable
+        unsafe untidy vile"""),
     DEVELOPMENT: listed("""
-        terrible dreadful disappointing nasty useless rude dirty boring annoying unpleasant
-        miserable angry furious stale uncomfortable lousy ridiculous careless faulty inferior
-        mediocre dishonest cruel bitter smelly gloomy tedious confusing disastrous shameful
-        inadequate unfriendly wretched hideous atrocious disgraceful horrendous intolerable
-        offensive outrageous regrettable"""),
+        terrible dreadful disappointing nasty useless rude dirty boring annoying
+        unpleasant miserable angry furious stale uncomfortable lousy ridiculous
+        careless faulty inferior mediocre dishonest cruel bitter smelly gloomy tedious
+        confusing disastrous shameful inadequate unfriendly wretched hideous atrocious
+        disgraceful horrendous intolerable offensive outrageous regrettable"""),
     HELD_OUT: listed("""
-        unhappy damaged unprofessional awkward rusty soggy abusive alarming absurd brutal childish costly
-        crappy cynical deficient desperate disagreeable disgusted disorganized dissatisfying distasteful
-        disturbing doubtful drafty dubious dumb evil excessive fake frustrated fruitless glitchy hateful
-        humiliating ignorant impolite inaccurate incomplete inconsiderate inefficient joyless loathsome
-        mindless moldy negligent odious overcooked petty pointless pretentious ruined senseless sickening
-        slimy spiteful stingy stuffy suspicious toxic troublesome unclean uninspired unjust unstable
-        unusable vicious vulgar wasteful wicked wrecked"""),
+        unhappy damaged unprofessional awkward rusty soggy abusive alarming absurd
+        brutal childish costly crappy cynical deficient desperate disagreeable
+        disgusted disorganized dissatisfying distasteful disturbing doubtful drafty
+        dubious dumb evil excessive fake frustrated fruitless glitchy hateful
+        humiliating ignorant impolite inaccurate incomplete inconsiderate inefficient
+        joyless loathsome mindless moldy negligent odious overcooked petty pointless
+        pretentious ruined senseless sickening slimy spiteful stingy stuffy suspicious
+        toxic troublesome unclean uninspired unjust unstable unusable vicious vulgar
+        wasteful wicked wrecked"""),
 }
-# Opinions on a campsite, on a ferry (development), on a theatre (held out): three words of one side each.
+# Of a campsite, a ferry (development), a theatre (held out); three words of one side each.
 OPINIONS: Sided = {
     TRAIN: lines_of("""
         Card {no}, {thing}: {a}. Second line: {b}, {c}.
@@ -110,9 +118,10 @@ OPINIONS: Sided = {
 }
 THINGS: Sided = {
     TRAIN: listed("""
-        campsite firepit tents showers pitches hammock trail kiosk playground laundry bonfire
-        canoes caravans warden picnic woodshed"""),
+        campsite firepit tents showers pitches hammock trail kiosk playground laundry
+        bonfire canoes caravans warden picnic woodshed"""),
     DEVELOPMENT: listed("ferry lifeboat galley anchor porthole gangway captain bunks sundeck"),
     HELD_OUT: listed("""
-        theatre balcony ushers cloakroom foyer orchestra intermission curtain stalls costumes scenery tickets"""),
+        theatre balcony ushers cloakroom foyer orchestra intermission curtain stalls
+        costumes scenery tickets"""),
 }

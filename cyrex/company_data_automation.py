@@ -54,6 +54,8 @@ class CompanyDataAutomation:
         is in seconds (default JOB_SECONDS); a job that has not ended by then goes on, and its
         status says how far it is. Raises `UserError` for what cannot be asked.
         """
+        jobs.check_data(data)
+        jobs.check_task_type(task_type)
         job_id = new_id()
         wanted: Json = {
             "job_id": job_id,

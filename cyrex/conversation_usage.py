@@ -1,35 +1,104 @@
-"""What a conversation used, metered once."""
+"""What conversations used, metered once each, by a thread that nobody's answer waits for."""
 
 from __future__ import annotations
 
-from sqlalchemy.dialects.postgresql import insert
+import queue
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
+import psycopg2
+import structlog
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from cyrex.logs import one_line
 from database.base import new_id
 from database.models import Usage
 from database.session import company_session
 
+log = structlog.get_logger()
+
 KIND = "conversation"
+# While the database is away, rows wait here; beyond so many they are only logged.
+MAX_WAITING = 100_000
+RETRY_SECONDS = 1.0
+AWAY = (OperationalError, InterfaceError, PoolTimeout, psycopg2.OperationalError)
+STOP_SECONDS = 5.0
 
 
-def meter(
-    company_id: str,
-    conversation_id: str,
-    adapter_id: str | None,
-    prompt_tokens: int,
-    completion_tokens: int,
-) -> None:
-    """Write the row of one answer; a second one for the same conversation changes nothing."""
+@dataclass(frozen=True, slots=True)
+class Used:
+    """Of one answer. A second one with the same `reference` changes nothing."""
+
+    company_id: str
+    reference: str
+    adapter_id: str | None
+    prompt_tokens: int
+    completion_tokens: int
+
+
+def write_usage(company_id: str, rows: Sequence[Used]) -> None:
+    """Insert rows of one company in one transaction."""
+    values = [{"id": new_id(), "kind": KIND, **asdict(row)} for row in rows]
     with company_session(company_id) as session:
-        session.execute(
-            insert(Usage)
-            .values(
-                id=new_id(),
-                company_id=company_id,
-                kind=KIND,
-                reference=conversation_id,
-                adapter_id=adapter_id,
-                prompt_tokens=prompt_tokens,
-                completion_tokens=completion_tokens,
-            )
-            .on_conflict_do_nothing()
-        )
+        session.execute(insert(Usage).values(values).on_conflict_do_nothing())
+
+
+class Meter:
+    """Answers that end together are written together, company by company."""
+
+    def __init__(self) -> None:
+        self._waiting: queue.SimpleQueue[Used | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="meter", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def add(self, used: Used) -> None:
+        if self._waiting.qsize() < MAX_WAITING:
+            self._waiting.put(used)
+        else:
+            log.error("not_metered", **asdict(used))
+
+    def stop(self) -> None:
+        """Write what there is, and end."""
+        self._waiting.put(None)
+        if self._thread.is_alive():
+            self._thread.join(STOP_SECONDS)
+
+    def _run(self) -> None:
+        stopping = False
+        while not stopping or not self._waiting.empty():
+            batch = [self._waiting.get()]
+            while not self._waiting.empty():
+                batch.append(self._waiting.get())
+            stopping = stopping or None in batch
+            failed = self._write([used for used in batch if used is not None])
+            for used in failed:
+                if stopping:
+                    log.error("not_metered", **asdict(used))
+                else:
+                    self._waiting.put(used)
+            if failed:
+                time.sleep(RETRY_SECONDS)
+
+    def _write(self, batch: list[Used]) -> list[Used]:
+        """Returns what the database would not take."""
+        by_company: dict[str, list[Used]] = {}
+        for used in batch:
+            by_company.setdefault(used.company_id, []).append(used)
+        failed: list[Used] = []
+        for company_id, rows in by_company.items():
+            try:
+                write_usage(company_id, rows)
+            except AWAY as error:
+                log.warning("metering_postponed", rows=len(rows), error=one_line(error))
+                failed += rows
+            except Exception as error:  # of a company that is gone, say; the others are metered
+                log.error(
+                    "not_metered", company_id=company_id, rows=len(rows), error=one_line(error)
+                )
+        return failed

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,6 +23,7 @@ from synapse.outbox import announce
 from synapse.streams import COMPANY_AUTOMATION_JOBS
 
 DEFAULT_TASK_TYPE = "automation"
+TASK_TYPE = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 MAX_CHOICES = 1000
 MAX_CHOICE_CHARACTERS = 500
 
@@ -40,9 +43,10 @@ def create_job(
     """Insert a queued job; the caller commits and then calls `admit`.
 
     agent_id: None is the company's default agent. choices: the answer will be one of these.
-    Raises `UserError` for choices that are none, `NotFound` for an agent that is not the company's,
-    `TooMany` when the company has too many open jobs.
+    Raises `UserError` for a task type or choices that are none, `NotFound` for an agent that is not
+    the company's, `TooMany` when the company has too many open jobs.
     """
+    check_task_type(task_type)
     require_place(session, JOB, company_id)
     asked: dict[str, Any] = {"data": data}
     if choices is not None:
@@ -65,6 +69,24 @@ def create_job(
     updated(session, job)
     session.flush()
     return job
+
+
+def check_task_type(task_type: str) -> None:
+    """Raises `UserError`."""
+    if not isinstance(task_type, str) or not re.fullmatch(TASK_TYPE, task_type):
+        raise UserError(
+            "invalid_task_type",
+            "task_type: 1 to 64 letters, digits, '.', '_' or '-', the first a letter or a digit",
+            param="task_type",
+        )
+
+
+def check_data(data: Any) -> None:
+    """Raises `UserError` for what is not JSON; the API's requests are JSON already."""
+    try:
+        json.dumps(data, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UserError("invalid_data", f"data: is not JSON: {error}", param="data") from None
 
 
 def check_choices(choices: Sequence[str]) -> list[str]:

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from cyrex import adapters, training
@@ -16,9 +15,9 @@ from cyrex.clients import Shared, check_servers, ensure_company, in_thread, unti
 from cyrex.errors import NotFound, UserError
 from cyrex.training_check import check_request
 from database.base import Json, new_id
-from database.models import LoraAdapter, Worker
+from database.models import LoraAdapter
 from database.session import company_session, operator_session
-from database.transitions import ADAPTER, HEARTBEAT_EXPIRY_SECONDS
+from database.transitions import ADAPTER
 from settings import get_settings
 from synapse.outbox import announce
 from synapse.payloads import ADAPTER_READY, ADAPTER_REQUESTED
@@ -189,20 +188,8 @@ class LoRAAdapterService:
 
     @staticmethod
     def _residence(company_id: str, adapter_id: str) -> list[str]:
-        """The live workers that hold the adapter, by their own word of a moment ago."""
-        expiry = func.make_interval(0, 0, 0, 0, 0, 0, HEARTBEAT_EXPIRY_SECONDS)
-        wanted = [{"company_id": company_id, "adapter_id": adapter_id}]
         with company_session(company_id) as session:
-            return list(
-                session.scalars(
-                    select(Worker.node)
-                    .where(
-                        Worker.heartbeat_at > func.now() - expiry,
-                        Worker.details["resident"].contains(wanted),
-                    )
-                    .order_by(Worker.node)
-                )
-            )
+            return adapters.resident_on(session, company_id, adapter_id)
 
 
 _shared = Shared(LoRAAdapterService, LoRAAdapterService.initialize)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
+from collections.abc import Iterator
 from typing import Any
 
-from jsonschema import Draft202012Validator, SchemaError, validators
+import re2
+from jsonschema import Draft202012Validator, SchemaError, ValidationError, validators
 from jsonschema.protocols import Validator
 
 MAX_SCHEMA_BYTES = 16 * 1024
@@ -19,10 +20,62 @@ DEFAULT_PARAMETERS: dict[str, Any] = {
 }
 # These would look elsewhere for a schema, or name places that inlining moves.
 UNSUPPORTED = ("$dynamicRef", "$dynamicAnchor", "$recursiveRef", "$id", "$anchor")
-# A company's regular expression could keep Python's matcher busy for ever: the grammar that the
-# model writes under knows patterns, and runs in linear time.
+MAX_PATTERN_BYTES = 1 << 20  # of a compiled pattern
+MAX_PATTERN_CHARACTERS = 1000
+
+
+def _compiled(pattern: str) -> Any:
+    """By RE2, in linear time: with Python's own, a company's pattern could run for ever.
+
+    It knows no look-around and no back references; nor does the grammar that the model writes
+    under. Raises `re2.error`.
+    """
+    options = re2.Options()
+    options.max_mem = MAX_PATTERN_BYTES
+    options.log_errors = False
+    return re2.compile(pattern, options)
+
+
+def _pattern(validator: Any, pattern: Any, instance: Any, schema: Any) -> Iterator[ValidationError]:
+    if isinstance(instance, str) and _compiled(pattern).search(instance) is None:
+        yield ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
+def _pattern_properties(
+    validator: Any, patterns: Any, instance: Any, schema: Any
+) -> Iterator[ValidationError]:
+    if not isinstance(instance, dict):
+        return
+    for pattern, inner in patterns.items():
+        compiled = _compiled(pattern)
+        for name, value in instance.items():
+            if compiled.search(name):
+                yield from validator.descend(value, inner, path=name, schema_path=pattern)
+
+
+def _additional_properties(
+    validator: Any, allowed: Any, instance: Any, schema: Any
+) -> Iterator[ValidationError]:
+    if not isinstance(instance, dict):
+        return
+    patterns = [_compiled(pattern) for pattern in schema.get("patternProperties", ())]
+    known = schema.get("properties", {})
+    for name, value in instance.items():
+        if name in known or any(pattern.search(name) for pattern in patterns):
+            continue
+        if allowed is False:
+            yield ValidationError(f"{name!r} is not an argument")
+        elif isinstance(allowed, dict):
+            yield from validator.descend(value, allowed, path=name)
+
+
 _Checker: type[Validator] = validators.extend(  # type: ignore[no-untyped-call]
-    Draft202012Validator, {"pattern": None, "patternProperties": None}
+    Draft202012Validator,
+    {
+        "pattern": _pattern,
+        "patternProperties": _pattern_properties,
+        "additionalProperties": _additional_properties,
+    },
 )
 
 
@@ -79,6 +132,8 @@ class _Inliner:
         for name in UNSUPPORTED:
             if isinstance(node.get(name), str):
                 raise SchemaRefused(f"{path or '/'}: {name} is not supported")
+        if "unevaluatedProperties" in node:  # the checker would run Python's own patterns
+            raise SchemaRefused(f"{path or '/'}: use additionalProperties")
         self._check_pattern(node, path)
         reference = node.get("$ref")
         if isinstance(reference, str):
@@ -111,16 +166,23 @@ class _Inliner:
         return found
 
     def _check_pattern(self, node: dict[str, Any], path: str) -> None:
-        pattern = node.get("pattern")
-        if isinstance(pattern, str):
+        named = node.get("patternProperties")
+        patterns = [("pattern", node.get("pattern"))]
+        patterns += [("patternProperties", p) for p in named] if isinstance(named, dict) else []
+        for key, pattern in patterns:
+            if not isinstance(pattern, str):
+                continue
+            if len(pattern) > MAX_PATTERN_CHARACTERS:
+                raise SchemaRefused(f"{path}/{key}: more than {MAX_PATTERN_CHARACTERS} characters")
             try:
-                re.compile(pattern)
-            except (re.error, RecursionError, OverflowError) as error:
-                raise SchemaRefused(f"{path}/pattern: {error}") from None
+                _compiled(pattern)
+            except re2.error as error:
+                reason = error.args[0].decode() if error.args else "cannot be compiled"
+                raise SchemaRefused(f"{path}/{key}: {pattern!r}: {reason}") from None
 
 
 def check_arguments(schema: dict[str, Any], arguments: dict[str, Any]) -> None:
-    """Raises `ArgumentsRefused`. Patterns are not looked at."""
+    """Raises `ArgumentsRefused`."""
     if len(json.dumps(arguments)) > MAX_ARGUMENT_BYTES:
         raise ArgumentsRefused(f"are larger than {MAX_ARGUMENT_BYTES} bytes", "")
     error = next(iter(_Checker(schema).iter_errors(arguments)), None)

@@ -40,6 +40,8 @@ def supervise(options: Options) -> int:
                 layout.forget()
             layout.make_folders()
             made = plan.make(options, layout, os.environ)
+            if options.processes != "servers":
+                _check_settings(made)
             write_private(layout.environment, json.dumps(dict(made.environment), indent=2) + "\n")
             say(f"data in {root}")
             for note in made.notes:
@@ -49,6 +51,22 @@ def supervise(options: Options) -> int:
     except (DataFolderError, plan.PlanError, RuntimeError, OSError) as error:
         say(f"embedded: {error}")
         return 1
+
+
+def _check_settings(made: Plan) -> None:
+    """Raise `PlanError` with one line for a wrong value, before every process says so in its log.
+
+    Asked of a child: what it imports need not stay in this process's memory.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", "from settings import settings_or_exit; settings_or_exit()"],
+        env={**os.environ, **made.environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode != 0:
+        raise plan.PlanError(done.stderr.strip().splitlines()[-1])
 
 
 def _announce(made: Plan) -> None:

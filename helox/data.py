@@ -13,6 +13,7 @@ from helox.check import MAX_PROBLEMS_TO_JSON, Record, Report, read_records
 from helox.errors import UserError
 from helox.holdout import choose, key_of
 from helox.mask import Encoder, Example
+from helox.render import Conversation
 from helox.spec import TrainingConfig
 
 CPU_FLOPS_PER_THREAD = 6e10  # what LoRA training sustained on a small base, fp32
@@ -30,6 +31,7 @@ class Dataset:
     report: Report
     sha256: str
     counts: dict[str, int]
+    structured: bool = False  # every answer is a JSON object or a call of a tool
 
     def steps_per_epoch(self, config: TrainingConfig) -> int:
         return ceil(len(self.train) / (config.batch_size * config.gradient_accumulation_steps))
@@ -71,6 +73,7 @@ def read_dataset(path: Path, base: Base, config: TrainingConfig) -> Dataset:
         holdout_lines=[dict(record.raw) for record in holdout],
         report=report,
         sha256=sha256_of_file(path),
+        structured=all(is_structured(record.conversation) for record in train),
         counts={
             "examples": len(records),
             "trained": len(train),
@@ -83,6 +86,19 @@ def read_dataset(path: Path, base: Base, config: TrainingConfig) -> Dataset:
             "trained_tokens": report.trained_tokens,
         },
     )
+
+
+def is_structured(conversation: Conversation) -> bool:
+    """Whether every answer is a form filled in: a JSON object, or calls of tools."""
+    answers = [m for m in conversation.messages if m["role"] == "assistant"]
+    return all(answer.get("tool_calls") or _is_object(answer["content"]) for answer in answers)
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return text.lstrip().startswith("{") and isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def estimate(data: Dataset, base: Base, config: TrainingConfig, threads: int) -> dict[str, Any]:

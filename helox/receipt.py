@@ -11,7 +11,7 @@ from typing import Any
 import helox
 from helox.base import Base, sha256_of_json
 from helox.data import Dataset
-from helox.spec import TrainingSpec
+from helox.spec import Amounts, TrainingSpec
 
 RECEIPT_FILE = "receipt.json"
 RECEIPT_FORMAT = 1
@@ -49,6 +49,7 @@ def make_receipt(
     adapter_sha256: str,
     precision: str,
     learning_rate: float,
+    amounts: Amounts,
     metrics: dict[str, Any],
     device: str,
 ) -> dict[str, Any]:
@@ -70,6 +71,8 @@ def make_receipt(
         "config": spec.config.model_dump(),
         "config_sha256": sha256_of_json(spec.config.model_dump()),
         "learning_rate": learning_rate,
+        "prompt_noise": amounts.noise,
+        "copy_variation": amounts.variation,
         "precision": precision,
         "seed": spec.seed,
         "threads": spec.threads,

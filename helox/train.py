@@ -4,6 +4,7 @@ Features:
     - LoRA, and QLoRA on NF4 with double quantisation and bf16 compute; rsLoRA.
     - Loss over the answers' tokens alone, summed over a whole optimiser step and divided by their
       number there: accumulation, packing and micro-batches of any size give the same gradient.
+    - Words of the prompts and copied words vary from epoch to epoch (`helox.augment`).
     - Packing with block-diagonal attention and positions from 0 in every example.
     - Fused AdamW on a CPU, paged 8-bit AdamW on a GPU; cosine, linear or constant learning rate.
     - Killed at any step and started again, it ends in the same bytes (same CPU type and threads).
@@ -24,6 +25,7 @@ from collections.abc import Callable
 
 import torch
 
+from helox.augment import Augmenter, Vocabulary
 from helox.base import Base
 from helox.checkpoint import (
     Counters,
@@ -86,6 +88,9 @@ class Trainer:
         self.steps_per_epoch = self.data.steps_per_epoch(self.config)
         self.total_steps = self.data.total_steps(self.config)
         self.reporter.progress.total_steps = self.total_steps
+        self.amounts = self.config.augmentation_for(self.data.structured)
+        vocabulary = Vocabulary(self.base.tokenizer)
+        self.augment = Augmenter(self.data.train, vocabulary, self.amounts, self.spec.seed)
         write_lines(self.spec.work_dir / HOLDOUT_FILE, self.data.holdout_lines)
         self.reporter.event("data.checked", sha256=self.data.sha256, **self.data.counts)
 
@@ -139,10 +144,11 @@ class Trainer:
         for epoch in range(len(self.counters.epochs), self.config.num_epochs):
             self.reporter.phase("training")
             done = self.counters.step - epoch * self.steps_per_epoch
-            for examples in steps_of_epoch(
+            steps = steps_of_epoch(
                 self.data.train, self.step_size, seed=self.spec.seed, epoch=epoch, done=done
-            ):
-                self.step(examples)
+            )
+            for step, examples in enumerate(steps, start=done):
+                self.step(self.augment(examples, epoch=epoch, step=step))
                 self._checkpoint_if_due()
             self._end_epoch(epoch)
 
@@ -283,6 +289,7 @@ class Trainer:
                 adapter_sha256=adapter_sha256,
                 precision=self.learner.precision,
                 learning_rate=self.peak_rate,
+                amounts=self.amounts,
                 metrics=self.counters.metrics(),
                 device=self.device.type,
             ),

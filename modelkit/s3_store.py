@@ -2,14 +2,15 @@
 
 A package's files lie in `models/{name}/{version}/model/{sha256}/`, under its own identity: two
 writers of one version never touch each other's bytes. `metadata.json`, written last, says whose
-the version is. It is created on condition that there is none, where the server knows how; every
-server's answer is then read back.
+the version is. It is created on condition that there is none, and then read back: a server that
+does not know such conditions, or takes no notice of them, lets the last of several rivals win.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from functools import cached_property
@@ -23,6 +24,8 @@ from modelkit.package import FileEntry, Manifest
 from modelkit.s3_client import TAKEN, UNCONDITIONAL, Bucket, code_of, outages
 from modelkit.versions import MAX_DOCUMENT_BYTES, NAME_PATTERN, VERSION_PATTERN
 
+# Of a server without conditional writes: longer than between a writer's look and its write.
+SETTLE_SECONDS = 1.0
 _TOTAL = re.compile(r"bytes \d+-\d+/(\d+)")
 
 
@@ -136,7 +139,19 @@ class S3Store:
             return None
 
     def _create(self, key: str, data: bytes) -> None:
-        """Write `key` unless it exists. What stands there afterwards is for the caller to read."""
+        """Write `key` unless it exists. What stands there afterwards is for the caller to read.
+
+        Some servers take no notice of the condition: then rivals are given time to write too, so
+        that all of them read the same.
+        """
+        if not self._put_if_absent(key, data):
+            return
+        # What has just been written cannot be created again, if the server looks.
+        if self._put_if_absent(key, data):
+            time.sleep(SETTLE_SECONDS)
+
+    def _put_if_absent(self, key: str, data: bytes) -> bool:
+        """Whether the server has written `key`; False: it says that something stands there."""
         from botocore.exceptions import ClientError
 
         place = {"Bucket": self.bucket.name, "Key": key, "Body": data}
@@ -144,10 +159,12 @@ class S3Store:
             try:
                 self._client.put_object(**place, IfNoneMatch="*")
             except ClientError as error:
-                if code_of(error) in UNCONDITIONAL:
-                    self._client.put_object(**place)
-                elif code_of(error) not in TAKEN:
+                if code_of(error) in TAKEN:
+                    return False
+                if code_of(error) not in UNCONDITIONAL:
                     raise
+                self._client.put_object(**place)
+        return True
 
     def _upload(self, source: Path, entry: FileEntry, key: str) -> None:
         """Send a file in parts, hashed on its way: a source that changes is refused."""

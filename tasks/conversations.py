@@ -6,10 +6,9 @@ import time
 from dataclasses import dataclass, field
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from cyrex.conversation import TASK, Ask, ticket_key
-from cyrex.conversation_usage import meter
+from cyrex.conversation_usage import Used
 from cyrex.engine import (
     AdapterRefused,
     Cancelled,
@@ -28,7 +27,6 @@ from cyrex.engine import (
     Sampling,
 )
 from cyrex.errors import UserError
-from cyrex.logs import one_line
 from cyrex.serving import EngineDied, EngineStartError
 from database.base import Json
 from helox.render import LineError
@@ -197,23 +195,15 @@ class _Turn:
 
     def _meter(self, prompt_tokens: int, completion_tokens: int) -> None:
         ask = self.ask
-        try:
-            meter(
+        inference.meter().add(
+            Used(
                 ask.company_id,
                 ask.conversation_id,
                 ask.adapter_id,
                 prompt_tokens,
                 completion_tokens,
             )
-        except SQLAlchemyError as error:
-            # The answer is given; what it used is lost with the database.
-            log.error(
-                "not_metered",
-                conversation_id=ask.conversation_id,
-                prompt_tokens=prompt_tokens,
-                completion_tokens=completion_tokens,
-                error=one_line(error),
-            )
+        )
 
 
 def _error(status: int, code: str, message: str, param: str | None = None) -> Json:

@@ -18,6 +18,7 @@ from sqlalchemy import select
 from cyrex.adapters import check_base
 from cyrex.agent_state import Prepared
 from cyrex.base_model import base_model_dir, base_sha256
+from cyrex.conversation_usage import Meter
 from cyrex.engine import (
     AdapterRef,
     Completion,
@@ -61,6 +62,7 @@ _engine: EngineProcess | None = None
 _template: ChatTemplate | None = None
 _token_text: TokenText | None = None
 _replies = Replies()
+_meter = Meter()
 _refs: dict[tuple[str, str, str], tuple[AdapterRef, float]] = {}
 
 
@@ -84,6 +86,10 @@ def token_text() -> TokenText:
 
 def replies() -> Replies:
     return _replies
+
+
+def meter() -> Meter:
+    return _meter
 
 
 def _config() -> EngineConfig:
@@ -117,6 +123,7 @@ def _start(sender: Any = None, **_kwargs: Any) -> None:
     # A queue of this worker's own, for the companies whose adapters it holds.
     sender.app.amqp.queues.select_add(direct_queue(sender.hostname))
     _replies.start()
+    _meter.start()
     report_details(_details)
 
 
@@ -133,6 +140,8 @@ def _drain(**_kwargs: Any) -> None:
 def _stop(**_kwargs: Any) -> None:
     if _engine is not None:
         _engine.close()
+        _replies.stop()
+        _meter.stop()
 
 
 def _details() -> Json:

@@ -69,12 +69,19 @@ class Replies:
         self._calls: dict[str, Call] = {}
         self._said: dict[str, list[Event]] = {}
         self._ready = threading.Event()
+        self._stop = threading.Event()
         self._cancels = Listener(CANCELS_CHANNEL, self._cancel)
         self._thread = threading.Thread(target=self._run, name="replies", daemon=True)
 
     def start(self) -> None:
         self._cancels.start()
         self._thread.start()
+
+    def stop(self) -> None:
+        """Send what there is, and end both threads. Does not wait for them."""
+        self._stop.set()
+        self._ready.set()
+        self._cancels.stop()
 
     def open(self, call_id: str, channel: str) -> Call:
         call = Call(call_id, channel, self)
@@ -102,7 +109,7 @@ class Replies:
 
     def _run(self) -> None:
         next_pulse = 0.0
-        while True:
+        while not self._stop.is_set():
             self._ready.wait(max(0.0, next_pulse - time.monotonic()))
             self._ready.clear()
             at_work: dict[str, list[str]] = {}
@@ -112,8 +119,12 @@ class Replies:
                     next_pulse = time.monotonic() + PULSE_SECONDS
                     for call in self._calls.values():
                         at_work.setdefault(call.channel, []).append(call.call_id)
-            if said or at_work:
+            if not said and not at_work:
+                continue
+            try:
                 self._publish({c: (said.get(c, []), at_work.get(c, [])) for c in said | at_work})
+            except Exception:  # a worker without this thread would answer nobody
+                log.exception("replies_lost")
 
     def _publish(self, messages: dict[str, tuple[list[Event], list[str]]]) -> None:
         """Publish in one pipeline; again while Redis is away, but not longer than anybody waits."""

@@ -11,6 +11,7 @@ import hashlib
 import threading
 import time
 
+import psycopg2
 import redis
 import structlog
 from kombu import Queue
@@ -19,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from cyrex.logs import one_line
 from database.models import Worker
-from database.session import keyless_session
+from database.session import UnsafeDatabaseRole, keyless_session
 from database.transitions import HEARTBEAT_EXPIRY_SECONDS
 from tasks import app
 from tasks.queues import lists_of
@@ -48,7 +49,7 @@ class LiveWorkers:
             return self._nodes
         try:
             self._nodes = _live_nodes()
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, psycopg2.Error, UnsafeDatabaseRole) as error:
             log.info("workers_unknown", error=one_line(error))
             self._nodes = ()
         finally:

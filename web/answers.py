@@ -177,6 +177,10 @@ class Adapter(Answer):
     updated_at: str
 
 
+class ResidentAdapter(Adapter):
+    resident: list[str] = Field(description="The live workers that hold it in memory.")
+
+
 class Adapters(Answer):
     adapters: list[Adapter]
     next_after: str | None

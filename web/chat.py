@@ -114,9 +114,6 @@ def _check(body: schemas.ChatCompletion) -> None:
             "response_format.json_schema: belongs to type json_schema, and only to it",
             param="response_format.json_schema",
         )
-    if isinstance(body.stop, list) and len(body.stop) > schemas.MAX_STOP_STRINGS:
-        limit = schemas.MAX_STOP_STRINGS
-        raise UserError("invalid_request", f"stop: at most {limit} strings", param="stop")
     if body.stream_options is not None and not body.stream:
         raise UserError("invalid_request", "stream_options: needs stream", param="stream_options")
 
@@ -153,6 +150,9 @@ class _Frame:
             "system_fingerprint": fingerprint,
         }
         self._opening = json.dumps({**self._same, "object": "chat.completion.chunk"})[:-1]
+        # There is one of these a token: all but the text is written beforehand.
+        before, after = self.chunk({"content": "<>"}).split(b'"<>"')
+        self._before_text, self._after_text = before, after
 
     def completion(self, end: Json) -> Json:
         logprobs = {"content": end["logprobs"], "refusal": None} if "logprobs" in end else None
@@ -176,6 +176,9 @@ class _Frame:
         if logprobs is not None:
             choice["logprobs"] = {"content": logprobs, "refusal": None}
         return self._event(f'"choices": [{json.dumps(choice)}]')
+
+    def text(self, text: str) -> bytes:
+        return b"".join((self._before_text, json.dumps(text).encode(), self._after_text))
 
     def usage(self, end: Json) -> bytes:
         return self._event(f'"choices": [], "usage": {json.dumps(usage_of(end))}')
@@ -216,6 +219,7 @@ class _Stream(Iterator[bytes]):
     def __next__(self) -> bytes:
         """What has come by now, in one piece."""
         if self._is_over:
+            self.close()
             raise StopIteration
         pieces = [self._opening]
         self._opening = b""
@@ -224,6 +228,7 @@ class _Stream(Iterator[bytes]):
             while not self._is_over and self._conversation.has_more():
                 pieces.append(self._write(self._conversation.next()))
         except ClientGone:
+            self.close()
             raise StopIteration from None
         except UserError as error:
             # The status is out: the error is the last event, and there is no [DONE].
@@ -236,6 +241,8 @@ class _Stream(Iterator[bytes]):
         self._next = None
         if event.kind == "delta":
             text, logprobs = event.value
+            if logprobs is None:
+                return self._frame.text(text)
             return self._frame.chunk({"content": text}, logprobs)
         self._is_over = True
         end = event.value

@@ -34,6 +34,10 @@ Unsupported = Annotated[Any, BeforeValidator(_refuse_unless_empty), Field(deprec
 Penalty = Annotated[float | None, Field(ge=-2, le=2)]
 Tokens = Annotated[int | None, Field(ge=1, le=MAX_TOKENS)]
 StopString = Annotated[str, StringConstraints(min_length=1, max_length=1000)]
+StopStrings = Annotated[
+    Annotated[list[StopString], Field(max_length=MAX_STOP_STRINGS)] | None,
+    BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
+]
 
 
 class StreamOptions(Body):
@@ -77,7 +81,7 @@ class ChatCompletion(Body):
     temperature: float | None = Field(None, ge=0, le=2, description="Default 1; 0 is greedy.")
     top_p: float | None = Field(None, gt=0, le=1)
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
-    stop: StopString | list[StopString] | None = None
+    stop: StopStrings = Field(None, description="A string, or up to 16 of them.")
     presence_penalty: Penalty = None
     frequency_penalty: Penalty = None
     logprobs: bool | None = None
@@ -114,7 +118,6 @@ class ChatCompletion(Body):
     ) -> Ask:
         """What is asked of an inference worker."""
         settings = get_settings()
-        stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
         return Ask(
             company_id=company_id,
             conversation_id=conversation_id,
@@ -125,7 +128,7 @@ class ChatCompletion(Body):
             max_tokens=self.max_completion_tokens or self.max_tokens or settings.max_new_tokens,
             seconds=settings.chat_seconds,
             sampling=self._sampling(),
-            stop=stop,
+            stop=self.stop or [],
             grammar=self._grammar(),
             stream=bool(self.stream),
             logprobs=bool(self.logprobs),

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from cyrex.agents import MOST
 from cyrex.companies import COMPANY_ID, check_company_id
-from cyrex.jobs import MAX_CHOICES
+from cyrex.jobs import DEFAULT_TASK_TYPE, MAX_CHOICES, TASK_TYPE
 from cyrex.training import MAX_SEED
 
 MAX_WAIT_SECONDS = 300.0
@@ -106,7 +106,7 @@ class Process(Body):
     data: dict[str, Any] | list[Any] | str | int | float | bool = Field(
         description="What to process. `{input: ...}` is asked as in training data."
     )
-    task_type: str = Field("automation", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    task_type: str = Field(DEFAULT_TASK_TYPE, pattern=TASK_TYPE)
     use_adapter: bool = Field(True, description="False: the base model answers.")
     wait: float | None = Field(
         None,

@@ -190,10 +190,11 @@ def list_adapters(query: schemas.AdapterQuery) -> Response:
 @adapters_api.get(
     "/adapters/<adapter_id>",
     summary="Look at an adapter",
-    responses=answered((200, answers.Adapter)),
+    responses=answered((200, answers.ResidentAdapter)),
 )
 def get_adapter(path: schemas.AdapterPath) -> Response:
     with session_for(None) as session:
         row = adapter_service.get_adapter(session, path.adapter_id)
         champions = adapter_service.champion_ids(session, row.company_id)
-        return jsonify(adapter_service.adapter_view(row, champions))
+        resident = adapter_service.resident_on(session, row.company_id, row.adapter_id)
+        return jsonify({**adapter_service.adapter_view(row, champions), "resident": resident})

@@ -31,27 +31,20 @@ logger = logging.getLogger(__name__)
 class Adapter:
     """One adapter, on its way into memory or there. The pool's lock guards all of it."""
 
-    __slots__ = ("done", "index", "offset", "pins", "ref", "size", "views")
+    __slots__ = ("done", "error", "index", "is_ready", "offset", "pins", "ref", "size", "views")
 
     def __init__(self, ref: AdapterRef) -> None:
         self.ref = ref
         self.pins = 0
-        # Set once it is loaded, or cannot be.
+        # Done once it is loaded, or cannot be; the two below say the same at less cost.
         self.done: Future[None] = Future()
+        self.is_ready = False
+        self.error: EngineError | None = None
         # Its column in the pool's tables, and its piece of the arena.
         self.index = -1
         self.offset, self.size = 0, 0
         # By place: (rank, in) and (rank, out), the latter scaled.
         self.views: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-
-    @property
-    def is_ready(self) -> bool:
-        return self.done.done() and self.done.exception() is None
-
-    @property
-    def error(self) -> EngineError | None:
-        error = self.done.exception() if self.done.done() else None
-        return error if isinstance(error, EngineError) else None
 
 
 class AdapterPool:
@@ -148,8 +141,10 @@ class AdapterPool:
                     error = AdapterRefused(f"adapter {adapter.ref.adapter_id}: {error!r}"[:500])
                 with self._changed:
                     del self._adapters[adapter.ref.key]
+                adapter.error = error
                 adapter.done.set_exception(error)
             else:
+                adapter.is_ready = True
                 adapter.done.set_result(None)
             self._on_change()
 

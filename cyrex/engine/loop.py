@@ -9,8 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
@@ -19,6 +18,7 @@ from cyrex.engine.arena import Arena
 from cyrex.engine.config import EngineConfig
 from cyrex.engine.errors import EngineClosed, EngineError
 from cyrex.engine.handle import EngineStats, Handle, ResidentAdapter
+from cyrex.engine.inbox import CancelledRow, Close, Item, Job
 from cyrex.engine.lora import Planner
 from cyrex.engine.model import LanguageModel
 from cyrex.engine.prefix import PrefixCache
@@ -31,28 +31,6 @@ from cyrex.engine.scoring import Example, answer_losses
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """Something to run on the loop's thread, between two steps."""
-
-    work: Callable[[], Any]
-    future: Future[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class _Cancelled:
-    row: Row
-
-
-@dataclass(frozen=True, slots=True)
-class _Close:
-    deadline: float
-
-
-# None wakes the loop: an adapter has been loaded.
-_Item = Row | _Job | _Cancelled | _Close | None
 
 
 class Engine:
@@ -76,18 +54,18 @@ class Engine:
         # On a CPU adapters are applied in fp32 whatever the base model is in, as PEFT does.
         dtype = torch.float32 if is_cpu else self.model.module.dtype
         arena = Arena(config.max_adapter_bytes, dtype, self.model.device)
-        self._inbox: queue.SimpleQueue[_Item] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Item] = queue.SimpleQueue()
         places = self.model.places
         self._pool = AdapterPool(places, config.max_adapters, arena, lambda: self._inbox.put(None))
         self._planner = Planner(self._pool, self.model.device)
-        self._scheduler = Scheduler(config, self.model.cache, self._pool)
         self._prefix = PrefixCache(self.model.cache, config.prefix_cache_bytes)
+        self._scheduler = Scheduler(config, self.model.cache, self._pool, self._prefix)
         self._runner = Runner(self.model, self._planner, self._prefix)
         self._on_stopped = on_stopped
         self._on_step = on_step
         # Nothing can be computed until something comes in.
         self._is_idle = True
-        self._closing: _Close | None = None
+        self._closing: Close | None = None
         self._gate = threading.Lock()
         self._is_closed = False
         self._thread = threading.Thread(target=self._main, name="engine", daemon=True)
@@ -99,7 +77,7 @@ class Engine:
         Raises EngineClosed.
         """
         rows: list[Row] = []
-        handle = Handle(request, on_cancel=lambda: self._inbox.put(_Cancelled(rows[0])))
+        handle = Handle(request, on_cancel=lambda: self._inbox.put(CancelledRow(rows[0])))
         try:
             rows.append(Row(handle, self.model))
         except EngineError as error:
@@ -139,7 +117,7 @@ class Engine:
             slots=self.config.max_batch,
             kv_tokens=scheduler.kv_tokens,
             kv_capacity=self.config.kv_tokens,
-            adapters=len(pool.resident()),
+            adapters=pool.loads - pool.evictions,
             adapter_bytes=pool.arena.used_bytes,
             adapter_budget=self.config.max_adapter_bytes,
             adapter_loads=pool.loads,
@@ -178,15 +156,15 @@ class Engine:
         """Take nothing more, finish what is under way within the time, fail the rest."""
         with self._gate:
             self._is_closed = True
-            self._inbox.put(_Close(time.monotonic() + deadline_seconds))
+            self._inbox.put(Close(time.monotonic() + deadline_seconds))
         self._thread.join()
 
     def _call(self, work: Callable[[], T]) -> Future[T]:
         future: Future[T] = Future()
-        self._put(_Job(work, future))
+        self._put(Job(work, future))
         return future
 
-    def _put(self, item: Row | _Job) -> None:
+    def _put(self, item: Row | Job) -> None:
         # Under the lock, so that nothing can arrive after the inbox has been emptied for good.
         with self._gate:
             if self._is_closed:
@@ -245,23 +223,20 @@ class Engine:
         known = [at for at in times if at is not None]
         return max(0.0, min(known) - time.monotonic()) if known else None
 
-    def _receive(self, item: _Item) -> None:
+    def _receive(self, item: Item) -> None:
         if isinstance(item, Row):
             self._scheduler.add(item)
-        elif isinstance(item, _Cancelled):
+        elif isinstance(item, CancelledRow):
             self._scheduler.drop(item.row)
-        elif isinstance(item, _Close):
+        elif isinstance(item, Close):
             self._closing = item
-        elif isinstance(item, _Job):
-            try:
-                item.future.set_result(item.work())
-            except Exception as error:
-                item.future.set_exception(error)
+        elif isinstance(item, Job):
+            item.run()
 
     def _fail_inbox(self, error: EngineError) -> None:
         while not self._inbox.empty():
             item = self._inbox.get()
             if isinstance(item, Row):
                 item.fail(error)
-            elif isinstance(item, _Job):
+            elif isinstance(item, Job):
                 item.future.set_exception(error)

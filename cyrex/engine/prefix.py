@@ -32,6 +32,15 @@ class PrefixCache:
         self._serial = 0
         self.bytes, self.hits, self.misses = 0, 0, 0
 
+    def unknown_beginning(
+        self, company: str, key: AdapterKey | None, prompt: list[int]
+    ) -> Name | None:
+        """The name of the prompt's first block if it would be kept, and is not there yet."""
+        if not self._max_bytes or len(prompt) <= BLOCK_TOKENS:
+            return None
+        name = ((company, key), tuple(prompt[:BLOCK_TOKENS]))
+        return None if name in self._blocks else name
+
     def fetch(self, company: str, key: AdapterKey | None, prompt: list[int], slot: int) -> int:
         """Copy the longest known beginning into `slot`; returns how many tokens it has.
 

@@ -34,7 +34,6 @@ class Runner:
 
         What breaks ends the rows that break alone too: a step of several is tried row by row.
         """
-        step.prompts = [self._shortened(row, length) for row, length in step.prompts]
         try:
             rows, choices = self._compute(step)
         except Exception as error:
@@ -57,14 +56,6 @@ class Runner:
                 logger.exception("a row has broken")
                 row.fail(_reason(error))
         return rows
-
-    def _shortened(self, row: Row, length: int) -> tuple[Row, int]:
-        """Before a prompt's first tokens, take from the prefix cache what it has of them."""
-        if not row.computed:
-            company = row.handle.request.company
-            row.cached = self._prefix.fetch(company, row.key, row.prompt, row.slot)
-            row.computed = row.cached
-        return row, min(length, row.prompt_left)
 
     def _compute(self, step: Step) -> tuple[list[Row], list[Choice]]:
         """The rows that are due a token, and their tokens. Changes nothing but the cache."""

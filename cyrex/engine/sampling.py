@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import secrets
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ from cyrex.engine.constraint import Forbidden
 from cyrex.engine.request import Sampling
 
 NEVER = float("-inf")
+# Likeliest tokens that are looked at before the whole vocabulary is sorted.
+CANDIDATES = 128
 
 
 class Sampler:
@@ -100,9 +103,12 @@ def choose(
     if forbidden is not None:
         allowed[forbidden.rows] = allowed[forbidden.rows].masked_fill_(forbidden.mask, NEVER)
     tokens = allowed.argmax(-1)
-    for i, sampler in enumerate(samplers):
-        if not sampler.is_greedy:
-            tokens[i] = _draw(allowed[i], sampler.options, sampler.uniform(places[i]))
+    sampled = [i for i, sampler in enumerate(samplers) if not sampler.is_greedy]
+    if sampled:
+        uniforms = [samplers[i].uniform(places[i]) for i in sampled]
+        options = [samplers[i].options for i in sampled]
+        rows = torch.tensor(sampled, device=logits.device)
+        tokens[rows] = _draw(allowed[rows], options, uniforms)
     totals = logits.logsumexp(-1)
     logprobs = (logits.gather(-1, tokens[:, None]).squeeze(-1) - totals).tolist()
     return [
@@ -118,27 +124,86 @@ def _top(logits: torch.Tensor, total: torch.Tensor, count: int) -> list[tuple[in
     return list(zip(tokens.tolist(), (values - total).tolist(), strict=True))
 
 
-def _draw(logits: torch.Tensor, options: Sampling, uniform: float) -> torch.Tensor:
-    """Inverse-CDF sampling of one row (vocabulary,), over the tokens that the options leave.
+def _draw(
+    logits: torch.Tensor, options: Sequence[Sampling], uniforms: Sequence[float]
+) -> torch.Tensor:
+    """Inverse-CDF sampling (rows,), each row over the tokens that its own options leave.
 
-    Row by row: so a row's answer cannot depend on what its neighbours ask for.
+    How a row is computed depends on nothing but the row: its answer must not depend on what its
+    neighbours ask for.
     """
-    scaled = logits.double() / options.temperature
-    order: torch.Tensor | None = None
-    if options.top_k:
-        scaled, order = scaled.topk(min(options.top_k, len(scaled)))
-    probabilities = scaled.softmax(-1)
-    if options.top_p < 1:
-        if order is None:
-            probabilities, order = probabilities.sort(stable=True, descending=True)
-        # The first token stays whatever top_p is.
-        before = probabilities.cumsum(-1) - probabilities
-        probabilities = probabilities.masked_fill(before >= options.top_p, 0.0)
-    if options.min_p:
-        least = options.min_p * probabilities.max()
-        probabilities = probabilities.masked_fill(probabilities < least, 0.0)
-    cumulative = probabilities.cumsum(-1)
-    place = torch.searchsorted(cumulative, uniform * cumulative[-1:], right=True)
+    columns = _Columns.of(options, uniforms, logits.device)
+    probabilities = (logits.double() / columns.temperature).softmax(-1)
+    tokens = torch.empty(len(options), dtype=torch.long, device=logits.device)
+    by_rank = [i for i, o in enumerate(options) if o.top_k or o.top_p < 1]
+    others = [i for i, o in enumerate(options) if not o.top_k and o.top_p == 1]
+    if others:
+        rows = torch.tensor(others, device=logits.device)
+        tokens[rows] = _pick(probabilities[rows], columns.take(rows))
+    if by_rank:
+        rows = torch.tensor(by_rank, device=logits.device)
+        tokens[rows] = _ranked(probabilities[rows], columns.take(rows))
+    return tokens
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """The rows' options, (rows, 1) each."""
+
+    temperature: torch.Tensor
+    top_k: torch.Tensor
+    top_p: torch.Tensor
+    min_p: torch.Tensor
+    uniform: torch.Tensor
+
+    @classmethod
+    def of(
+        cls, options: Sequence[Sampling], uniforms: Sequence[float], device: torch.device
+    ) -> _Columns:
+        table = [
+            (o.temperature, o.top_k or math.inf, o.top_p, o.min_p, uniform)
+            for o, uniform in zip(options, uniforms, strict=True)
+        ]
+        values = torch.tensor(table, dtype=torch.float64, device=device)
+        return cls(*torch.split(values, 1, dim=1))
+
+    def take(self, rows: torch.Tensor) -> _Columns:
+        columns = self.temperature, self.top_k, self.top_p, self.min_p, self.uniform
+        return _Columns(*(column[rows] for column in columns))
+
+
+def _ranked(probabilities: torch.Tensor, columns: _Columns) -> torch.Tensor:
+    """Tokens (rows,) of rows with a top_k or a top_p: over their likeliest, in order.
+
+    The first CANDIDATES are nearly always enough; sorting a whole vocabulary takes as long as
+    the model does.
+    """
+    count = min(CANDIDATES, probabilities.shape[1])
+    values, order = probabilities.topk(count)
+    enough = (columns.top_k <= count) | (values.sum(-1, keepdim=True) >= columns.top_p)
+    tokens = _kept(values, order, columns)
+    rest = (~enough[:, 0]).nonzero()[:, 0]
+    if len(rest) and count < probabilities.shape[1]:
+        values, order = probabilities[rest].sort(stable=True, descending=True)
+        tokens[rest] = _kept(values, order, columns.take(rest))
+    return tokens
+
+
+def _kept(values: torch.Tensor, order: torch.Tensor, columns: _Columns) -> torch.Tensor:
+    """Pick among sorted probabilities: first by top_k, then of what is left by top_p."""
+    ranks = torch.arange(values.shape[1], device=values.device)
+    values = values.masked_fill(ranks >= columns.top_k, 0.0)
+    total = torch.where(columns.top_k.isinf(), 1.0, values.sum(-1, keepdim=True))
+    before = (values.cumsum(-1) - values) / total
+    # The first token stays whatever top_p is.
+    values = values.masked_fill((before >= columns.top_p) & (ranks > 0), 0.0)
+    return order.gather(-1, _pick(values, columns)[:, None]).squeeze(-1)
+
+
+def _pick(probabilities: torch.Tensor, columns: _Columns) -> torch.Tensor:
+    """Places (rows,) where the random number falls, after min_p."""
+    least = columns.min_p * probabilities.amax(-1, keepdim=True)
+    cumulative = probabilities.masked_fill(probabilities < least, 0.0).cumsum(-1)
+    places = torch.searchsorted(cumulative, columns.uniform * cumulative[:, -1:], right=True)
     # A total of NaN finds no place; the caller sees it in the log-probability.
-    place = place.clamp_(max=len(cumulative) - 1)
-    return (place if order is None else order[place]).squeeze(0)
+    return places.clamp_(max=probabilities.shape[1] - 1).squeeze(-1)

@@ -19,6 +19,7 @@ from cyrex.engine.config import EngineConfig
 from cyrex.engine.errors import EngineError, QueueFull
 from cyrex.engine.kv import SlotCache
 from cyrex.engine.layout import NO_SLOT
+from cyrex.engine.prefix import Name, PrefixCache
 from cyrex.engine.row import Row
 
 # What a token counts: reading one costs about half of writing one, as part of a large product.
@@ -64,10 +65,13 @@ class Step:
 class Scheduler:
     """Waiting and running rows. For the loop's thread alone."""
 
-    def __init__(self, config: EngineConfig, cache: SlotCache, pool: AdapterPool) -> None:
+    def __init__(
+        self, config: EngineConfig, cache: SlotCache, pool: AdapterPool, prefix: PrefixCache
+    ) -> None:
         self._config = config
         self._cache = cache
         self._pool = pool
+        self._prefix = prefix
         self._lanes: dict[str, Lane] = {}
         # Lanes that wait, by counter. A counter may have grown since: then it is put back.
         self._turns: list[tuple[float, int, Lane]] = []
@@ -123,14 +127,35 @@ class Scheduler:
         self.retire()
         self._admit()
         ready = [row for row in self.running if row.adapter is None or row.adapter.is_ready]
-        step = Step([row for row in ready if row.tokens], [])
+        if not ready:
+            return None
+        return Step([row for row in ready if row.tokens], self._prompts(ready))
+
+    def _prompts(self, ready: Sequence[Row]) -> list[tuple[Row, int]]:
+        """What is read of prompts in one step, in order of arrival.
+
+        A prompt that begins like one that is being read waits for it, and copies the beginning:
+        a company that asks ten things at once has its system prompt computed once.
+        """
+        prompts: list[tuple[Row, int]] = []
+        beginnings: set[Name] = set()
         left = self._config.prefill_chunk
         for row in ready:
-            if not row.tokens and left:
-                length = min(row.prompt_left, left)
-                step.prompts.append((row, length))
-                left -= length
-        return step if ready else None
+            if row.tokens or not left:
+                continue
+            company = row.handle.request.company
+            beginning = self._prefix.unknown_beginning(company, row.key, row.prompt)
+            if not row.computed:
+                if beginning in beginnings:
+                    continue
+                row.cached = self._prefix.fetch(company, row.key, row.prompt, row.slot)
+                row.computed = row.cached
+            if beginning is not None:
+                beginnings.add(beginning)
+            length = min(row.prompt_left, left)
+            prompts.append((row, length))
+            left -= length
+        return prompts
 
     def charge(self, rows: Sequence[Row]) -> None:
         """Each of these rows was given a token."""

@@ -251,6 +251,28 @@ def test_job_is_requested_over_its_channel() -> None:
     assert (data["task_type"], data["use_adapter"]) == ("sales", False)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "param"),
+    [
+        ({"data": {"a": object()}}, "data"),
+        ({"data": {"a": float("nan")}}, "data"),
+        ({"data": 1, "task_type": "a b"}, "task_type"),
+        ({"data": 1, "choices": []}, "choices"),
+        ({"data": 1, "choices": ["a", ""]}, "choices[1]"),
+    ],
+)
+def test_what_cannot_be_a_job_is_refused_and_nothing_is_left(
+    arguments: dict[str, Any], param: str
+) -> None:
+    automation = asyncio.run(get_automation_service())
+    company_id = f"new-{new_id()}"
+    with pytest.raises(UserError) as refused:
+        asyncio.run(automation.process_company_data(company_id, wait=0, **arguments))
+    assert refused.value.param == param
+    assert refused.value.message.startswith(f"{param}: ")
+    assert rows.announced(company_id, COMPANY_AUTOMATION_JOBS) == []
+
+
 def test_job_of_a_wrong_agent_is_refused() -> None:
     with pytest.raises(NotFound):
         asyncio.run(CompanyDataAutomation().process_company_data(rows.company(), "x", agent_id="a"))

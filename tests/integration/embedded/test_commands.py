@@ -55,6 +55,16 @@ def test_run_with_a_command_that_dies(
 WITHOUT_SERVERS = {**os.environ, **ELSEWHERE}
 
 
+def test_a_wrong_setting_is_one_line_before_anything_starts(tmp_path: Path) -> None:
+    wrong = {**ENVIRONMENT, "ENGINE_BATCH": "zero"}
+    done = embedded(tmp_path, "run", "--", "echo", "never", environment=wrong)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "embedded: settings: ENGINE_BATCH: " in done.stderr
+    assert "postgres" not in done.stderr
+    assert left(tmp_path) == []
+
+
 def test_run_with_a_stack_that_does_not_start(tmp_path: Path) -> None:
     table = ("--table", f"{TABLES}:broken")
     done = embedded(tmp_path, "run", *table, "--", "echo", "never", environment=WITHOUT_SERVERS)

@@ -16,8 +16,9 @@ from modelkit import package
 from modelkit.cache import AdapterCache
 from modelkit.errors import RegistryDenied, RegistryUnavailable, VersionExists
 from modelkit.s3_client import Bucket
-from modelkit.s3_store import S3Store
+from modelkit.s3_store import SETTLE_SECONDS, S3Store
 from modelkit.store_registry import StoreRegistry
+from tests.integration.modelkit.condition_proxy import ConditionProxy
 from tests.integration.modelkit.conftest import S3Server, free_port, with_secret
 from tests.integration.modelkit.cutting_proxy import CuttingProxy
 from tests.unit.modelkit.conftest import CONFIG, Q_PROJ, write_package
@@ -157,17 +158,42 @@ def test_an_outage_is_noticed_and_outlived(tmp_path: Path) -> None:
         server.stop()
 
 
-def test_rivals_for_a_version_leave_one_whole(bucket: Bucket, tmp_path: Path) -> None:
-    sources = [write_package(tmp_path / str(seed), seed) for seed in range(4)]
+@pytest.fixture
+def looking(s3_server: S3Server) -> Iterator[ConditionProxy]:
+    made = ConditionProxy(s3_server.port)
+    yield made
+    made.close()
 
-    def register(source: Path) -> str | None:
+
+@pytest.mark.parametrize("looks", [True, False])
+def test_rivals_for_a_version_leave_one_whole(
+    bucket: Bucket, looking: ConditionProxy, looks: bool, tmp_path: Path
+) -> None:
+    """Where the server looks at If-None-Match, and where it takes no notice."""
+    if looks:
+        bucket = replace(bucket, endpoint_url=f"http://127.0.0.1:{looking.port}")
+    sources = [write_package(tmp_path / str(seed), seed) for seed in range(4)]
+    registries = [registry_of(bucket) for _ in sources]
+
+    def register(registry: StoreRegistry, source: Path) -> str | None:
         try:
-            return registry_of(bucket).register_model("acme", 1, source, {}).sha256
+            return registry.register_model("acme", 1, source, {}).sha256
         except VersionExists:
             return None
 
-    answers = together([partial(register, source) for source in sources])
+    answers = together([partial(register, *pair) for pair in zip(registries, sources, strict=True)])
     stored = registry_of(bucket).get_model("acme", 1)
-    assert stored.sha256 in answers
+    assert {answer for answer in answers if answer is not None} == {stored.sha256}
     copy = registry_of(bucket).download_model("acme", 1, tmp_path / "copy")
     package.verify(copy, stored.manifest)
+    # The winner asks once more, to learn whether the server looks.
+    assert (looking.refused >= 1) is looks
+
+
+def test_a_document_is_not_written_over(bucket: Bucket, looking: ConditionProxy) -> None:
+    store = S3Store(replace(bucket, endpoint_url=f"http://127.0.0.1:{looking.port}"))
+    began = time.monotonic()
+    store._create("models/acme/1/metadata.json", b"first")
+    store._create("models/acme/1/metadata.json", b"second")
+    assert store.document("acme", 1) == b"first"
+    assert time.monotonic() - began < SETTLE_SECONDS

@@ -8,9 +8,10 @@ from sqlalchemy import select
 
 from cyrex.training import add_event, blob_store
 from database import claims
-from database.models import AdapterAlias, Dataset, LoraAdapter, Outbox, TrainingRun
+from database.models import AdapterAlias, Dataset, LoraAdapter, Outbox, TrainingRun, Worker
 from database.session import company_session, operator_session
 from database.transitions import TRAINING
+from tests import rows
 from tests.integration.web.support import LINES, Api, Tenant, error_of, row_counts
 from web import answers
 
@@ -124,7 +125,18 @@ def test_adapters_are_listed_with_the_one_that_answers(acme: Tenant, globex: Ten
     new_adapter(globex.company_id, 1, champion=True)
     listed = answers.Adapters.model_validate(acme.api.get(ADAPTERS).json).adapters
     assert [(a.adapter_id, a.champion) for a in listed] == [(second, False), (first, True)]
-    shown = answers.Adapter.model_validate(acme.api.get(f"{ADAPTERS}/{first}").json)
-    assert shown == listed[1]
+    shown = answers.ResidentAdapter.model_validate(acme.api.get(f"{ADAPTERS}/{first}").json)
+    assert shown.model_dump(exclude={"resident"}) == listed[1].model_dump()
+    assert shown.resident == []
     none = acme.api.get(f"{ADAPTERS}?status=retired&company_id={acme.company_id}")
     assert answers.Adapters.model_validate(none.json).adapters == []
+
+
+def test_an_adapter_tells_which_live_workers_hold_it(acme: Tenant, globex: Tenant) -> None:
+    adapter_id = rows.adapter(acme.company_id)
+    held = {"resident": [{"company_id": acme.company_id, "adapter_id": adapter_id, "bytes": 1}]}
+    for node, age in (("inference@a", 0.0), ("inference@dead", 60.0)):
+        rows.change(Worker, rows.worker(node, age), details=held)
+    shown = acme.api.get(f"{ADAPTERS}/{adapter_id}").json
+    assert answers.ResidentAdapter.model_validate(shown).resident == ["inference@a"]
+    assert globex.api.get(f"{ADAPTERS}/{adapter_id}").status_code == 404

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -140,6 +141,10 @@ def nested(depth: int) -> dict[str, Any]:
         ({"properties": {"a": {"type": "strin"}}}, "properties.a.type"),
         ({"required": "a"}, "required"),
         ({"properties": {"a": {"pattern": "("}}}, "/properties/a/pattern"),
+        ({"properties": {"a": {"pattern": "(?=a)"}}}, "/properties/a/pattern: '(?=a)'"),
+        ({"properties": {"a": {"pattern": "a" * 1001}}}, "more than 1000 characters"),
+        ({"patternProperties": {"(a)\\1": {}}}, "/patternProperties"),
+        ({"unevaluatedProperties": False}, "use additionalProperties"),
         ({"description": "d" * 20_000}, "larger than 16384 bytes"),
         (doubling(), "more than 2000 parts"),
         (nested(40), "32 levels"),
@@ -176,6 +181,31 @@ def test_arguments_are_held_against_the_schema() -> None:
         assert refused.value.path == path
 
 
-def test_a_pattern_of_a_company_never_keeps_us_busy() -> None:
-    schema = check_schema({**OBJECT, "properties": {"a": {"pattern": "^(a+)+$"}}})
-    check_arguments(schema, {"a": "a" * 5000 + "!"})
+def test_patterns_are_looked_at() -> None:
+    schema = check_schema(
+        {
+            **OBJECT,
+            "properties": {"order": {"type": "string", "pattern": r"^[A-Z]{2}-\d+$"}},
+            "patternProperties": {"^x-": {"type": "integer"}},
+            "additionalProperties": False,
+        }
+    )
+    check_arguments(schema, {"order": "AB-12", "x-count": 1})
+    for arguments, message in (
+        ({"order": "AB-12 "}, "does not match"),
+        ({"x-count": "1"}, "is not of type 'integer'"),
+        ({"y-count": 1}, "'y-count' is not an argument"),
+    ):
+        with pytest.raises(ArgumentsRefused, match=message):
+            check_arguments(schema, arguments)
+
+
+@pytest.mark.parametrize("schema", [{"additionalProperties": False}, {}])
+def test_a_pattern_of_a_company_never_keeps_us_busy(schema: dict[str, Any]) -> None:
+    began = time.monotonic()
+    patterns = {"properties": {"a": {"pattern": "^(a+)+$"}}, "patternProperties": {"^(b+)+$": {}}}
+    checked = check_schema({**OBJECT, **patterns, **schema})
+    for arguments in ({"a": "a" * 5000 + "!"}, {"b" * 5000 + "!": 1, "a": "!"}):
+        with pytest.raises(ArgumentsRefused):
+            check_arguments(checked, arguments)
+    assert time.monotonic() - began < 5

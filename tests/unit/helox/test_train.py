@@ -20,7 +20,14 @@ MakeSpec = Callable[..., TrainingSpec]
 Lines = list[dict[str, str]]
 
 # Dropout draws random numbers at every step: a resumed run must draw the same ones.
-NOISY = {"lora_dropout": 0.3, "holdout_fraction": 0, "num_epochs": 3, "checkpoint_every_steps": 2}
+NOISY = {
+    "lora_dropout": 0.3,
+    "prompt_noise": 0.2,
+    "copy_variation": 0.5,
+    "holdout_fraction": 0,
+    "num_epochs": 3,
+    "checkpoint_every_steps": 2,
+}
 
 
 def train(spec: TrainingSpec, stop_after: int | None = None) -> Trainer:

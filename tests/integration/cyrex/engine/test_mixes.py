@@ -44,7 +44,7 @@ MANY_MIXES = 500
 ROWS = 16
 LONGEST = 40
 # Mixes that draw their prompts from one set: what the reference has answered is used again.
-MIXES_A_SET = 40
+MIXES_A_SET = 125
 GRAMMARS = [
     Grammar.choices(["yes", "no", "maybe"]),
     Grammar.lark("start: /[a-f]{3,12}/"),

@@ -2,142 +2,239 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from cyrex.engine import AdapterRef, Cancelled, EngineConfig, Handle, Request
-from cyrex.engine.batch import PREFILL_TOKENS, Batch, Row, _groups
+from cyrex.engine import (
+    AdapterRef,
+    Cancelled,
+    DeadlineExceeded,
+    EngineClosed,
+    EngineConfig,
+    Handle,
+    QueueFull,
+    Request,
+)
+from cyrex.engine.adapters import AdapterPool
+from cyrex.engine.arena import Arena
+from cyrex.engine.config import MIB
+from cyrex.engine.lora import Planner
 from cyrex.engine.model import LanguageModel
-from cyrex.engine.scheduler import TURN_STEPS, Scheduler
+from cyrex.engine.prefix import PrefixCache
+from cyrex.engine.row import Row
+from cyrex.engine.runner import Runner
+from cyrex.engine.scheduler import Scheduler, Step
+
+SLOTS = 4
+
+
+class Bench:
+    """An engine without its thread."""
+
+    def __init__(self, base: Path, **options: Any) -> None:
+        config = EngineConfig(str(base), **{"max_batch": SLOTS, "prefix_cache_bytes": 0, **options})
+        self.model = LanguageModel(config)
+        arena = Arena(MIB, torch.float32, self.model.device)
+        self.pool = AdapterPool(self.model.places, 4, arena, lambda: None)
+        prefix = PrefixCache(self.model.cache, config.prefix_cache_bytes)
+        self.scheduler = Scheduler(config, self.model.cache, self.pool, prefix)
+        planner = Planner(self.pool, self.model.device)
+        self.runner = Runner(self.model, planner, prefix)
+        self.served: Counter[str] = Counter()
+
+    def add(self, company: str, ref: AdapterRef | None = None, **options: Any) -> Row:
+        length = options.pop("length", 4)
+        request = Request(company, ref, [9] * length, options.pop("tokens", 20), **options)
+        row = Row(Handle(request), self.model)
+        self.scheduler.add(row)
+        return row
+
+    def play(self, steps: int) -> list[Step]:
+        played = []
+        with torch.inference_mode():
+            for _ in range(steps):
+                step = self.scheduler.next()
+                if step is None:
+                    break
+                rows = self.runner.run(step)
+                self.served.update(row.handle.request.company for row in rows)
+                self.scheduler.charge(rows)
+                self.scheduler.retire()
+                played.append(step)
+        return played
+
+    def running(self) -> list[Row]:
+        return self.scheduler.running
 
 
 @pytest.fixture(scope="module")
-def model(base: Path) -> LanguageModel:
-    return LanguageModel(EngineConfig(str(base)))
+def shared(base: Path) -> Iterator[Bench]:
+    bench = Bench(base)
+    yield bench
+    bench.pool.close()
 
 
-def row(model: LanguageModel, company: str, ref: AdapterRef | None = None, **options: int) -> Row:
-    length, tokens = options.get("length", 4), options.get("tokens", 20)
-    return Row(Handle(Request(company, ref, [9] * length, tokens)), model)
+@pytest.fixture
+def bench(shared: Bench) -> Iterator[Bench]:
+    shared.served.clear()
+    yield shared
+    shared.scheduler.fail_all(EngineClosed("over"))
+    assert shared.model.cache.is_empty
+    assert shared.pool.pins == 0
 
 
-def scheduler(model: LanguageModel, max_batch: int = 8, kv_tokens: int = 10_000) -> Scheduler:
-    return Scheduler(lambda key: Batch(model, key), max_batch, kv_tokens)
+def make(base: Path, **options: Any) -> Bench:
+    bench = Bench(base, **options)
+    bench.pool.close()
+    return bench
 
 
-def play(chosen: Scheduler, turns: int) -> list[str]:
-    """Run some turns; the company of each."""
-    companies = []
-    with torch.inference_mode():
-        for _ in range(turns):
-            turn = chosen.next()
-            if turn is None:
-                break
-            rows = turn.admitted or turn.batch.live
-            companies.append(rows[0].handle.request.company)
-            if turn.admitted:
-                turn.batch.admit(turn.admitted)
-            for _ in range(turn.steps):
-                if turn.batch.live:
-                    turn.batch.step()
-    return companies
+def test_companies_take_turns_at_free_slots(bench: Bench) -> None:
+    for company in ("a", "a", "a", "a", "b", "c"):
+        bench.add(company)
+    bench.play(1)
+    assert sorted(row.handle.request.company for row in bench.running()) == ["a", "a", "b", "c"]
 
 
-def test_companies_take_turns(model: LanguageModel) -> None:
-    chosen = scheduler(model)
-    for company in ("a", "a", "b", "c"):
-        chosen.add(row(model, company, tokens=100))
-    assert play(chosen, 6) == ["a", "b", "c", "a", "b", "c"]
-
-
-def test_a_company_alone_gets_one_step_a_turn(model: LanguageModel) -> None:
-    chosen = scheduler(model)
-    chosen.add(row(model, "a", tokens=100))
-    play(chosen, 1)
-    alone = chosen.next()
-    chosen.add(row(model, "b"))
-    shared = chosen.next()
-    assert alone is not None
-    assert shared is not None
-    assert (alone.steps, shared.steps) == (1, TURN_STEPS)
-
-
-def test_a_batch_holds_one_adapter(model: LanguageModel, adapters: list[AdapterRef]) -> None:
-    first, second = adapters[0], adapters[2]
-    assert first.company == second.company
-    chosen = scheduler(model)
-    for ref in (first, second, first, None, first):
-        chosen.add(row(model, first.company, ref))
-    turn = chosen.next()
-    assert turn is not None
-    assert [r.key for r in turn.admitted] == [first.key] * 3
-    with torch.inference_mode():
-        turn.batch.admit(turn.admitted)
-    following = chosen.next()
-    assert following is not None
-    assert following.admitted == []
-    for running in turn.admitted:
-        running.fail(Cancelled("x"))
-    keys = []
-    while (following := chosen.next()) is not None:
-        keys += [r.key for r in following.admitted]
-        following.batch.rows = []
-        for running in following.admitted:
-            running.fail(Cancelled("x"))
-    assert keys == [second.key, None]
-
-
-def test_a_full_cache_blocks_everybody_until_the_next_row_fits(model: LanguageModel) -> None:
-    chosen = scheduler(model, kv_tokens=100)
-    chosen.add(row(model, "a", length=4, tokens=60))
-    assert play(chosen, 1) == ["a"]
-    chosen.add(row(model, "b", length=4, tokens=60))
-    chosen.add(row(model, "c", length=4, tokens=4))
-    companies = play(chosen, 40)
-    assert companies.index("b") < companies.index("c")
-
-
-def test_a_row_above_the_budget_runs_alone(model: LanguageModel) -> None:
-    chosen = scheduler(model, kv_tokens=10)
-    for company in ("a", "b"):
-        chosen.add(row(model, company, tokens=30))
-    assert set(play(chosen, 100)) == {"a", "b"}
-    assert not chosen.has_work()
-
-
-def test_max_batch_is_never_exceeded(model: LanguageModel) -> None:
-    chosen = scheduler(model, max_batch=3)
-    for _ in range(10):
-        chosen.add(row(model, "a", tokens=6))
-    largest = 0
+def test_a_flood_does_not_take_a_latecomers_share(bench: Bench) -> None:
+    for _ in range(200):
+        bench.add("flood", tokens=10)
+    bench.play(30)
+    before = bench.served.copy()
     for _ in range(100):
-        if not play(chosen, 1):
-            break
-        largest = max([largest, *(len(batch.live) for batch in chosen.running())])
-    assert largest == 3
-    assert not chosen.has_work()
+        bench.add("late", tokens=10)
+    bench.play(200)
+    given = bench.served - before
+    assert given["late"] / given.total() == pytest.approx(0.5, abs=0.05)
 
 
-def test_rows_that_gave_up_while_they_waited_never_start(model: LanguageModel) -> None:
-    chosen = scheduler(model)
-    rows = [row(model, "a") for _ in range(3)]
-    for waiting in rows:
-        chosen.add(waiting)
+def test_weights_are_shares(bench: Bench) -> None:
+    for _ in range(200):
+        bench.add("one", tokens=10)
+        bench.add("three", tokens=10, weight=3.0)
+    bench.play(250)
+    assert bench.served["three"] / bench.served["one"] == pytest.approx(3, rel=0.15)
+
+
+def test_a_pause_is_not_saved_up(bench: Bench) -> None:
+    first = bench.add("idle", tokens=1)
+    bench.play(1)
+    assert first.finished
+    for _ in range(100):
+        bench.add("busy", tokens=10)
+    bench.play(100)
+    before = bench.served.copy()
+    for _ in range(100):
+        bench.add("idle", tokens=10)
+    bench.play(60)
+    given = bench.served - before
+    assert given["busy"] / given.total() > 0.35
+
+
+def test_a_long_prompt_is_read_beside_those_that_decode(base: Path) -> None:
+    bench = make(base, prefill_chunk=8)
+    short = bench.add("a", tokens=60)
+    bench.play(1)
+    long = bench.add("b", length=41, tokens=5)
+    steps = bench.play(6)
+    assert all(step.decoding == [short] for step in steps)
+    assert [step.prompts for step in steps] == [[(long, 8)]] * 5 + [[(long, 1)]]
+    assert len(short.tokens) == 7
+    assert len(long.tokens) == 1
+
+
+def test_several_prompts_share_a_step(bench: Bench) -> None:
+    rows = [bench.add("a", length=length) for length in (5, 9, 3)]
+    (step,) = bench.play(1)
+    assert step.prompts == [(rows[0], 5), (rows[1], 9), (rows[2], 3)]
+
+
+def test_prompts_that_begin_alike_are_computed_once(base: Path) -> None:
+    bench = make(base, prefix_cache_bytes=MIB, prefill_chunk=20)
+    rows = [bench.add("a", length=40) for _ in range(3)]
+    other = bench.add("b", length=40)
+    bench.play(8)
+    assert [row.cached for row in rows] == [0, 32, 32]
+    assert other.cached == 0
+    assert bench.runner.prompt_tokens == 40 + 8 + 8 + 40
+    assert len({tuple(row.tokens[:4]) for row in (*rows, other)}) == 1
+
+
+def test_a_full_cache_holds_up_everybody_until_the_next_row_fits(base: Path) -> None:
+    bench = make(base, kv_tokens=100)
+    bench.add("a", tokens=60)
+    bench.play(1)
+    large = bench.add("b", tokens=60)
+    small = bench.add("c", tokens=4)
+    while not small.tokens:
+        assert bench.play(1)
+        assert bench.scheduler.kv_tokens <= 100
+    assert large.tokens
+
+
+def test_a_row_above_the_budget_runs_alone(base: Path) -> None:
+    bench = make(base, kv_tokens=10)
+    rows = [bench.add(company, tokens=30) for company in ("a", "b")]
+    for step in bench.play(100):
+        assert len(step.rows) == 1
+    assert all(row.finished for row in rows)
+
+
+def test_slots_are_never_exceeded(bench: Bench) -> None:
+    for _ in range(10):
+        bench.add("a", tokens=6)
+    assert max(len(step.rows) for step in bench.play(100)) == SLOTS
+    assert not bench.scheduler.has_work()
+
+
+def test_who_gave_up_while_waiting_never_starts(bench: Bench) -> None:
+    rows = [bench.add("a") for _ in range(3)]
     rows[1].handle.cancel()
-    turn = chosen.next()
-    assert turn is not None
-    assert turn.admitted == [rows[0], rows[2]]
+    bench.scheduler.drop(rows[1])
+    late = bench.add("b", deadline=time.monotonic() - 1)
+    assert bench.scheduler.waiting == 3
+    (step,) = bench.play(1)
+    assert step.rows == [rows[0], rows[2]]
     with pytest.raises(Cancelled):
         rows[1].handle.result(0)
+    with pytest.raises(DeadlineExceeded):
+        late.handle.result(0)
 
 
-def test_rows_of_like_length_are_read_together(model: LanguageModel) -> None:
-    rows = [row(model, "a", length=length) for length in [150, 1] * 40]
-    groups = list(_groups(rows))
-    assert sorted(map(id, rows)) == sorted(id(r) for group in groups for r in group)
-    for group in groups:
-        assert len(group) * max(len(r.prompt) for r in group) <= PREFILL_TOKENS
-    padding = sum(max(len(r.prompt) for r in g) * len(g) for g in groups) / (151 * 40)
-    assert padding < 1.5
+def test_a_running_row_that_is_cancelled_leaves_at_once(bench: Bench) -> None:
+    row, other = bench.add("a", tokens=100), bench.add("a", tokens=100)
+    bench.play(3)
+    row.handle.cancel()
+    (step,) = bench.play(1)
+    assert step.decoding == [other]
+    assert bench.running() == [other]
+
+
+def test_a_queue_has_a_limit_of_its_own_for_each_company(base: Path) -> None:
+    bench = make(base, max_waiting=3)
+    rows = [bench.add("a") for _ in range(5)]
+    assert not bench.add("b").finished
+    for row in rows[3:]:
+        with pytest.raises(QueueFull, match="3 requests"):
+            row.handle.result(0)
+    bench.play(1)
+    assert not bench.add("a").finished
+
+
+def test_a_row_whose_adapter_is_not_there_yet_holds_up_nobody(
+    bench: Bench, adapters: list[AdapterRef]
+) -> None:
+    ref = adapters[0]
+    slow, free = bench.add(ref.company, ref), bench.add("other")
+    first = bench.play(1)
+    assert free in first[0].rows
+    assert slow.adapter is not None
+    slow.adapter.done.result(10)
+    bench.play(2)
+    assert slow.tokens

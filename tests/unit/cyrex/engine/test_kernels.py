@@ -1,0 +1,110 @@
+"""The compiled loops compute what torch's operators compute."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+
+from cyrex.engine import kernels
+
+
+@pytest.mark.parametrize(("width", "out"), [(8, 8), (33, 20), (64, 129)])
+def test_each_row_gets_its_own_adapter(width: int, out: int) -> None:
+    torch.manual_seed(0)
+    ranks = [4, 0, 16, 8, 4]
+    pairs = [(torch.randn(rank, width), torch.randn(rank, out)) for rank in ranks]
+    parts = [part.flatten() for pair in pairs for part in pair]
+    starts = np.cumsum([0, *(len(part) for part in parts)])
+    arena = torch.cat(parts).numpy()
+    tables = [np.zeros((2, len(ranks)), np.int64) for _ in range(3)]
+    tables[0][1], tables[1][1], tables[2][1] = starts[0:-1:2], starts[1::2], ranks
+    x, y = torch.randn(len(ranks) + 1, width), torch.randn(len(ranks) + 1, out)
+    expected = y.clone()
+    for i, (a, b) in enumerate(pairs):
+        expected[i] += x[i] @ a.T @ b
+    kernels.add_lora(x.numpy(), y.numpy(), arena, *tables, 1)
+    assert torch.allclose(y, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("softcap", [0.0, 3.0])
+@pytest.mark.parametrize("window", [0, 5])
+@pytest.mark.parametrize(("heads", "kv_heads"), [(4, 4), (6, 2), (3, 1)])
+def test_each_row_sees_exactly_its_own_tokens(
+    heads: int, kv_heads: int, window: int, softcap: float
+) -> None:
+    torch.manual_seed(1)
+    slots, places = [5, 0, 3], [0, 4, 30]
+    capacity, width, depth = 40, 12, 20
+    keys = torch.full((6, kv_heads, capacity, width), math.nan)
+    values = torch.full((6, kv_heads, capacity, depth), math.nan)
+    for slot, place in zip(slots, places, strict=True):  # What lies behind a row stays NaN.
+        keys[slot, :, :place] = torch.randn(kv_heads, place, width)
+        values[slot, :, :place] = torch.randn(kv_heads, place, depth)
+    q = torch.randn(3, heads, width)
+    new_keys, new_values = torch.randn(3, kv_heads, width), torch.randn(3, kv_heads, depth)
+    out = torch.full((3, heads, depth), math.nan)
+    kernels.attend(
+        q.numpy(), new_keys.numpy(), new_values.numpy(), keys.numpy(), values.numpy(),
+        out.numpy(), np.array(slots), np.array(places), 0.3, softcap, window,
+    )  # fmt: skip
+    for i, (slot, place) in enumerate(zip(slots, places, strict=True)):
+        assert torch.equal(keys[slot, :, place], new_keys[i])
+        first = max(0, place + 1 - window) if window else 0
+        group = heads // kv_heads
+        k = keys[slot, :, first : place + 1].repeat_interleave(group, 0)
+        v = values[slot, :, first : place + 1].repeat_interleave(group, 0)
+        scores = 0.3 * torch.einsum("hc,hpc->hp", q[i], k)
+        scores = softcap * torch.tanh(scores / softcap) if softcap else scores
+        expected = torch.einsum("hp,hpc->hc", scores.softmax(-1), v)
+        assert torch.allclose(out[i], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_far_apart_scores_and_numbers_that_are_none() -> None:
+    q = torch.tensor([[[1.0]], [[1.0]], [[1.0]]])
+    keys = torch.zeros(3, 1, 8, 1)
+    keys[0, 0, :2, 0] = torch.tensor([3e4, -3e4])
+    keys[1, 0, :2, 0] = torch.tensor([math.nan, 0.0])
+    values = torch.ones(3, 1, 8, 1)
+    values[0, 0, 0, 0] = 7.0
+    out = torch.zeros(3, 1, 1)
+    new = torch.zeros(3, 1, 1)
+    kernels.attend(
+        q.numpy(), new.numpy(), new.numpy(), keys.numpy(), values.numpy(), out.numpy(),
+        np.arange(3), np.full(3, 2), 1.0, 0.0, 0,
+    )  # fmt: skip
+    assert out[0].item() == pytest.approx(7.0)
+    assert math.isnan(out[1].item())
+    assert out[2].item() == pytest.approx(2 / 3)
+
+
+def test_the_exponential_is_exact_enough() -> None:
+    scores = torch.linspace(-80, 0, 200)
+    keys, values = scores[None, None, :, None].clone(), torch.ones(1, 1, 200, 1)
+    out = torch.zeros(1, 1, 1)
+    for chosen in range(0, 199, 7):
+        values.zero_()
+        values[0, 0, chosen] = 1.0
+        kernels.attend(
+            torch.ones(1, 1, 1).numpy(), keys[:, :, 199].numpy().copy(),
+            values[:, :, 199].numpy().copy(), keys.numpy(), values.numpy(), out.numpy(),
+            np.array([0]), np.array([199]), 1.0, 0.0, 0,
+        )  # fmt: skip
+        expected = scores.double().softmax(-1)[chosen].item()
+        assert out.item() == pytest.approx(expected, rel=2e-5)
+
+
+def test_attention_in_torch_agrees() -> None:
+    torch.manual_seed(2)
+    q, k, v = torch.randn(2, 4, 8), torch.randn(2, 2, 16, 8), torch.randn(2, 2, 16, 8)
+    out = torch.zeros(2, 4, 8)
+    last = np.array([15, 15])
+    kernels.attend(
+        q.numpy(), k[:, :, 15].clone().numpy(), v[:, :, 15].clone().numpy(), k.numpy(),
+        v.numpy(), out.numpy(), np.arange(2), last, 8**-0.5, 0.0, 0,
+    )  # fmt: skip
+    expected = scaled_dot_product_attention(q[:, :, None], k, v, enable_gqa=True)[:, :, 0]
+    assert torch.allclose(out, expected, rtol=1e-4, atol=1e-5)
