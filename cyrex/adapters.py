@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 from cyrex.base_model import base_sha256, name_of, served_name
 from cyrex.companies import lock_company
 from cyrex.errors import NotFound, UserError
-from database.transitions import HEARTBEAT_EXPIRY_SECONDS
 from database.models import AdapterAlias, LoraAdapter, Worker
+from database.transitions import HEARTBEAT_EXPIRY_SECONDS
 from settings import get_settings
 
 
