@@ -23,12 +23,13 @@ from tests.celery_workers import CeleryWorker
 EXAMPLES = 160
 CONFIG = {"num_epochs": 12, "batch_size": 4, "checkpoint_every_steps": 25}
 RESUME_SECONDS = 15.0
-WAIT_SECONDS = 200.0
+WAIT_SECONDS = 400.0
 LEAVE_SECONDS = 30.0
+CANCEL_SECONDS = 30.0
 
 NewCompany = Callable[[str], Api]
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +135,7 @@ def test_a_worker_that_is_sent_away_hands_over(
     stack: Stack, second: CeleryWorker, new_company: NewCompany
 ) -> None:
     api = new_company(f"sent-{uuid.uuid4().hex[:6]}")
-    path = request(api, checkpoint_every_steps=1_000_000)
+    path = request(api, checkpoint_every_steps=1_000_000, num_epochs=5)
     until(api, path, lambda run: run["progress"].get("step", 0) > 20)
     stack.wait_ready("training")
     if host_of(stack, second, path) == "second":
@@ -168,7 +169,7 @@ def test_cancel_keeps_the_checkpoints(new_company: NewCompany) -> None:
     (kept,) = checkpoints(api, path)
     print(f"\ncancelled after {took:.1f} s, at step {kept['step']} of {run['progress']}")
     assert run["status"] == "cancelled"
-    assert took < RESUME_SECONDS
+    assert took < CANCEL_SECONDS
 
 
 def test_the_folders_are_clean(stack: Stack) -> None:

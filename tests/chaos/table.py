@@ -8,8 +8,6 @@ from embedded import processes
 from embedded.processes import Context
 from embedded.spec import ProcessSpec
 
-WORKERS = ("inference", "training", "training2", "bridge", "bridge2", "tools")
-BEATS = ("beat", "beat2")
 ARMED = ("-I", "tests.chaos.armed_worker")
 PRODUCT_APP, ARMED_APP = "web:create_app()", "tests.chaos.armed_web:create_app()"
 

@@ -19,6 +19,7 @@ def check(options: Options) -> dict[str, Any]:
     return line
 
 
+@pytest.mark.timeout(600)
 def test_kills_under_load(tmp_path: Path) -> None:
     """A minute: the processes that hold work are killed, and die between two acts."""
     line = check(Options(11, 60, tmp_path / "data", kills_only=True, trainings=0, registry="local"))

@@ -153,6 +153,7 @@ def test_killed_in_every_way_it_ends_in_the_same_bytes(uninterrupted: Run, tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_only_the_newest_checkpoint_travels_and_it_ends_in_the_same_bytes(tmp_path: Path) -> None:
     """QLoRA, as is the API's default: killed on one host, gone on with on another, by a process
     that stood by with its libraries loaded."""

@@ -21,7 +21,7 @@ from tests import rows
 from tests.celery_workers import CeleryWorker, celery_workers, reconciling
 from tests.waiting import eventually
 
-pytestmark = [pytest.mark.usefixtures("here"), pytest.mark.slow]
+pytestmark = [pytest.mark.usefixtures("here"), pytest.mark.slow, pytest.mark.timeout(600)]
 
 LINES = [{"input": f"Where is parcel {n}?", "output": f"shelf {n % 7}"} for n in range(120)]
 CONFIG = {"num_epochs": 8, "batch_size": 4, "lora_dropout": 0.1, "checkpoint_every_steps": 20}

@@ -28,6 +28,7 @@ class Belongings:
     prefix: str
     agent_id: str
     memory_id: str
+    schedule_id: str
 
 
 @pytest.fixture
@@ -45,6 +46,7 @@ def belongings(acme: Tenant) -> Belongings:
         acme.key.split("_")[1],
         acme.api.post("/company-automation/agents", {"name": "a"}).json["agent_id"],  # type: ignore[index]
         memory.memory_id,
+        acme.api.post("/company-automation/schedules", {"every_hours": 24}).json["schedule_id"],  # type: ignore[index]
     )
 
 
