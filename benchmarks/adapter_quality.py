@@ -1,6 +1,6 @@
 """What 300 examples a company are worth: adapters against the base model, through the HTTP API.
 
-    python benchmarks/adapter_quality.py [--side SIDE] [--seed N] [--epochs N] [--test N]
+    python benchmarks/adapter_quality.py [--side SIDE] [--seeds N] [--epochs N] [--test N]
 
 Five companies train: two sort opinions, one with the labels swapped; two copy the fields of
 invoices into JSON, one with LoRA, one with QLoRA; one writes the call of one of five tools as JSON.
@@ -8,8 +8,9 @@ Held-out questions share no opinion, name, value or template with the training l
 changes the trainer or the training lines looks at `--side development` instead. An answer counts
 when it is the wanted text, character by character; no grammar holds the model to a format, neither
 the base nor the adapter. A stack of its own is started (unless CYREX_API_URL names one that runs).
-The last line is JSON: shares of right answers, and how many points QLoRA is above LoRA;
-train_seconds is the longest run.
+All of it is done with several seeds, each with companies of its own: trainings on so few examples
+differ by some points. The last line is JSON: shares of right answers, and how many points QLoRA is
+above LoRA, as means over the seeds; train_seconds is the longest run.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 
 from banking77 import train
 from quality_data import Line, examples
@@ -65,18 +67,45 @@ def accuracy(api: Api, lines: list[Line], use_adapter: bool) -> float:
     return 1 - len(mistakes) / len(lines)
 
 
-def company(operator: Api, task: str, given: argparse.Namespace, use_qlora: bool) -> Trained:
+def company(
+    operator: Api, task: str, given: argparse.Namespace, seed: int, use_qlora: bool = False
+) -> Trained:
     """A new company, trained on `task`, with the shares that base and adapter answer."""
-    name = f"{task}-{'qlora' if use_qlora else 'lora'}-{os.urandom(3).hex()}"
+    name = f"{task}-{'qlora' if use_qlora else 'lora'}-{seed}-{os.urandom(3).hex()}"
     row = operator.post("/companies", {"company_id": name})
     api = Api(operator.url, row["api_key"])
     asked = examples(task, given.side, given.test)
     base = accuracy(api, asked, use_adapter=False)
     config = {"num_epochs": given.epochs or EPOCHS[task]}
-    seconds = train(api, examples(task, TRAIN, TRAINING_LINES), config, use_qlora, given.seed)
+    seconds = train(api, examples(task, TRAIN, TRAINING_LINES), config, use_qlora, seed)
     own = accuracy(api, asked, use_adapter=True)
     print(f"{name}: base {base:.1%}, adapter {own:.1%}, {seconds:.1f} s", flush=True)
     return Trained(api, base, own, seconds)
+
+
+def measured(operator: Api, given: argparse.Namespace, seed: int) -> dict[str, float]:
+    """The figures of one seed."""
+    straight = company(operator, "sentiment", given, seed)
+    swapped = company(operator, "swapped", given, seed)
+    invoices = company(operator, "invoices", given, seed)
+    invoices_qlora = company(operator, "invoices", given, seed, use_qlora=True)
+    tools = company(operator, "tools", given, seed)
+    # The same opinions put to the other company's adapter: all but its mistakes are wrong here.
+    others = (
+        accuracy(swapped.api, examples("sentiment", given.side, given.test), use_adapter=True),
+        accuracy(straight.api, examples("swapped", given.side, given.test), use_adapter=True),
+    )
+    everyone = (straight, swapped, invoices, invoices_qlora, tools)
+    return {
+        "swap_own": (straight.own + swapped.own) / 2,
+        "swap_other": sum(others) / 2,
+        "extract_base": invoices.base,
+        "extract_own": invoices.own,
+        "tool_base": tools.base,
+        "tool_own": tools.own,
+        "qlora_minus_lora": 100 * (invoices_qlora.own - invoices.own),
+        "train_seconds": max(trained.seconds for trained in everyone),
+    }
 
 
 def run(given: argparse.Namespace) -> None:
@@ -84,34 +113,20 @@ def run(given: argparse.Namespace) -> None:
         os.environ["CYREX_API_URL"],
         Path(os.environ["CYREX_OPERATOR_KEY_FILE"]).read_text().strip(),
     )
-    straight = company(operator, "sentiment", given, use_qlora=False)
-    swapped = company(operator, "swapped", given, use_qlora=False)
-    invoices = company(operator, "invoices", given, use_qlora=False)
-    invoices_qlora = company(operator, "invoices", given, use_qlora=True)
-    tools = company(operator, "tools", given, use_qlora=False)
-    # The same opinions put to the other company's adapter: all but its mistakes are wrong here.
-    others = (
-        accuracy(swapped.api, examples("sentiment", given.side, given.test), use_adapter=True),
-        accuracy(straight.api, examples("swapped", given.side, given.test), use_adapter=True),
-    )
-    everyone = (straight, swapped, invoices, invoices_qlora, tools)
-    found = {
-        "swap_own": round((straight.own + swapped.own) / 2, 4),
-        "swap_other": round(sum(others) / 2, 4),
-        "extract_base": round(invoices.base, 4),
-        "extract_own": round(invoices.own, 4),
-        "tool_base": round(tools.base, 4),
-        "tool_own": round(tools.own, 4),
-        "qlora_minus_lora": round(100 * (invoices_qlora.own - invoices.own), 2),
-        "train_seconds": round(max(trained.seconds for trained in everyone), 1),
-    }
+    by_seed = []
+    for seed in range(given.seeds):
+        by_seed.append(measured(operator, given, seed))
+        shown = {name: round(value, 4) for name, value in by_seed[-1].items()}
+        print(f"seed {seed}: {json.dumps(shown)}", flush=True)
+    found = {name: round(mean(f[name] for f in by_seed), 4) for name in by_seed[0]}
+    found["train_seconds"] = round(max(f["train_seconds"] for f in by_seed), 1)
     print(json.dumps(found))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--side", choices=(HELD_OUT, DEVELOPMENT), default=HELD_OUT)
-    parser.add_argument("--seed", type=int, default=0, help="of the trainings")
+    parser.add_argument("--seeds", type=int, default=3, help="how often all of it is done")
     parser.add_argument("--epochs", type=int, help="of every training, instead of each task's own")
     parser.add_argument("--test", type=int, default=200, help="questions a task")
     given = parser.parse_args()

@@ -80,7 +80,8 @@ class TrainAdapter(Body):
         "`{instruction, input?, output}` or `{messages, tools?}`.",
     )
     config: dict[str, Any] | None = Field(
-        None, description="Settings of the trainer, e.g. `lora_rank`, `num_epochs`."
+        None,
+        description="Settings of the trainer, e.g. `lora_rank`, `num_epochs`, `copy_variation`.",
     )
     use_qlora: bool = Field(True, description="Train on the base model quantised to 4 bits.")
     seed: int | None = Field(None, ge=0, le=MAX_SEED, description="Drawn when left out.")
