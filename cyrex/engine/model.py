@@ -124,18 +124,27 @@ class LanguageModel:
         tokens = [(7 * i + 3) % self.vocabulary for i in range(sum(CHECK_PIECES))]
         own = self.module(torch.tensor([tokens], device=self.device)).logits[0].float()
         self.module.set_attn_implementation(attention.NAME)
-        slot = self.cache.take()
-        parts, past = [], 0
+        try:
+            difference = float((self._in_pieces(tokens) - own).abs().max() / own.abs().max())
+        except Exception as error:  # Whatever it is, the base model is what is wrong.
+            raise ValueError(f"base_model: {self._name} does not run here: {error}") from error
+        if not difference <= tolerance:
+            raise ValueError(f"base_model: the engine does not compute {self._name} as it should")
+
+    def _in_pieces(self, tokens: list[int]) -> torch.Tensor:
+        """The logits of every token, as rows are served: prompt pieces, then token by token."""
+        slot, parts, past = self.cache.take(), [], 0
         for length in CHECK_PIECES:
             pieces = [Piece(tokens[past : past + length], past, slot, None)]
             decoding, prompts = (pieces, []) if length == 1 else ([], pieces)
             parts.append(self.forward(decoding, prompts, range(length)))
             past += length
         self.cache.give_back(slot)
-        difference = (torch.cat(parts).float() - own).abs().max() / own.abs().max()
-        if not difference <= tolerance:
-            name = type(self.module).__name__
-            raise ValueError(f"base_model: the engine does not compute {name} as it should")
+        return torch.cat(parts).float()
+
+    @property
+    def _name(self) -> str:
+        return type(self.module).__name__
 
     def _end_tokens(self) -> frozenset[int]:
         stated = self.module.generation_config.eos_token_id
