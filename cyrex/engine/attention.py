@@ -102,8 +102,10 @@ def _by_gather(
     visible = columns <= own
     if window:
         visible &= columns > own - window
-    # What a slot holds behind its row's length may be anything, and 0 times NaN is NaN.
-    values.masked_fill_(~visible[:, None, :, None], 0.0)
+    # What a slot holds behind its row's length may be anything, and NaN outlives any mask.
+    hidden = ~visible[:, None, :, None]
+    keys.masked_fill_(hidden, 0.0)
+    values.masked_fill_(hidden, 0.0)
     answer = _attend(q[:, :, None], keys, values, visible[:, None, None], scale, softcap)
     out.copy_(answer[:, :, 0])
 
