@@ -25,6 +25,8 @@ from cyrex.engine.row import Row
 # What a token counts: reading one costs about half of writing one, as part of a large product.
 PROMPT_TOKEN_COST = 1.0
 ANSWER_TOKEN_COST = 2.0
+# Rows that have ended are cleared out of queues when they are the greater part, and this many.
+SPARE_ROWS = 256
 
 
 @dataclass(slots=True)
@@ -104,11 +106,17 @@ class Scheduler:
         self.waiting += 1
         if request.deadline is not None:
             heapq.heappush(self._deadlines, (request.deadline, next(self._numbers), row))
+            if len(self._deadlines) > 2 * (self.waiting + len(self.running)) + SPARE_ROWS:
+                self._deadlines = [entry for entry in self._deadlines if not entry[2].finished]
+                heapq.heapify(self._deadlines)
 
     def drop(self, row: Row) -> None:
         """End a row that waits and was cancelled or is late."""
         if row.slot == NO_SLOT and not row.finished and row.give_up():
-            self._left_queue(self._lanes[row.handle.request.company])
+            lane = self._lanes[row.handle.request.company]
+            self._left_queue(lane)
+            if len(lane.waiting) > 2 * lane.waiting_count + SPARE_ROWS:
+                lane.waiting = deque(row for row in lane.waiting if not row.finished)
 
     def has_work(self) -> bool:
         return bool(self.waiting or self.running)
