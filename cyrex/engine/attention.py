@@ -12,7 +12,6 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
-from cyrex.engine import kernels
 from cyrex.engine.kv import SlotLayer
 from cyrex.engine.layout import NO_SLOT, Layout, Segment
 
@@ -73,7 +72,7 @@ def _by_kernel(
     window: int,
 ) -> None:
     """One token a row, over exactly what each row holds."""
-    kernels.attend(
+    layout.cache.attend(
         q.contiguous().numpy(), k.contiguous().numpy(), v.contiguous().numpy(),
         layer.keys.numpy(), layer.values.numpy(), out.numpy(),
         layout.slots, layout.places, scale, softcap, window,

@@ -13,6 +13,7 @@ from transformers.utils import logging as transformers_logging
 from cyrex.engine import attention
 from cyrex.engine.config import EngineConfig
 from cyrex.engine.constraint import Constraints
+from cyrex.engine.kernels import use_threads
 from cyrex.engine.kv import SlotCache
 from cyrex.engine.layout import Layout, Piece
 from cyrex.engine.lora import Current, Planner, install
@@ -35,6 +36,7 @@ class LanguageModel:
         config.check_base_model()
         transformers_logging.disable_progress_bar()  # A log is no terminal.
         torch.set_num_threads(config.threads)
+        use_threads(config.threads)
         self.device = _device(config)
         # trust_remote_code stays off and only safetensors are read: a base model is data.
         self.tokenizer = AutoTokenizer.from_pretrained(config.base_model, revision=config.revision)
@@ -58,7 +60,9 @@ class LanguageModel:
         text = self.module.config.get_text_config()
         self.vocabulary: int = text.vocab_size
         self.max_context = _context(text, config, self.device)
-        self.cache = SlotCache(text.num_hidden_layers, config.max_batch, self.max_context)
+        self.cache = SlotCache(
+            text.num_hidden_layers, config.max_batch, self.max_context, config.threads
+        )
         self.end_tokens = self._end_tokens()
         self.constraints = Constraints(
             self.tokenizer, self.vocabulary, self.end_tokens, config.threads

@@ -11,7 +11,7 @@ import heapq
 import itertools
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cyrex.engine.adapters import AdapterPool
@@ -21,6 +21,7 @@ from cyrex.engine.kv import SlotCache
 from cyrex.engine.layout import NO_SLOT
 from cyrex.engine.prefix import Name, PrefixCache
 from cyrex.engine.row import Row
+from cyrex.engine.step import Step
 
 # What a token counts: reading one costs about half of writing one, as part of a large product.
 PROMPT_TOKEN_COST = 1.0
@@ -43,25 +44,6 @@ class Lane:
 
     def charge(self, cost: float) -> None:
         self.counter += cost / self.weight
-
-
-@dataclass(slots=True)
-class Step:
-    """What runs next: rows that decode a token, and rows that read so many tokens of prompt."""
-
-    decoding: list[Row]
-    prompts: list[tuple[Row, int]]
-
-    @property
-    def rows(self) -> list[Row]:
-        return [*self.decoding, *(row for row, _ in self.prompts)]
-
-    def parts(self) -> Iterator[Step]:
-        """Each row alone."""
-        for row in self.decoding:
-            yield Step([row], [])
-        for prompt in self.prompts:
-            yield Step([], [prompt])
 
 
 class Scheduler:

@@ -30,7 +30,8 @@ from cyrex.engine.model import LanguageModel
 from cyrex.engine.prefix import PrefixCache
 from cyrex.engine.row import Row
 from cyrex.engine.runner import Runner
-from cyrex.engine.scheduler import SPARE_ROWS, Scheduler, Step
+from cyrex.engine.scheduler import SPARE_ROWS, Scheduler
+from cyrex.engine.step import Step
 
 SLOTS = 4
 
