@@ -12,6 +12,13 @@ stack_over_engine     tokens a second of 48 clients with answers of 64 tokens, b
 stack_over_engine_whole   the same with answers that come whole
 stack_overhead_ms     median latency of one client with answers of 8 tokens, less the engine's own
 stack_first_token_ms  median time to the first piece of that client's streams
+
+On a machine that others use too, time on the wall says little. Beside it, in CPU seconds:
+
+stack_engine_cpu      the engine's own for a token, alone over streaming in the stack: what
+                      stack_over_engine comes to where the rest has cores enough
+stack_rest_cpu        of API, worker, Valkey and Postgres, over the engine's: cores that they need
+stack_overhead_cpu_ms the same four, for one short answer
 """
 
 from __future__ import annotations
@@ -41,6 +48,7 @@ REQUESTS = 192
 TOKENS = 64
 SHORT = 8
 SHORT_REQUESTS = 40
+PROCESSES = ("web", "inference", "valkey", "postgres")
 ARMS = Path(__file__).with_name("engine_stack_arms.py")
 # The stack's own folders, not those that the caller's environment names.
 FOLDERS = ("DATA_DIR", "BLOB_DIR", "WORK_DIR", "ADAPTER_CACHE_DIR", "MODEL_REGISTRY_PATH")
@@ -68,6 +76,10 @@ class Arm:
         found: dict[str, Any] = json.loads(answer)
         return found
 
+    def cpu(self) -> float:
+        """CPU seconds so far."""
+        return float(sum(psutil.Process(self._process.pid).cpu_times()[:2]))
+
     def close(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
@@ -89,11 +101,28 @@ def cores() -> Iterator[tuple[set[int], set[int]]]:
         os.sched_setaffinity(0, before)
 
 
-def pin_engine(stack: Stack, core: set[int]) -> None:
+def engine_of(stack: Stack) -> psutil.Process:
     for child in psutil.Process(stack.pid("inference")).children(recursive=True):
         if "cyrex.serving.child" in child.cmdline():
-            for thread in child.threads():
-                os.sched_setaffinity(thread.id, core)
+            return child
+    raise RuntimeError("the worker has no engine")
+
+
+def pin_engine(stack: Stack, core: set[int]) -> None:
+    for thread in engine_of(stack).threads():
+        os.sched_setaffinity(thread.id, core)
+
+
+def cpu_of(stack: Stack) -> tuple[float, float]:
+    """CPU seconds so far: the engine's, and those of everything between it and the client."""
+    engine = engine_of(stack)
+    rest = 0.0
+    for name in PROCESSES:
+        process = psutil.Process(stack.pid(name))
+        for each in (process, *process.children(recursive=True)):
+            if each.pid != engine.pid:
+                rest += sum(each.cpu_times()[:2])
+    return float(sum(engine.cpu_times()[:2])), rest
 
 
 def start_stack(folder: Path, base: Path) -> Stack:
@@ -127,10 +156,10 @@ def measure(rounds: int = ROUNDS) -> dict[str, float]:
         held.callback(alone.close)
         http = http_arm(stack)
         held.callback(http.close)
-        return compare(alone, http, rounds)
+        return compare(alone, http, stack, rounds)
 
 
-def compare(alone: Arm, http: Arm, rounds: int) -> dict[str, float]:
+def compare(alone: Arm, http: Arm, stack: Stack, rounds: int) -> dict[str, float]:
     samples: dict[str, list[float]] = {}
 
     def note(name: str, value: float) -> None:
@@ -139,11 +168,19 @@ def compare(alone: Arm, http: Arm, rounds: int) -> dict[str, float]:
     for arm in (alone, http):  # compilers, caches, connections
         arm.run(CLIENTS, CLIENTS, SHORT, stream=True)
     for number in range(rounds):
+        alone_cpu = alone.cpu()
         direct = alone.run(CLIENTS, REQUESTS, TOKENS)
+        alone_cpu = alone.cpu() - alone_cpu
+        before = cpu_of(stack)
         streamed = http.run(CLIENTS, REQUESTS, TOKENS, stream=True)
+        engine_cpu, rest_cpu = (b - a for a, b in zip(before, cpu_of(stack), strict=True))
+        note("stack_engine_cpu", alone_cpu / engine_cpu)
+        note("stack_rest_cpu", rest_cpu / engine_cpu)
         whole = http.run(CLIENTS, REQUESTS, TOKENS)
         quick = alone.run(1, SHORT_REQUESTS, SHORT)
+        before = cpu_of(stack)
         slow = http.run(1, SHORT_REQUESTS, SHORT)
+        note("stack_overhead_cpu_ms", 1000 * (cpu_of(stack)[1] - before[1]) / SHORT_REQUESTS)
         first = http.run(1, SHORT_REQUESTS, SHORT, stream=True)
         note("stack_over_engine", streamed["rate"] / direct["rate"])
         note("stack_over_engine_whole", whole["rate"] / direct["rate"])

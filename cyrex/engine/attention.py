@@ -12,7 +12,6 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
-from cyrex.engine import kernels
 from cyrex.engine.kv import SlotLayer
 from cyrex.engine.layout import NO_SLOT, Layout, Segment
 
@@ -73,7 +72,7 @@ def _by_kernel(
     window: int,
 ) -> None:
     """One token a row, over exactly what each row holds."""
-    kernels.attend(
+    layout.cache.attend(
         q.contiguous().numpy(), k.contiguous().numpy(), v.contiguous().numpy(),
         layer.keys.numpy(), layer.values.numpy(), out.numpy(),
         layout.slots, layout.places, scale, softcap, window,
@@ -102,8 +101,10 @@ def _by_gather(
     visible = columns <= own
     if window:
         visible &= columns > own - window
-    # What a slot holds behind its row's length may be anything, and 0 times NaN is NaN.
-    values.masked_fill_(~visible[:, None, :, None], 0.0)
+    # What a slot holds behind its row's length may be anything, and NaN outlives any mask.
+    hidden = ~visible[:, None, :, None]
+    keys.masked_fill_(hidden, 0.0)
+    values.masked_fill_(hidden, 0.0)
     answer = _attend(q[:, :, None], keys, values, visible[:, None, None], scale, softcap)
     out.copy_(answer[:, :, 0])
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from llguidance import LLExecutor, LLMatcher, LLTokenizer
 from llguidance.hf import from_tokenizer
@@ -95,8 +96,9 @@ class Constraints:
         bitmask = torch.zeros((len(bound), words), dtype=torch.int32)
         matchers = [(matcher, place) for place, (_, matcher) in enumerate(bound)]
         fill_next_token_bitmask_par(self._executor, matchers, bitmask)
-        bits = (bitmask[:, :, None] >> torch.arange(BITS, dtype=torch.int32)) & 1
-        mask = bits.reshape(len(bound), -1)[:, : self._vocabulary] == 0
+        octets = bitmask.numpy().view(np.uint8)
+        bits = np.unpackbits(octets, axis=1, count=self._vocabulary, bitorder="little")
+        mask = torch.from_numpy(bits) == 0
         rows = torch.tensor([row for row, _ in bound])
         return Forbidden(rows.to(device), mask.to(device))
 

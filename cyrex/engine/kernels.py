@@ -7,8 +7,10 @@ and run at the speed of memory.
 
 from __future__ import annotations
 
+import functools
+import types
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -21,19 +23,25 @@ RANK_BLOCK = 4
 
 _OPTIONS: dict[str, Any] = {"fastmath": _FLAGS, "error_model": "numpy", "nogil": True}
 
+# Rows are shared out among threads, and nothing else is made parallel.
+_ROWS_ALONE = {
+    "prange": True, "comprehension": False, "reduction": False, "inplace_binop": False,
+    "setitem": False, "numpy": False, "stencil": False, "fusion": False,
+}  # fmt: skip
+
 _ZERO, _ONE = np.float32(0), np.float32(1)
 _LOWEST = np.float32(-87)  # exp of less is no normal number
 
 
-def _compiled(signature: str) -> Callable[[Callable[..., None]], Any]:
+def _compiled(
+    signature: str, function: Callable[..., None], parallel: dict[str, bool] | bool = False
+) -> Callable[..., None]:
     """Compile now, or take the last run's machine code where there is a folder to keep it in."""
-
-    def compiled(function: Callable[..., None]) -> Any:
-        try:
-            return numba.njit(signature, cache=True, **_OPTIONS)(function)
-        except (RuntimeError, OSError):
-            return numba.njit(signature, **_OPTIONS)(function)
-
+    options = {**_OPTIONS, "parallel": parallel}
+    try:
+        compiled: Callable[..., None] = numba.njit(signature, cache=True, **options)(function)
+    except (RuntimeError, OSError):
+        compiled = numba.njit(signature, **options)(function)
     return compiled
 
 
@@ -42,15 +50,14 @@ def _inlined(function: Callable[..., Any]) -> Any:
     return numba.njit(**_OPTIONS)(function)
 
 
-@_compiled("void(f4[:,::1], f4[:,::1], f4[::1], i8[:,::1], i8[:,::1], i8[:,::1], i8)")
-def add_lora(x: Any, y: Any, arena: Any, a_at: Any, b_at: Any, ranks: Any, module: int) -> None:
+def _add_lora(x: Any, y: Any, arena: Any, a_at: Any, b_at: Any, ranks: Any, module: int) -> None:
     """`y[i] += B (A x[i])`, with a matrix pair of its own for every row i.
 
     x: (rows, in); y: (rows, out). A is (rank, in) at `arena[a_at[module, i]]`, B is (rank, out),
     transposed and scaled, at `arena[b_at[module, i]]`. ranks: (modules, rows), 0 for no adapter.
     """
     width, out = x.shape[1], y.shape[1]
-    for i in range(a_at.shape[1]):
+    for i in numba.prange(a_at.shape[1]):
         rank = ranks[module, i]
         row = x[i]
         sums = y[i]
@@ -158,11 +165,7 @@ def _mix(weights: Any, value: Any, first: int, end: int, share: float, out: Any)
         out[c] *= share
 
 
-@_compiled(
-    "void(f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,:,::1], f4[:,:,:,::1], f4[:,:,::1],"
-    " i8[::1], i8[::1], f4, f4, i8)"
-)
-def attend(
+def _attend(
     q: Any,
     new_keys: Any,
     new_values: Any,
@@ -182,11 +185,11 @@ def attend(
     `places[i]`. softcap, window: 0 is none.
     """
     kv_heads, group = keys.shape[1], q.shape[1] // keys.shape[1]
-    scores = np.empty(places.max() + 1, np.float32)
-    bits = np.empty(places.max() + 1, np.int32)
-    powers = bits.view(np.float32)
-    for i in range(slots.shape[0]):
+    for i in numba.prange(slots.shape[0]):
         end = places[i] + 1
+        scores = np.empty(end, np.float32)
+        bits = np.empty(end, np.int32)
+        powers = bits.view(np.float32)
         first = max(0, end - window) if window > 0 else 0
         for g in range(kv_heads):
             key, value = keys[slots[i], g], values[slots[i], g]
@@ -199,3 +202,43 @@ def attend(
                         scores[place] = softcap * np.tanh(scores[place] / softcap)
                 total = _exponents(scores, first, end, bits, powers)
                 _mix(scores, value, first, end, _ONE / total, out[i, head])
+
+
+_LORA_SIGNATURE = "void(f4[:,::1], f4[:,::1], f4[::1], i8[:,::1], i8[:,::1], i8[:,::1], i8)"
+_ATTEND_SIGNATURE = (
+    "void(f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,:,::1], f4[:,:,:,::1], f4[:,:,::1],"
+    " i8[::1], i8[::1], f4, f4, i8)"
+)
+
+add_lora = _compiled(_LORA_SIGNATURE, _add_lora)
+attend = _compiled(_ATTEND_SIGNATURE, _attend)
+
+
+class Kernels(NamedTuple):
+    """`add_lora` and `attend`, for so many threads."""
+
+    add_lora: Callable[..., None]
+    attend: Callable[..., None]
+
+
+@functools.cache
+def kernels(threads: int) -> Kernels:
+    """Both loops; with several threads their rows are shared out among them (`use_threads`)."""
+    if threads == 1:
+        return Kernels(add_lora, attend)
+    return Kernels(
+        _compiled(_LORA_SIGNATURE, _twin(_add_lora), _ROWS_ALONE),
+        _compiled(_ATTEND_SIGNATURE, _twin(_attend), _ROWS_ALONE),
+    )
+
+
+def use_threads(count: int) -> None:
+    """How many threads the calling one may share its rows with."""
+    numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
+
+
+def _twin(function: Callable[..., None]) -> Callable[..., None]:
+    """The same under another name: by it alone the folder of machine code tells functions apart."""
+    twin = types.FunctionType(function.__code__, function.__globals__)
+    twin.__qualname__ = f"{function.__qualname__}_in_threads"
+    return twin

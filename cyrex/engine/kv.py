@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
+from cyrex.engine.kernels import kernels
 from cyrex.engine.layout import NO_SLOT, Layout
 
 
@@ -62,9 +63,10 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
 class SlotCache(Cache):  # type: ignore[misc]
     """Every layer's slots, for any Hugging Face model that takes a `Cache`."""
 
-    def __init__(self, layers: int, slots: int, capacity: int) -> None:
+    def __init__(self, layers: int, slots: int, capacity: int, threads: int = 1) -> None:
         super().__init__(layers=[SlotLayer(slots, capacity) for _ in range(layers)])
         self.capacity = capacity
+        self.attend = kernels(threads).attend
         self._free = list(reversed(range(slots)))
         self._slots = slots
 

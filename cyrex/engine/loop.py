@@ -19,6 +19,7 @@ from cyrex.engine.config import EngineConfig
 from cyrex.engine.errors import EngineClosed, EngineError
 from cyrex.engine.handle import EngineStats, Handle, ResidentAdapter
 from cyrex.engine.inbox import CancelledRow, Close, Item, Job
+from cyrex.engine.kernels import use_threads
 from cyrex.engine.lora import Planner
 from cyrex.engine.model import LanguageModel
 from cyrex.engine.prefix import PrefixCache
@@ -57,7 +58,7 @@ class Engine:
         self._inbox: queue.SimpleQueue[Item] = queue.SimpleQueue()
         places = self.model.places
         self._pool = AdapterPool(places, config.max_adapters, arena, lambda: self._inbox.put(None))
-        self._planner = Planner(self._pool, self.model.device)
+        self._planner = Planner(self._pool, self.model.device, config.threads)
         self._prefix = PrefixCache(self.model.cache, config.prefix_cache_bytes)
         self._scheduler = Scheduler(config, self.model.cache, self._pool, self._prefix)
         self._runner = Runner(self.model, self._planner, self._prefix)
@@ -175,6 +176,7 @@ class Engine:
 
     def _main(self) -> None:
         error = EngineClosed("the engine is closed")
+        use_threads(self.config.threads)
         try:
             with torch.inference_mode():
                 while self._intake():

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from cyrex.engine import kernels
 from cyrex.engine.adapter_file import Place
 from cyrex.engine.adapters import Adapter, AdapterPool
+from cyrex.engine.kernels import kernels
 from cyrex.engine.strategy import RowsBy, is_segment, rows_by
 
 
@@ -81,6 +81,7 @@ class Plan:
         rows: Sequence[int],
         segments: Sequence[tuple[int, int, Adapter]],
         by: RowsBy,
+        threads: int = 1,
     ) -> None:
         """rows: columns of the pool's tables. segments: (start, end, adapter), by tokens."""
         self._rows = len(rows)
@@ -91,6 +92,7 @@ class Plan:
         self._ranks: Any = pool.ranks.take(columns, 1)
         self._used = [bool(ranks.any()) for ranks in self._ranks]
         self._add_rows = self._by_kernel if by == "kernel" else self._by_gather
+        self._add_lora = kernels(threads).add_lora
         self._numbers = self._memory.numpy() if by == "kernel" else None
         self._gathered: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
@@ -108,10 +110,10 @@ class Plan:
     def _by_kernel(self, place: int, x: torch.Tensor, y: torch.Tensor) -> None:
         tables = self._numbers, self._a_at, self._b_at, self._ranks, place
         if y.dtype == torch.float32:
-            kernels.add_lora(x.contiguous().numpy(), y.numpy(), *tables)
+            self._add_lora(x.contiguous().numpy(), y.numpy(), *tables)
         else:
             wide = torch.zeros(self._rows, y.shape[1])
-            kernels.add_lora(x[: self._rows].float().numpy(), wide.numpy(), *tables)
+            self._add_lora(x[: self._rows].float().numpy(), wide.numpy(), *tables)
             y[: self._rows] += wide.to(y.dtype)
 
     def _by_gather(self, place: int, x: torch.Tensor, y: torch.Tensor) -> None:
@@ -147,8 +149,9 @@ def _add_segment(x: torch.Tensor, y: torch.Tensor, a: torch.Tensor, b: torch.Ten
 class Planner:
     """Makes plans; the one of a batch that only decodes is kept until the batch changes."""
 
-    def __init__(self, pool: AdapterPool, device: torch.device) -> None:
+    def __init__(self, pool: AdapterPool, device: torch.device, threads: int = 1) -> None:
         self._pool = pool
+        self._threads = threads
         self._by = rows_by(device)
         self._last: tuple[tuple[int, ...], int] | None = None
         self._plan: Plan | None = None
@@ -172,7 +175,7 @@ class Planner:
         # A column may come to hold another adapter, whose loading this count tells.
         key = (tuple(rows), self._pool.loads)
         if segments or self._plan is None or key != self._last:
-            plan = Plan(self._pool, rows, segments, self._by)
+            plan = Plan(self._pool, rows, segments, self._by, self._threads)
             self._last, self._plan = (key, plan) if not segments else (None, None)
             return plan
         return self._plan

@@ -13,6 +13,7 @@ from transformers.utils import logging as transformers_logging
 from cyrex.engine import attention
 from cyrex.engine.config import EngineConfig
 from cyrex.engine.constraint import Constraints
+from cyrex.engine.kernels import use_threads
 from cyrex.engine.kv import SlotCache
 from cyrex.engine.layout import Layout, Piece
 from cyrex.engine.lora import Current, Planner, install
@@ -35,6 +36,7 @@ class LanguageModel:
         config.check_base_model()
         transformers_logging.disable_progress_bar()  # A log is no terminal.
         torch.set_num_threads(config.threads)
+        use_threads(config.threads)
         self.device = _device(config)
         # trust_remote_code stays off and only safetensors are read: a base model is data.
         self.tokenizer = AutoTokenizer.from_pretrained(config.base_model, revision=config.revision)
@@ -58,7 +60,9 @@ class LanguageModel:
         text = self.module.config.get_text_config()
         self.vocabulary: int = text.vocab_size
         self.max_context = _context(text, config, self.device)
-        self.cache = SlotCache(text.num_hidden_layers, config.max_batch, self.max_context)
+        self.cache = SlotCache(
+            text.num_hidden_layers, config.max_batch, self.max_context, config.threads
+        )
         self.end_tokens = self._end_tokens()
         self.constraints = Constraints(
             self.tokenizer, self.vocabulary, self.end_tokens, config.threads
@@ -124,18 +128,27 @@ class LanguageModel:
         tokens = [(7 * i + 3) % self.vocabulary for i in range(sum(CHECK_PIECES))]
         own = self.module(torch.tensor([tokens], device=self.device)).logits[0].float()
         self.module.set_attn_implementation(attention.NAME)
-        slot = self.cache.take()
-        parts, past = [], 0
+        try:
+            difference = float((self._in_pieces(tokens) - own).abs().max() / own.abs().max())
+        except Exception as error:  # Whatever it is, the base model is what is wrong.
+            raise ValueError(f"base_model: {self._name} does not run here: {error}") from error
+        if not difference <= tolerance:
+            raise ValueError(f"base_model: the engine does not compute {self._name} as it should")
+
+    def _in_pieces(self, tokens: list[int]) -> torch.Tensor:
+        """The logits of every token, as rows are served: prompt pieces, then token by token."""
+        slot, parts, past = self.cache.take(), [], 0
         for length in CHECK_PIECES:
             pieces = [Piece(tokens[past : past + length], past, slot, None)]
             decoding, prompts = (pieces, []) if length == 1 else ([], pieces)
             parts.append(self.forward(decoding, prompts, range(length)))
             past += length
         self.cache.give_back(slot)
-        difference = (torch.cat(parts).float() - own).abs().max() / own.abs().max()
-        if not difference <= tolerance:
-            name = type(self.module).__name__
-            raise ValueError(f"base_model: the engine does not compute {name} as it should")
+        return torch.cat(parts).float()
+
+    @property
+    def _name(self) -> str:
+        return type(self.module).__name__
 
     def _end_tokens(self) -> frozenset[int]:
         stated = self.module.generation_config.eos_token_id

@@ -13,7 +13,7 @@ from cyrex.engine.model import LanguageModel
 from cyrex.engine.prefix import PrefixCache
 from cyrex.engine.row import Row
 from cyrex.engine.sampling import Choice, choose
-from cyrex.engine.scheduler import Step
+from cyrex.engine.step import Step
 
 logger = logging.getLogger(__name__)
 

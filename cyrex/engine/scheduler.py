@@ -11,7 +11,7 @@ import heapq
 import itertools
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cyrex.engine.adapters import AdapterPool
@@ -21,10 +21,13 @@ from cyrex.engine.kv import SlotCache
 from cyrex.engine.layout import NO_SLOT
 from cyrex.engine.prefix import Name, PrefixCache
 from cyrex.engine.row import Row
+from cyrex.engine.step import Step
 
 # What a token counts: reading one costs about half of writing one, as part of a large product.
 PROMPT_TOKEN_COST = 1.0
 ANSWER_TOKEN_COST = 2.0
+# Rows that have ended are cleared out of queues when they are the greater part, and this many.
+SPARE_ROWS = 256
 
 
 @dataclass(slots=True)
@@ -41,25 +44,6 @@ class Lane:
 
     def charge(self, cost: float) -> None:
         self.counter += cost / self.weight
-
-
-@dataclass(slots=True)
-class Step:
-    """What runs next: rows that decode a token, and rows that read so many tokens of prompt."""
-
-    decoding: list[Row]
-    prompts: list[tuple[Row, int]]
-
-    @property
-    def rows(self) -> list[Row]:
-        return [*self.decoding, *(row for row, _ in self.prompts)]
-
-    def parts(self) -> Iterator[Step]:
-        """Each row alone."""
-        for row in self.decoding:
-            yield Step([row], [])
-        for prompt in self.prompts:
-            yield Step([], [prompt])
 
 
 class Scheduler:
@@ -104,11 +88,17 @@ class Scheduler:
         self.waiting += 1
         if request.deadline is not None:
             heapq.heappush(self._deadlines, (request.deadline, next(self._numbers), row))
+            if len(self._deadlines) > 2 * (self.waiting + len(self.running)) + SPARE_ROWS:
+                self._deadlines = [entry for entry in self._deadlines if not entry[2].finished]
+                heapq.heapify(self._deadlines)
 
     def drop(self, row: Row) -> None:
         """End a row that waits and was cancelled or is late."""
         if row.slot == NO_SLOT and not row.finished and row.give_up():
-            self._left_queue(self._lanes[row.handle.request.company])
+            lane = self._lanes[row.handle.request.company]
+            self._left_queue(lane)
+            if len(lane.waiting) > 2 * lane.waiting_count + SPARE_ROWS:
+                lane.waiting = deque(row for row in lane.waiting if not row.finished)
 
     def has_work(self) -> bool:
         return bool(self.waiting or self.running)

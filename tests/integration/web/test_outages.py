@@ -31,6 +31,8 @@ from tests.integration.web.support import (
 from web import answers, create_app
 from web.operation_shapes import Overview
 
+CHAT = {"model": "base", "messages": [{"role": "user", "content": "Hello"}]}
+
 
 class Outside:
     """The two servers, as seen through proxies that can be cut."""
@@ -71,6 +73,8 @@ def test_without_postgres_everything_is_503_and_comes_back_by_itself(
             acme.api.process(headers={"Idempotency-Key": "k"}),
             acme.api.process(),
             acme.api.get("/company-automation/jobs"),
+            acme.api.post("/v1/chat/completions", CHAT),
+            acme.api.get("/v1/models"),
             acme.api.get("/company-automation/training/x"),
             operator.get("/companies"),
             operator.post("/companies", {"company_id": "later"}),
@@ -102,6 +106,8 @@ def test_without_redis_nothing_is_begun_but_all_can_be_read(
             acme.api.train(),
             acme.api.process(),
             acme.api.train(headers={"Idempotency-Key": "k"}),
+            acme.api.post("/v1/chat/completions", CHAT),
+            acme.api.post("/v1/chat/completions", {**CHAT, "stream": True}),
         ):
             error_of(refused, 503, "broker_unavailable")
             assert int(refused.headers["Retry-After"]) > 0

@@ -112,3 +112,17 @@ def test_losses_are_those_of_the_answers_tokens(
     assert engine.losses(adapters[0], examples) != losses
     assert engine.losses(None, examples) == losses
     assert engine.losses(None, []) == []
+
+
+def test_threads_change_no_answer(engine: Engine, base: Path, adapters: list[AdapterRef]) -> None:
+    asked = [
+        Request(ref.company, ref, list(range(5, 5 + length)), 20)
+        for ref in adapters
+        for length in (3, 40)
+    ]
+    alone = [handle.result(60).tokens for handle in [engine.submit(each) for each in asked]]
+    several = Engine(EngineConfig(str(base), threads=2))
+    handles = [several.submit(each) for each in asked]
+    assert [handle.result(60).tokens for handle in handles] == alone
+    several.close()
+    torch.set_num_threads(1)

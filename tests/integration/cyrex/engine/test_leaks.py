@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import threading
 import time
@@ -184,3 +185,35 @@ def test_a_close_in_the_middle_answers_everybody(base: Path, adapters: list[Adap
         time.sleep(chance.uniform(0, 0.2))
         engine.close(chance.choice([0.0, 0.05]))
         assert all(handle.done() for handle in handles)
+
+
+def test_answered_requests_with_far_deadlines_are_forgotten(base: Path) -> None:
+    """While the engine never comes to rest, as on a busy machine."""
+    engine = Engine(EngineConfig(str(base), device="cpu", max_batch=32))
+    stop = threading.Event()
+
+    letters = Grammar.lark("start: /[a-z]{50}/")
+
+    def keep_busy() -> None:
+        running: list[Handle] = []
+        while not stop.is_set():
+            # One more before the oldest has ended: there is always something to do.
+            running.append(engine.submit(Request("busy", None, [9, 8], 60, grammar=letters)))
+            if len(running) > 2:
+                running.pop(0).result(60)
+
+    busy = threading.Thread(target=keep_busy)
+    busy.start()
+    far = time.monotonic() + 3600
+    for i in range(100):
+        handles = [engine.submit(Request("c", None, [9, i], 1, deadline=far)) for _ in range(20)]
+        for handle in handles:
+            handle.result(60)
+    del handle, handles
+    gc.collect()
+    # Some may wait to be cleared away, but not for their deadlines.
+    held = [o for o in gc.get_objects() if isinstance(o, Handle) and o.request.deadline == far]
+    stop.set()
+    busy.join()
+    engine.close()
+    assert len(held) < 500

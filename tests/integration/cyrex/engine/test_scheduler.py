@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -29,7 +30,8 @@ from cyrex.engine.model import LanguageModel
 from cyrex.engine.prefix import PrefixCache
 from cyrex.engine.row import Row
 from cyrex.engine.runner import Runner
-from cyrex.engine.scheduler import Scheduler, Step
+from cyrex.engine.scheduler import SPARE_ROWS, Scheduler
+from cyrex.engine.step import Step
 
 SLOTS = 4
 
@@ -205,6 +207,21 @@ def test_who_gave_up_while_waiting_never_starts(bench: Bench) -> None:
         rows[1].handle.result(0)
     with pytest.raises(DeadlineExceeded):
         late.handle.result(0)
+
+
+def test_rows_that_have_ended_are_not_held(bench: Bench) -> None:
+    bench.add("a", tokens=150)
+    bench.add("b", tokens=150)
+    bench.play(1)
+    soon = time.monotonic() + 3600
+    for _ in range(3 * SPARE_ROWS):
+        row = bench.add("a", tokens=1, deadline=soon)
+        row.handle.cancel()
+        bench.scheduler.drop(row)
+    assert bench.scheduler.waiting == 0
+    bench.add("a", tokens=1, deadline=soon)
+    held = [o for o in gc.get_objects() if isinstance(o, Row) and o.finished]
+    assert len(held) <= 2 * SPARE_ROWS + 8
 
 
 def test_a_running_row_that_is_cancelled_leaves_at_once(bench: Bench) -> None:

@@ -97,6 +97,30 @@ def test_the_exponential_is_exact_enough() -> None:
         assert out.item() == pytest.approx(expected, rel=2e-5)
 
 
+def test_threads_share_the_rows_and_change_no_bit() -> None:
+    kernels.use_threads(2)
+    torch.manual_seed(3)
+    x, arena = torch.randn(5, 16), torch.randn(5 * 2 * 4 * 16)
+    starts = np.arange(5)[None] * 2 * 4 * 16
+    ranks = np.full((1, 5), 4)
+    sums = [torch.zeros(5, 16) for _ in range(2)]
+    q, new = torch.randn(5, 4, 8), torch.randn(5, 2, 8)
+    keys, values = torch.randn(5, 2, 9, 8), torch.randn(5, 2, 9, 8)
+    outs = [torch.zeros(5, 4, 8) for _ in range(2)]
+    for threads in (1, 2):
+        chosen, y, out = kernels.kernels(threads), sums[threads - 1], outs[threads - 1]
+        chosen.add_lora(x.numpy(), y.numpy(), arena.numpy(), starts, starts + 64, ranks, 0)
+        chosen.attend(
+            q.numpy(), new.numpy(), new.numpy(), keys.numpy(), values.numpy(), out.numpy(),
+            np.arange(5), np.array([0, 3, 8, 5, 1]), 0.3, 0.0, 0,
+        )  # fmt: skip
+    assert sums[0].any()
+    assert outs[0].any()
+    assert torch.equal(*sums)
+    assert torch.equal(*outs)
+    kernels.use_threads(1)
+
+
 def test_attention_in_torch_agrees() -> None:
     torch.manual_seed(2)
     q, k, v = torch.randn(2, 4, 8), torch.randn(2, 2, 16, 8), torch.randn(2, 2, 16, 8)
