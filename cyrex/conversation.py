@@ -21,7 +21,7 @@ CANCELS_CHANNEL = "cyrex:conversations:cancels"
 
 # A worker names the answers that it is at so often; after so long without a word they are lost.
 PULSE_SECONDS = 1.0
-PULSE_EXPIRY_SECONDS = 5.0
+PULSE_EXPIRY_SECONDS = 8.0
 
 Kind = Literal["started", "delta", "end", "error"]
 

@@ -160,7 +160,7 @@ class _Turn:
         if self.ask.logprobs:
             entries = inference.token_text().entries(delta.tokens, delta.logprobs, delta.top)
         if delta.text or entries:
-            self.call.say("delta", [delta.text, entries])
+            self.call.say_piece(delta.text, entries)
 
     def _say_end(self, handle: Handle) -> None:
         outcome = handle.outcome()

@@ -17,6 +17,8 @@ log = structlog.get_logger()
 LISTEN_SECONDS = 5.0
 RECONNECT_SECONDS = 0.5
 READY_SECONDS = 3.0
+# A server that is only slow must not cost the messages of a reconnection.
+STALL_SECONDS = 15.0
 
 
 class Listener:
@@ -65,7 +67,7 @@ class Listener:
         client: Any = redis.Redis.from_url(
             get_settings().redis_url,
             socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
-            socket_timeout=CONNECT_TIMEOUT_SECONDS,
+            socket_timeout=STALL_SECONDS,
             socket_keepalive=True,
             health_check_interval=LISTEN_SECONDS,
         )

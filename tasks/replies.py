@@ -1,7 +1,8 @@
 """An inference worker's side of conversations: pieces of answers go out, cancels come in.
 
 All that the engine's step added to all answers leaves in one pipeline of Redis, with one message
-for each process of the API that waits for any of it.
+for each process of the API that waits for any of it. Steps that follow each other faster than
+anybody reads share a message.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from tasks.listening import Listener
 log = structlog.get_logger()
 
 RETRY_SECONDS = 0.1
+# Between two messages; a model whose steps take longer than this is not slowed down by it.
+GAP_SECONDS = 0.02
 
 
 class Call:
@@ -45,9 +48,14 @@ class Call:
 
     def say(self, kind: Kind, value: Any = None) -> None:
         """Add an event to the next message; `Replies.flush` sends it."""
-        self.has_spoken = self.has_spoken or kind == "delta"
         self._replies.add(self.channel, Event(self.call_id, self._count, kind, value))
         self._count += 1
+
+    def say_piece(self, text: str, logprobs: list[Any] | None) -> None:
+        """Add to the answer; what the same message holds of it already is made longer."""
+        self.has_spoken = True
+        event = Event(self.call_id, self._count, "delta", [text, logprobs])
+        self._count += self._replies.add_piece(self.channel, event)
 
     def on_cancel(self, act: Callable[[], None]) -> None:
         """Call `act` when nobody wants the answer any more: at once if that is so already."""
@@ -68,6 +76,8 @@ class Replies:
         self._lock = threading.Lock()
         self._calls: dict[str, Call] = {}
         self._said: dict[str, list[Event]] = {}
+        # Values of the `delta` events in `_said`, by call: they may still grow.
+        self._pieces: dict[str, list[Any]] = {}
         self._ready = threading.Event()
         self._stop = threading.Event()
         self._cancels = Listener(CANCELS_CHANNEL, self._cancel)
@@ -97,6 +107,20 @@ class Replies:
         with self._lock:
             self._said.setdefault(channel, []).append(event)
 
+    def add_piece(self, channel: str, event: Event) -> bool:
+        """Whether it became an event of its own."""
+        with self._lock:
+            piece = self._pieces.get(event.call_id)
+            if piece is None:
+                self._pieces[event.call_id] = event.value
+                self._said.setdefault(channel, []).append(event)
+                return True
+            text, logprobs = event.value
+            piece[0] += text
+            if logprobs is not None:
+                piece[1] = [*(piece[1] or []), *logprobs]
+            return False
+
     def flush(self) -> None:
         """Send what there is. Waits for nothing."""
         if self._said:
@@ -114,7 +138,7 @@ class Replies:
             self._ready.clear()
             at_work: dict[str, list[str]] = {}
             with self._lock:
-                said, self._said = self._said, {}
+                said, self._said, self._pieces = self._said, {}, {}
                 if time.monotonic() >= next_pulse:
                     next_pulse = time.monotonic() + PULSE_SECONDS
                     for call in self._calls.values():
@@ -125,6 +149,13 @@ class Replies:
                 self._publish({c: (said.get(c, []), at_work.get(c, [])) for c in said | at_work})
             except Exception:  # a worker without this thread would answer nobody
                 log.exception("replies_lost")
+            if self._calls_speak(said):
+                time.sleep(GAP_SECONDS)
+
+    @staticmethod
+    def _calls_speak(said: dict[str, list[Event]]) -> bool:
+        """Whether more is to be expected soon: an answer that begins is followed by its pieces."""
+        return any(event.kind != "started" for events in said.values() for event in events)
 
     def _publish(self, messages: dict[str, tuple[list[Event], list[str]]]) -> None:
         """Publish in one pipeline; again while Redis is away, but not longer than anybody waits."""

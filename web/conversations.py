@@ -41,7 +41,7 @@ LOOK_SECONDS = 1.0
 # A hint that brought no worker for so long is given again, to all workers, then half as often.
 HINT_SECONDS = 3.0
 # A ticket that was taken, with no word from who took it.
-TAKEN_SECONDS = 5.0
+TAKEN_SECONDS = 8.0
 ATTEMPTS = 3
 BROKER_ERRORS = (redis.RedisError, OperationalError, OSError)
 

@@ -55,7 +55,7 @@ def ear(broker: Broker, request: pytest.FixtureRequest) -> Any:
 def test_a_steps_events_come_in_one_message(replies: Replies, ear: Ear) -> None:
     calls = [replies.open(f"call{n}", ear.channel) for n in range(20)]
     for call in calls:
-        call.say("delta", ["text", None])
+        call.say_piece("text", None)
     replies.flush()
     eventually(lambda: len(ear.events()) == 20)
     (message,) = [heard for heard in ear.heard if heard.events]
@@ -87,7 +87,7 @@ def test_what_nobody_hears_is_cancelled(replies: Replies, ear: Ear) -> None:
     gone = replies.open("gone", replies_channel("a process that has died"))
     lives = replies.open("lives", ear.channel)
     for call in (gone, lives):
-        call.say("delta", ["text", None])
+        call.say_piece("text", None)
     replies.flush()
     assert gone.cancelled.wait(5)
     assert not lives.cancelled.is_set()
@@ -100,10 +100,28 @@ def test_a_redis_that_is_away_for_a_moment_loses_nothing(
     away: Callable[[], Redis] = lambda: Redis(port=1)  # noqa: E731
     monkeypatch.setattr(module, "broker", away)
     call = replies.open("call", ear.channel)
-    call.say("delta", ["first", None])
+    call.say_piece("first", None)
     replies.flush()
     threading.Event().wait(0.3)
     monkeypatch.setattr(module, "broker", lambda: client)
-    call.say("delta", ["second", None])
+    call.say_piece("second", None)
     replies.flush()
     eventually(lambda: [event.value[0] for event in ear.events()] == ["first", "second"])
+
+
+def test_pieces_that_come_faster_than_messages_are_joined(replies: Replies, ear: Ear) -> None:
+    call = replies.open("call", ear.channel)
+    call.say("started")
+    letters = "The quick brown fox"
+    for letter in letters:
+        call.say_piece(letter, [{"token": letter}])
+        replies.flush()
+    call.say("end", {})
+    replies.flush()
+    eventually(lambda: any(event.kind == "end" for event in ear.events()))
+    events = ear.events()
+    assert [event.number for event in events] == list(range(len(events)))
+    pieces = [event.value for event in events if event.kind == "delta"]
+    assert "".join(text for text, _ in pieces) == letters
+    assert [entry["token"] for _, entries in pieces for entry in entries] == list(letters)
+    assert len(pieces) < len(letters)

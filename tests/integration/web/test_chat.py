@@ -95,9 +95,10 @@ def test_an_answer_is_the_engines_and_is_metered_once(
 
 
 def test_a_stream_is_the_same_answer_in_pieces(acme: Tenant) -> None:
-    expected = whole(acme.api)
+    wanted = {"temperature": 1.0, "seed": 5, "max_tokens": 120}
+    expected = whole(acme.api, **wanted)
     *chunks, usage, done = events_of(
-        ask(acme.api, stream=True, stream_options={"include_usage": True})
+        ask(acme.api, stream=True, stream_options={"include_usage": True}, **wanted)
     )
     assert done == "[DONE]"
     assert chunks[0]["choices"][0]["delta"]["role"] == "assistant"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -152,31 +151,3 @@ def test_an_engine_that_is_short_of_everything_answers_everybody(
         assert handle.result(60).tokens
     assert_idle(engine)
     engine.close()
-
-
-def test_rows_without_an_adapter_do_not_wait_for_another_companys(
-    base: Path, adapters: list[AdapterRef]
-) -> None:
-    """The only place for an adapter is taken by a row that runs for long, and another waits."""
-    engine = Engine(EngineConfig(str(base), device="cpu", max_batch=4, max_adapters=1))
-    order: list[str] = []
-    first, second = adapters[0], adapters[1]
-    letters = Grammar.lark("start: /[a-z]{140}/")
-    requests = {
-        "long": Request(first.company, first, [40, 8, 9], 150, grammar=letters),
-        "waits": Request(second.company, second, [40, 8, 9], 2),
-        "plain": Request("acme", None, [40, 8, 9], 2),
-    }
-    handles = []
-    for name, request in requests.items():
-        handle = engine.submit(request)
-        handle.add_done_callback(lambda _, name=name: order.append(name))
-        handles.append(handle)
-        while engine.stats().waiting:
-            time.sleep(0.001)
-        if name == "waits":
-            time.sleep(0.02)
-    for handle in handles:
-        handle.result(60)
-    engine.close()
-    assert order.index("plain") < order.index("long")
