@@ -36,7 +36,8 @@ class Context:
 def table(context: Context) -> list[ProcessSpec]:
     return [
         *set_up(context),
-        worker(context, "inference", "inference", "threads", 64),
+        # Twice JOBS_IN_BROKER: the jobs of one company leave threads for everybody else.
+        worker(context, "inference", "inference", "threads", 128),
         worker(context, "training", "training", "prefork", 1),
         worker(context, "bridge", "bridge,maintenance", "threads", 8),
         worker(context, "tools", "tools", "threads", 16),

@@ -28,9 +28,11 @@ class EngineConfig:
     base_model: a folder, or a name on the Hugging Face hub, of any causal language model.
     dtype: of the base. "nf4" is 4-bit with double quantisation, computing in bf16.
     device: "auto" takes the GPU where there is one.
-    threads: of torch's CPU operators.
-    max_batch: rows that decode together.
-    max_context: tokens of prompt and answer together; None is what the base model was made for.
+    threads: of torch's CPU operators and the engine's own compiled loops.
+    max_batch: rows that decode together; each has a slot of `max_context` tokens in the KV cache,
+        which takes memory as it fills (on a GPU: at once).
+    max_context: tokens of prompt and answer together; None is what the base model was made for,
+        on a GPU at most `kv_tokens / max_batch`.
     kv_tokens: tokens that all running requests together may come to hold in the KV cache.
     max_adapters, max_adapter_bytes: what stays loaded; the least recently used goes first.
     prefill_chunk: prompt tokens read in one step, between two steps of the rows that decode.

@@ -8,6 +8,7 @@ from helox.render import (
     LineError,
     content_of,
     fields_of,
+    messages_of_chat,
     prompt_of_job,
     split_answer,
     to_messages,
@@ -124,3 +125,24 @@ def test_bad_tool_arguments_are_refused() -> None:
 
 def test_fields_of_a_line() -> None:
     assert fields_of({"input": 1, "output": 2, "id": 3}) == {"input", "output"}
+
+
+def test_a_conversation_is_cleaned_as_a_training_lines_messages_are() -> None:
+    said = [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": "Hi"}]
+    line = to_messages({"messages": [*said, {"role": "assistant", "content": "Hello"}]})
+    assert messages_of_chat(said) == list(line.messages[:-1])
+
+
+@pytest.mark.parametrize(
+    ("said", "field"),
+    [
+        ([], "messages"),
+        ("Hi", "messages"),
+        ([{"role": "user", "content": "Hi"}, {"role": "robot"}], "messages[1].role"),
+        ([{"role": "user", "content": 5}], "messages[0].content"),
+    ],
+)
+def test_a_conversation_that_cannot_be_rendered_names_its_field(said: Any, field: str) -> None:
+    with pytest.raises(LineError) as caught:
+        messages_of_chat(said)
+    assert caught.value.field == field
