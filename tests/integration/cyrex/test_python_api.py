@@ -121,20 +121,19 @@ def test_many_waits_do_not_hold_each_other_up() -> None:
     company_id = rows.company()
     automation = CompanyDataAutomation()
 
-    async def crowd() -> float:
+    async def crowd() -> None:
         waiting = [
-            asyncio.create_task(automation.process_company_data(company_id, "x", wait=2.0))
+            asyncio.create_task(automation.process_company_data(company_id, "x", wait=60.0))
             for _ in range(40)
         ]
         await asyncio.sleep(0.5)
-        started = time.monotonic()
         await LoRAAdapterService().list_adapters(company_id)
-        seconds = time.monotonic() - started
-        assert not all(task.done() for task in waiting)
-        await asyncio.gather(*waiting)
-        return seconds
+        assert not any(task.done() for task in waiting)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
 
-    assert asyncio.run(crowd()) < 1.0
+    asyncio.run(crowd())
 
 
 def test_training_is_requested_over_its_channel() -> None:
