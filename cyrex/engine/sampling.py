@@ -96,12 +96,15 @@ def choose(
     logits = logits.float()
     allowed = logits
     penalised = [i for i, sampler in enumerate(samplers) if sampler.is_penalised]
-    if forbidden is not None or penalised:
+    if penalised:
         allowed = logits.clone()
     for i in penalised:
         allowed[i] = samplers[i].penalise(logits[i])
-    if forbidden is not None:
-        allowed[forbidden.rows] = allowed[forbidden.rows].masked_fill_(forbidden.mask, NEVER)
+    if forbidden is not None and len(forbidden.rows) == len(logits):
+        allowed = allowed.masked_fill(forbidden.mask, NEVER)
+    elif forbidden is not None:
+        barred = allowed[forbidden.rows].masked_fill_(forbidden.mask, NEVER)
+        allowed = allowed.index_put((forbidden.rows,), barred)
     tokens = allowed.argmax(-1)
     sampled = [i for i, sampler in enumerate(samplers) if not sampler.is_greedy]
     if sampled:
