@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ _UNSERVED = (
 )  # fmt: skip
 _DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _HEADER_BYTES = 8
+_PIECE_BYTES = 1 << 20
+# What a larger file was read into is not kept.
+STAGING_BYTES = 256 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +57,32 @@ class Pair:
         return self.down.shape[0]
 
 
-def read(ref: AdapterRef, places: Mapping[str, Place]) -> list[Pair]:
-    """The adapter's matrices, as views of the file's bytes. Raises AdapterRefused."""
+class Staging:
+    """Memory that one file after the other is read into: fresh pages cost as much as the reading.
+
+    For one thread, and until the next file.
+    """
+
+    def __init__(self) -> None:
+        self._kept = bytearray()
+
+    def of(self, size: int) -> memoryview:
+        if size > len(self._kept):
+            memory = bytearray(size)
+            if size > STAGING_BYTES:
+                return memoryview(memory)
+            self._kept = memory
+        return memoryview(self._kept)[:size]
+
+
+def read(ref: AdapterRef, places: Mapping[str, Place], staging: Staging) -> list[Pair]:
+    """The adapter's matrices, as views of the file's bytes in `staging`. Raises AdapterRefused."""
     try:
-        # Not bytes: torch warns of tensors on memory that may not be written to.
-        data = bytearray((Path(ref.path) / WEIGHTS_FILE).stat().st_size)
-        with open(Path(ref.path) / WEIGHTS_FILE, "rb") as file:
-            file.readinto(data)
+        data, sha256 = _hashed(Path(ref.path) / WEIGHTS_FILE, staging)
         raw = json.loads((Path(ref.path) / CONFIG_FILE).read_bytes())
     except (OSError, ValueError) as error:
         raise AdapterRefused(f"adapter {ref.adapter_id} cannot be read: {error}") from error
-    if hashlib.sha256(data).hexdigest() != ref.weights_sha256:
+    if sha256 != ref.weights_sha256:
         raise AdapterRefused(f"adapter {ref.adapter_id}: its weights are not those asked for")
     try:
         return _pairs(_Config.of(raw), _tensors(data), places)
@@ -71,6 +90,23 @@ def read(ref: AdapterRef, places: Mapping[str, Place]) -> list[Pair]:
         raise AdapterRefused(f"adapter {ref.adapter_id}: {error}"[:500]) from None
     except Exception as error:
         raise AdapterRefused(f"adapter {ref.adapter_id}: {error!r}"[:500]) from error
+
+
+def _hashed(path: Path, staging: Staging) -> tuple[memoryview, str]:
+    """The file's bytes and their SHA-256: a piece is hashed while the disk brings the next."""
+    digest = hashlib.sha256()
+    with path.open("rb", buffering=0) as file:
+        size = os.fstat(file.fileno()).st_size
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(file.fileno(), 0, size, os.POSIX_FADV_WILLNEED)
+        data, end = staging.of(size), 0
+        while end < size:
+            count = file.readinto(data[end : end + _PIECE_BYTES])
+            if not count:
+                raise OSError("it became shorter while it was read")
+            digest.update(data[end : end + count])
+            end += count
+    return data, digest.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +145,14 @@ def _by_pattern(patterns: Mapping[str, float], module: str, otherwise: float) ->
     return otherwise
 
 
-def _tensors(data: bytearray) -> dict[str, torch.Tensor]:
+def _tensors(data: memoryview) -> dict[str, torch.Tensor]:
     """The tensors of a safetensors file, without copying them: they are only read."""
     size = int.from_bytes(data[:_HEADER_BYTES], "little")
     body = _HEADER_BYTES + size
     if body > len(data):
         raise AdapterRefused("its header is longer than the file")
     tensors = {}
-    for name, entry in json.loads(data[_HEADER_BYTES:body]).items():
+    for name, entry in json.loads(bytes(data[_HEADER_BYTES:body])).items():
         if name == "__metadata__":
             continue
         dtype, shape = _DTYPES.get(entry["dtype"]), entry["shape"]

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from cyrex.engine import adapter_file
-from cyrex.engine.adapter_file import Pair, Place
+from cyrex.engine.adapter_file import Pair, Place, Staging
 from cyrex.engine.arena import ALIGNMENT, Arena, aligned
 from cyrex.engine.errors import AdapterRefused, EngineClosed, EngineError
 from cyrex.engine.handle import ResidentAdapter
@@ -71,6 +71,7 @@ class AdapterPool:
         # Whether an adapter waits for others to be unpinned: nothing new should be pinned then.
         self.is_full = False
         self._places = places
+        self._staging = Staging()
         self._on_change = on_change
         self._changed = threading.Condition(threading.Lock())
         self._adapters: OrderedDict[AdapterKey, Adapter] = OrderedDict()
@@ -152,7 +153,7 @@ class AdapterPool:
         """Read, check, make room, copy. Raises AdapterRefused or EngineClosed."""
         if self._is_closed:
             raise EngineClosed("the engine is closed")
-        pairs = adapter_file.read(adapter.ref, self._places)
+        pairs = adapter_file.read(adapter.ref, self._places, self._staging)
         size = sum(_padded(p.rank) * (p.place.inputs + p.place.outputs) for p in pairs)
         adapter.size = aligned(size)
         if adapter.size > self.arena.size:

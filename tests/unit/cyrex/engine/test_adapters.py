@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from cyrex.engine import AdapterRefused, EngineClosed
-from cyrex.engine.adapter_file import read
+from cyrex.engine.adapter_file import Staging, read
 from cyrex.engine.adapters import AdapterPool
 from cyrex.engine.arena import Arena
 from tests.unit.cyrex.engine.lora_files import PLACES, ref, tensors_of, write
@@ -160,7 +160,7 @@ def test_many_threads_load_and_evict(make_pool: MakePool, tmp_path: Path) -> Non
             chosen = refs[(number * 3 + i * 5) % len(refs)]
             adapter = pool.acquire(chosen)
             adapter.done.result(20)
-            expected = {pair.place.index: pair.down for pair in read(chosen, PLACES)}
+            expected = {pair.place.index: pair.down for pair in read(chosen, PLACES, Staging())}
             if not all(torch.equal(adapter.views[i][0], expected[i]) for i in expected):
                 wrong.append(chosen.adapter_id)
             pool.release(adapter)
