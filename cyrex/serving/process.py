@@ -41,6 +41,11 @@ DRAIN_SECONDS = 10.0
 SWEEP_SECONDS = 0.5
 
 
+# A child that is killed while it starts may have been in somebody's way; so many are not.
+KILLED_STARTS = 3
+DIED_STARTING = "its process has died while it started"
+
+
 class EngineDied(EngineError):
     """The engine's process died with the request under way. Send it again: a new one starts."""
 
@@ -79,6 +84,7 @@ class EngineProcess:
         self._ready: Connection | None = None
         self._child: Child | None = None
         self._start_error: EngineStartError | None = None
+        self._killed_starts = 0
         self._closing = threading.Event()
         # Sending has a lock of its own: a full socket must not hold up what comes in.
         self._sending = threading.Lock()
@@ -233,6 +239,11 @@ class EngineProcess:
             logger.warning("the engine's process %d has ended: %s", child.pid, code)
             self._fail_all(EngineDied(f"the engine's process has died ({code})"), keep_unsent=True)
             return None
+        if failure == DIED_STARTING and code.startswith("SIG"):
+            self._killed_starts += 1
+            if self._killed_starts < KILLED_STARTS:
+                logger.warning("the engine's process %d was killed while it started", child.pid)
+                return None
         return EngineStartError(f"no engine starts on {self.config.base_model}: {failure}")
 
     def _await_ready(self, child: Child) -> str | None:
@@ -246,13 +257,14 @@ class EngineProcess:
                     return f"it is not ready after {self._start_seconds:g} s"
             first = child.connection.recv()[0]
         except (EOFError, OSError):
-            return "its process has died while it started"
+            return DIED_STARTING
         if isinstance(first, StartFailed):
             return first.message
         assert isinstance(first, Ready)
         with self._changed:
             self._ready = child.connection
             self._start_error = None
+            self._killed_starts = 0
             unsent = list(self._waiters.unsent.values())
             self._waiters.unsent.clear()
             self._changed.notify_all()

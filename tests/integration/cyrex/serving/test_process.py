@@ -152,6 +152,27 @@ def test_closing_while_it_starts_ends_it(base: Path) -> None:
         handle.result(0)
 
 
+def test_who_waits_for_an_engine_outlives_one_that_is_killed_while_it_starts(base: Path) -> None:
+    engine = EngineProcess(config(base))
+    try:
+        handle = engine.submit(Request("company0", None, PROMPT, 4))
+        for _ in range(2):
+            killed = wait_for_pid(engine, None)
+            os.kill(killed, signal.SIGKILL)
+            wait_for_pid(engine, killed)
+        assert len(handle.result(120).tokens) == 4
+    finally:
+        engine.close()
+
+
+def wait_for_pid(engine: EngineProcess, other_than: int | None) -> int:
+    deadline = time.monotonic() + 30
+    while (pid := engine.pid) is None or pid == other_than:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return pid
+
+
 def test_a_base_model_that_is_not_there_is_named(tmp_path: Path) -> None:
     engine = EngineProcess(EngineConfig(str(tmp_path / "no-such-model")))
     handle = engine.submit(Request("company0", None, PROMPT))
