@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from sqlalchemy.exc import IntegrityError
 
 from cyrex import adapters
 from cyrex.errors import NotFound, UserError
@@ -57,9 +58,10 @@ def test_the_champion_answers_and_no_other(acme: str) -> None:
         assert len(adapters.champion_ids(session)) >= 2
 
 
-def test_an_alias_to_another_companys_adapter_answers_nothing(acme: str) -> None:
+def test_an_alias_to_another_companys_adapter_is_refused(acme: str) -> None:
     theirs = rows.adapter(rows.company("globex"))
-    crown(acme, theirs)
+    with pytest.raises(IntegrityError, match="champion_id"):
+        crown(acme, theirs)
     with operator_session() as session:
         assert adapters.champion_of(session, acme) is None
 

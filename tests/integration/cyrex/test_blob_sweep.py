@@ -94,6 +94,7 @@ def test_nothing_is_deleted_when_a_manifest_cannot_be_read(tmp_path: Path) -> No
 
 def test_what_a_dead_process_was_writing_goes_too() -> None:
     left = get_settings().blob_dir / ".incoming" / "tmpabc"
+    left.parent.mkdir(parents=True, exist_ok=True)
     left.write_bytes(b"half")
     blob_sweep.sweep()
     assert left.exists()
