@@ -63,8 +63,7 @@ def admit_companies(session: Session, machine: Machine, company_ids: Collection[
         )
     )
     if machine is JOB:
-        for row in admitted:
-            jobs.updated(session, row)
+        jobs.updated(session, *admitted)
     return admitted
 
 
