@@ -23,6 +23,7 @@ from database.session import company_session, operator_session
 from database.transitions import MACHINES, Machine
 from settings import get_settings
 from tasks import app
+from tasks.pulse import Pulse
 from tasks.routing import COMMON_QUEUE, DIRECT_PREFIX, route
 
 log = structlog.get_logger()
@@ -65,6 +66,14 @@ def broker_ready() -> bool:
         return bool(broker().ping())
     except redis.RedisError:
         return False
+
+
+_pulse = Pulse(lambda: broker())
+
+
+def broker_alive() -> bool:
+    """Whether it answers, or did a moment ago and has not gone since. Costs nearly nothing."""
+    return _pulse.beats()
 
 
 def broker_writable() -> bool:

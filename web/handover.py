@@ -9,8 +9,7 @@ import time
 import structlog
 
 from synapse.outbox import wake
-from tasks.dispatch import admit_many, announce_end, broker
-from tasks.pulse import pulse
+from tasks.dispatch import admit_many, announce_end, broker, broker_alive
 from web.errors import DATABASE_ERRORS, broker_unavailable
 
 log = structlog.get_logger()
@@ -18,12 +17,12 @@ log = structlog.get_logger()
 FLUSH_SECONDS = 5.0
 # From one batch to the next: what comes in between shares a transaction and two round trips. What
 # comes alone waits for nothing.
-GATHER_SECONDS = 0.02
+GATHER_SECONDS = 0.025
 
 
 def require_broker() -> None:
     """Raise a 503 while the broker is down, before anything is written."""
-    if not pulse.beats():
+    if not broker_alive():
         raise broker_unavailable()
 
 

@@ -42,7 +42,7 @@ def _pings(client: Redis) -> int:
 
 def test_it_is_not_asked_again_within_a_moment(redis_url: str, proxy: Proxy) -> None:
     client = connect(redis_url)
-    felt = Pulse()
+    felt = Pulse(dispatch.broker)
     assert felt.beats()
     before = _pings(client)
     assert all(felt.beats() for _ in range(50))
@@ -54,7 +54,7 @@ def test_it_is_not_asked_again_within_a_moment(redis_url: str, proxy: Proxy) -> 
 
 
 def test_a_broker_that_goes_is_noticed_at_once_and_so_is_its_return(proxy: Proxy) -> None:
-    felt = Pulse()
+    felt = Pulse(dispatch.broker)
     for _ in range(3):
         assert felt.beats()
         proxy.cut()
@@ -67,7 +67,7 @@ def test_a_broker_that_goes_is_noticed_at_once_and_so_is_its_return(proxy: Proxy
 def test_a_broker_that_hangs_is_waited_for_once(redis_url: str) -> None:
     client = connect(redis_url)
     process = int(client.info("server")["process_id"])
-    felt = Pulse()
+    felt = Pulse(dispatch.broker)
     assert felt.beats()
     time.sleep(pulse.BELIEVED_SECONDS)
     os.kill(process, signal.SIGSTOP)
