@@ -151,20 +151,33 @@ def company_session(company_id: str, role: str = WORKER) -> Iterator[Session]:
 def company_statement(
     company_id: str, role: str, statement: str, parameters: Mapping[str, Any]
 ) -> Sequence[Any] | None:
-    """One statement as a transaction of its own, in one round trip; its row, if it returns one.
+    """One statement as a transaction of its own, in one round trip; its first row.
 
     `statement` names its parameters as `%(name)s`. Role, company and statement travel together:
     Postgres runs several statements of one message in one transaction, which it ends with them,
     and undoes when one of them fails. It sees and writes the rows of one company only.
+    Raises the driver's own errors, `psycopg2.OperationalError` for a connection that was lost.
     """
     if not company_id:
         raise ValueError("company_id: must not be empty")
     scope = {"assume_role": role, "assume_id": company_id}
-    with get_engine().connect() as connection:
-        driver: Any = connection.connection.dbapi_connection
+    # The pool's connection without SQLAlchemy's, which costs as much as the driver's work.
+    held = get_engine().raw_connection()
+    driver: Any = held.dbapi_connection
+    try:
         # The driver sends what it is given, and no BEGIN or COMMIT around it.
         driver.autocommit = True
-        return connection.exec_driver_sql(ASSUME_FIRST + statement, {**parameters, **scope}).first()
+        with driver.cursor() as cursor:
+            cursor.execute(ASSUME_FIRST + statement, {**parameters, **scope})
+            row: Sequence[Any] | None = cursor.fetchone()
+            return row
+    except psycopg2.Error as error:
+        if driver.closed:
+            held.invalidate(error)
+            raise psycopg2.OperationalError(str(error)) from error
+        raise
+    finally:
+        held.close()
 
 
 @contextmanager

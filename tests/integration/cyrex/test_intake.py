@@ -8,7 +8,6 @@ from typing import Any
 import psycopg2
 import pytest
 from sqlalchemy import event, func, select
-from sqlalchemy.exc import DBAPIError
 
 from cyrex import jobs, limits
 from cyrex.errors import UserError
@@ -45,7 +44,7 @@ def acme() -> str:
 
 @pytest.fixture
 def sent() -> Iterator[list[str]]:
-    """What goes to the database."""
+    """What goes to the database by SQLAlchemy."""
     found: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
@@ -123,11 +122,17 @@ def test_row_event_and_view_are_those_of_create_job(acme: str, asked: Json) -> N
     assert for_mine == for_other
 
 
-def test_it_is_one_round_trip(acme: str, sent: list[str]) -> None:
+def test_it_is_one_round_trip(acme: str, sent: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     intake(acme, data="x")
     sent.clear()
+
+    def noted(*arguments: Any) -> Any:
+        sent.append("company_statement")
+        return company_statement(*arguments)
+
+    monkeypatch.setattr("cyrex.intake.company_statement", noted)
     assert intake(acme, data="x") is not None
-    assert len(sent) == 1
+    assert sent == ["company_statement"]
 
 
 @pytest.mark.parametrize(
@@ -166,7 +171,7 @@ def test_near_the_limit_nothing_is_written(acme: str, monkeypatch: pytest.Monkey
 
 
 def test_a_company_that_does_not_exist_gets_no_row() -> None:
-    with pytest.raises(DBAPIError):
+    with pytest.raises(psycopg2.Error):
         intake("nobody", data="x")
     assert _count("nobody") == (0, 0)
 
@@ -186,7 +191,7 @@ def test_a_statement_sees_one_company_only(acme: str) -> None:
         "INSERT INTO outbox (event_id, company_id, stream, envelope)"
         " VALUES (%(i)s, %(c)s, %(i)s, '{}')"
     )
-    with pytest.raises(DBAPIError, match="row-level security"):
+    with pytest.raises(psycopg2.Error, match="row-level security"):
         company_statement(acme, WEB, write, {"i": f"{acme}-x", "c": other})
     with pytest.raises(ValueError, match="company_id"):
         company_statement("", WEB, count, {})
@@ -212,12 +217,20 @@ def test_a_statement_that_fails_leaves_nothing_and_its_connection_can_be_used(ac
         " VALUES ('half', %(company)s, 's', '{}') RETURNING id) SELECT 1 / (id - id) FROM one"
     )
     for _ in range(3):
-        with pytest.raises(DBAPIError) as failed:
+        with pytest.raises(psycopg2.Error) as failed:
             company_statement(acme, WEB, broken, {"company": acme})
-        assert isinstance(failed.value.orig, psycopg2.Error)
         assert acme not in str(failed.value), "an error holds no company's data"
     assert _count(acme) == jobs_before
     assert intake(acme, data="x") is not None
     with company_session(acme, WEB) as session:
         jobs.create_job(session, acme, "x")
     assert _count(acme)[0] == jobs_before[0] + 2
+
+
+def test_a_connection_that_is_lost_is_replaced(acme: str) -> None:
+    end = "SELECT pg_terminate_backend(pg_backend_pid())"
+    for _ in range(2):
+        with pytest.raises(psycopg2.OperationalError):
+            # No role but the login's own, which may end its own processes.
+            company_statement(acme, "none", end, {})
+        assert intake(acme, data="x") is not None
