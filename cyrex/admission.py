@@ -9,7 +9,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from cyrex import jobs
-from cyrex.companies import lock_companies, lock_company
+from cyrex.companies import lock_company
 from database.transitions import JOB, TRAINING, Machine
 from settings import get_settings
 
@@ -49,51 +49,49 @@ def admit_rows(session: Session, machine: Machine, company_id: str) -> list[Any]
 
 def admit_companies(session: Session, machine: Machine, company_ids: Collection[str]) -> list[Any]:
     """`admit_rows` for many companies, in as many statements as for one."""
-    free = _rooms(session, machine, company_ids)
-    if not free:
-        return []
     model: Any = machine.model
-    table, key = model.__tablename__, machine.key
+    statement = LOCKED + OLDEST.format(table=model.__tablename__, key=machine.key)
     admitted = list(
         session.scalars(
-            select(model)
-            .from_statement(text(OLDEST.format(table=table, key=key)))
-            .execution_options(populate_existing=True),
-            {"companies": list(free), "free": list(free.values()), "first": machine.steps[0]},
+            select(model).from_statement(text(statement)).execution_options(populate_existing=True),
+            {
+                "companies": sorted(set(company_ids)),
+                "claimable": list(machine.claimable),
+                "most": limit_of(machine),
+                "first": machine.steps[0],
+            },
         )
     )
     if machine is JOB:
-        for row in admitted:
-            jobs.updated(session, row)
+        jobs.updated(session, *admitted)
     return admitted
 
 
+# Sent together with what follows, which sees what was committed until the locks were had. In one
+# order and no stronger than needed: see `lock_companies`.
+LOCKED = """
+    SELECT FROM companies WHERE company_id = ANY(CAST(:companies AS text[]))
+    ORDER BY company_id FOR NO KEY UPDATE;
+"""
 # One look at the queue of each company; a window over all that is queued would read all of it.
 OLDEST = """
     UPDATE {table} SET status = 'admitted', step = coalesce(step, :first), published_at = now(),
         publications = 1, updated_at = now()
     WHERE status = 'queued' AND {key} IN (
         SELECT oldest.{key}
-        FROM unnest(CAST(:companies AS text[]), CAST(:free AS int[])) AS room (company_id, free)
+        FROM (
+            SELECT company_id, :most - (
+                SELECT count(*) FROM {table} AS inside
+                WHERE inside.company_id = companies.company_id
+                    AND inside.status = ANY(CAST(:claimable AS text[]))
+            ) AS free
+            FROM companies WHERE company_id = ANY(CAST(:companies AS text[]))
+        ) AS room
         CROSS JOIN LATERAL (
             SELECT {key} FROM {table}
             WHERE company_id = room.company_id AND status = 'queued'
-            ORDER BY created_at, {key} LIMIT room.free
+            ORDER BY created_at, {key} LIMIT greatest(room.free, 0)
         ) AS oldest
     )
     RETURNING *
 """
-
-
-def _rooms(session: Session, machine: Machine, company_ids: Collection[str]) -> dict[str, int]:
-    """`room` of each company that has some."""
-    model: Any = machine.model
-    known = lock_companies(session, company_ids)
-    inside = session.execute(
-        select(model.company_id, func.count())
-        .where(model.company_id.in_(known), model.status.in_(machine.claimable))
-        .group_by(model.company_id)
-    )
-    counts = {str(each): int(count) for each, count in inside}
-    limit = limit_of(machine)
-    return {each: limit - counts.get(each, 0) for each in known if counts.get(each, 0) < limit}

@@ -19,7 +19,8 @@ from database.base import new_id
 from database.models import Agent, Job
 from database.transitions import JOB
 from settings import get_settings
-from synapse.outbox import announce
+from synapse.envelope import Envelope
+from synapse.outbox import announce_all, event
 from synapse.streams import COMPANY_AUTOMATION_JOBS
 
 DEFAULT_TASK_TYPE = "automation"
@@ -46,29 +47,42 @@ def create_job(
     Raises `UserError` for a task type or choices that are none, `NotFound` for an agent that is not
     the company's, `TooMany` when the company has too many open jobs.
     """
-    check_task_type(task_type)
+    values = new_values(company_id, data, task_type, use_adapter, metadata, choices)
     require_place(session, JOB, company_id)
-    asked: dict[str, Any] = {"data": data}
-    if choices is not None:
-        asked["choices"] = check_choices(choices)
     if agent_id is not None:
         require_agent(session, company_id, agent_id)
-    job = Job(
-        job_id=job_id or new_id(),
-        company_id=company_id,
-        job_type=task_type,
-        input_data=asked,
-        agent_id=agent_id,
-        use_adapter=use_adapter,
-        details=metadata or {},
-        source=source,
-        status="queued",
-        step=JOB.steps[0],
-    )
+    values |= {"job_id": job_id or values["job_id"], "source": source, "agent_id": agent_id}
+    job = Job(**values)
     session.add(job)
     updated(session, job)
     session.flush()
     return job
+
+
+def new_values(
+    company_id: str,
+    data: Any,
+    task_type: str,
+    use_adapter: bool,
+    metadata: dict[str, Any] | None,
+    choices: Sequence[str] | None,
+) -> dict[str, Any]:
+    """A new job's attributes. Raises `UserError` for a task type or choices that are none."""
+    check_task_type(task_type)
+    asked: dict[str, Any] = {"data": data}
+    if choices is not None:
+        asked["choices"] = check_choices(choices)
+    return {
+        "job_id": new_id(),
+        "company_id": company_id,
+        "job_type": task_type,
+        "input_data": asked,
+        "use_adapter": use_adapter,
+        "details": metadata or {},
+        "source": "api",
+        "status": "queued",
+        "step": JOB.steps[0],
+    }
 
 
 def check_task_type(task_type: str) -> None:
@@ -184,10 +198,14 @@ def end(session: Session, job: Job) -> None:
     updated(session, job)
 
 
-def updated(session: Session, job: Job) -> None:
-    """Tell the outside of a job's new status, in the transaction that sets it."""
-    announce(
-        session,
+def updated(session: Session, *jobs: Job) -> None:
+    """Tell the outside of jobs' new status, in the transaction that sets it."""
+    announce_all(session, COMPANY_AUTOMATION_JOBS, [update_of(job) for job in jobs])
+
+
+def update_of(job: Job) -> Envelope:
+    """The event that tells the outside of a job's status."""
+    return event(
         COMPANY_AUTOMATION_JOBS,
         "job.updated",
         job.company_id,

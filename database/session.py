@@ -7,7 +7,7 @@ a statement outside these sessions sees no company's rows at all.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
@@ -25,6 +25,11 @@ WORKER = "cyrex_worker"
 OPERATOR = "cyrex_operator"
 
 ASSUME = text("SELECT set_config('role', :role, true), set_config('app.company_id', :id, true)")
+# The same in the driver's own notation, for `company_statement`.
+ASSUME_FIRST = (
+    "SELECT set_config('role', %(assume_role)s, true),"
+    " set_config('app.company_id', %(assume_id)s, true); "
+)
 
 POOL_SIZE = 16
 POOL_OVERFLOW = 112
@@ -68,8 +73,12 @@ def get_engine() -> Engine:
     return engine
 
 
-def _note_use(_connection: Any, record: Any) -> None:
+def _note_use(connection: Any, record: Any) -> None:
     record.info["used"] = time.monotonic()
+    # What `company_statement` has set. Not asked of the pool's own `isolation_level`, which costs
+    # a round trip more.
+    if connection is not None and not connection.closed and connection.autocommit:
+        connection.autocommit = False
 
 
 def _refuse_dead(connection: Any, record: Any, _proxy: Any) -> None:
@@ -137,6 +146,38 @@ def company_session(company_id: str, role: str = WORKER) -> Iterator[Session]:
         raise ValueError("company_id: must not be empty")
     with _session(role, company_id) as session:
         yield session
+
+
+def company_statement(
+    company_id: str, role: str, statement: str, parameters: Mapping[str, Any]
+) -> Sequence[Any] | None:
+    """One statement as a transaction of its own, in one round trip; its first row.
+
+    `statement` names its parameters as `%(name)s`. Role, company and statement travel together:
+    Postgres runs several statements of one message in one transaction, which it ends with them,
+    and undoes when one of them fails. It sees and writes the rows of one company only.
+    Raises the driver's own errors, `psycopg2.OperationalError` for a connection that was lost.
+    """
+    if not company_id:
+        raise ValueError("company_id: must not be empty")
+    scope = {"assume_role": role, "assume_id": company_id}
+    # The pool's connection without SQLAlchemy's, which costs as much as the driver's work.
+    held = get_engine().raw_connection()
+    driver: Any = held.dbapi_connection
+    try:
+        # The driver sends what it is given, and no BEGIN or COMMIT around it.
+        driver.autocommit = True
+        with driver.cursor() as cursor:
+            cursor.execute(ASSUME_FIRST + statement, {**parameters, **scope})
+            row: Sequence[Any] | None = cursor.fetchone()
+            return row
+    except psycopg2.Error as error:
+        if driver.closed:
+            held.invalidate(error)
+            raise psycopg2.OperationalError(str(error)) from error
+        raise
+    finally:
+        held.close()
 
 
 @contextmanager

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from datetime import timedelta
 
 from redis import Redis, RedisError
-from sqlalchemy import exists, func, update
+from sqlalchemy import exists, func, insert, update
 from sqlalchemy.orm import Session
 
 from database.base import Json, new_id
@@ -41,10 +42,25 @@ def announce(
     Call `wake` after the commit. Raises `EnvelopeInvalid` (a `ValueError`) for an event that does
     not belong on `stream`; the session fails at its next flush for an `event_id` announced before.
     """
+    envelope = event(stream, type, company_id, data, correlation_id, event_id, source)
+    session.add(Outbox(**row_of(stream, envelope)))
+    return envelope
+
+
+def event(
+    stream: str,
+    type: str,  # noqa: A002 - the envelope's word
+    company_id: str | None,
+    data: Json,
+    correlation_id: str | None = None,
+    event_id: str | None = None,
+    source: str = SOURCE,
+) -> Envelope:
+    """The event that `announce` writes. Raises `EnvelopeInvalid`."""
     if not wire.storable(data):
         raise wire.EnvelopeInvalid("data: holds a NUL or a half surrogate, which cannot be stored")
     own_id = event_id or new_id()
-    envelope = Envelope.of(
+    return Envelope.of(
         stream,
         {
             "event_id": own_id,
@@ -55,11 +71,22 @@ def announce(
             "data": data,
         },
     )
-    dumped = envelope.model_dump(mode="json")
-    session.add(
-        Outbox(event_id=own_id, company_id=company_id, stream=stream, envelope=dumped),
-    )
-    return envelope
+
+
+def row_of(stream: str, envelope: Envelope) -> Json:
+    """The columns of an event's outbox row."""
+    return {
+        "event_id": envelope.event_id,
+        "company_id": envelope.company_id,
+        "stream": stream,
+        "envelope": envelope.model_dump(mode="json"),
+    }
+
+
+def announce_all(session: Session, stream: str, envelopes: Collection[Envelope]) -> None:
+    """Write many events in one statement."""
+    if envelopes:
+        session.execute(insert(Outbox), [row_of(stream, envelope) for envelope in envelopes])
 
 
 def wake(redis: Redis) -> None:

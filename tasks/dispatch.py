@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
 import redis
 import structlog
 from celery import Signature
-from kombu.exceptions import OperationalError
+
+# The types are of a kombu that had no batches.
+from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore[attr-defined]
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -21,7 +23,8 @@ from database.session import company_session, operator_session
 from database.transitions import MACHINES, Machine
 from settings import get_settings
 from tasks import app
-from tasks.routing import COMMON_QUEUE, route
+from tasks.pulse import Pulse
+from tasks.routing import COMMON_QUEUE, DIRECT_PREFIX, route
 
 log = structlog.get_logger()
 
@@ -29,6 +32,7 @@ JOBS_ENDED_CHANNEL = "cyrex:jobs:ended"
 PING_TIMEOUT_SECONDS = 1.0
 PROBE_KEY = "cyrex:probe"
 PROBE_SECONDS = 10
+PORTION = 100
 
 # Which queue runs a step: what needs a GPU or an hour has a queue of its own.
 QUEUES = {
@@ -62,6 +66,14 @@ def broker_ready() -> bool:
         return bool(broker().ping())
     except redis.RedisError:
         return False
+
+
+_pulse = Pulse(lambda: broker())
+
+
+def broker_alive() -> bool:
+    """Whether it answers, or did a moment ago and has not gone since. Costs nearly nothing."""
+    return _pulse.beats()
 
 
 def broker_writable() -> bool:
@@ -133,14 +145,27 @@ def publish_all(hints: Iterable[Hint]) -> int:
         log.warning("broker_unavailable", rows=len(hints))
         return 0
     sent = 0
+    pool: Any = app.producer_pool
     try:
-        with app.producer_pool.acquire(block=True) as producer:
-            for machine, row in hints:
-                _send(remaining_chain(machine, row), producer)
-                sent += 1
-    except (OperationalError, redis.RedisError, OSError) as error:
+        with pool.acquire(block=True) as producer:
+            for some in _portions(hints):
+                with producer.batch() as batch:
+                    for machine, row in some:
+                        signature = remaining_chain(machine, row)
+                        _send(signature, producer)
+                        if signature.options["queue"].startswith(DIRECT_PREFIX):
+                            # How long that queue is decides where the next one goes.
+                            batch.flush()
+                sent += len(some)
+    except (OperationalError, BatchPublishError, redis.RedisError, OSError) as error:
         log.warning("broker_unavailable", rows=len(hints) - sent, error=str(error))
     return sent
+
+
+def _portions(hints: Sequence[Hint]) -> Iterator[Sequence[Hint]]:
+    """Each goes to the broker in one round trip."""
+    for start in range(0, len(hints), PORTION):
+        yield hints[start : start + PORTION]
 
 
 def _send(signature: Signature, producer: Any) -> None:

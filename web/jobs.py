@@ -11,11 +11,12 @@ from flask import Response, current_app, jsonify, request
 
 from cyrex import jobs as service
 from cyrex.agent_state import detailed_view
+from cyrex.intake import take_in
 from database.base import Json
 from database.transitions import JOB
 from settings import get_settings
 from web import answers, schemas
-from web.auth import company_of, company_or_all, require_company, session_for
+from web.auth import caller, company_of, company_or_all, require_company, session_for
 from web.errors import DATABASE_ERRORS
 from web.handover import hand_over, job_ended, require_broker
 from web.idempotency import REPLAYED_HEADER, Once
@@ -81,6 +82,12 @@ def _create_or_find(once: Once, company_id: str, body: schemas.Process) -> tuple
             if stored is not None:
                 return job_answer(service.get_job(session, stored.answer["job_id"])), True
     require_broker()
+    if once.key is None and body.agent_id is None and company_id == caller().company_id:
+        view = take_in(
+            company_id, body.data, body.task_type, body.use_adapter, body.metadata, body.choices
+        )
+        if view is not None:
+            return _located(view), False
     with session_for(company_id) as session:
         require_company(session, company_id)
         stored = once.begin(session)

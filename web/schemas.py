@@ -42,11 +42,26 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class Parameters(BaseModel):
+_SCHEMAS: dict[type[BaseModel], dict[str, Any]] = {}
+
+
+class ReadFromTexts(BaseModel):
+    """From headers, a query or a path: flask-openapi3 asks for the schema at every request."""
+
+    @classmethod
+    def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        if args or kwargs:
+            return super().model_json_schema(*args, **kwargs)
+        if cls not in _SCHEMAS:
+            _SCHEMAS[cls] = super().model_json_schema()
+        return _SCHEMAS[cls]
+
+
+class Parameters(ReadFromTexts):
     model_config = ConfigDict(extra="forbid")
 
 
-class CreateHeaders(BaseModel):
+class CreateHeaders(ReadFromTexts):
     idempotency_key: str | None = Field(
         None,
         alias="Idempotency-Key",
