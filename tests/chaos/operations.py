@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,8 @@ import requests
 # have been told.
 KINDS = ("job", "training", "adapter")
 TIMEOUT_SECONDS = 10.0
+PATIENCE_SECONDS = 60.0
+PAUSE_SECONDS = 0.5
 PAGE = 200
 CHILD_SECONDS = 120.0
 
@@ -39,17 +42,28 @@ def replay(url: str, key: str) -> int:
     """Replay the rows that were given up; returns how many."""
     headers = {"Authorization": f"Bearer {key}"}
     query: dict[str, Any] = {"replayed": "false", "limit": PAGE}
-    answer = requests.get(
-        f"{url}/operations/dead-letters", query, headers=headers, timeout=TIMEOUT_SECONDS
-    )
+    answer = _answered("GET", f"{url}/operations/dead-letters", headers, params=query)
     answer.raise_for_status()
     count = 0
     for letter in answer.json()["dead_letters"]:
         if letter["kind"] in KINDS:
             path = f"{url}/operations/dead-letters/{letter['id']}/replay"
-            done = requests.post(path, headers=headers, json={}, timeout=TIMEOUT_SECONDS)
-            count += int(done.ok)
+            count += int(_answered("POST", path, headers, json={}).ok)
     return count
+
+
+def _answered(method: str, url: str, headers: Mapping[str, str], **what: Any) -> requests.Response:
+    """Ask until there is an answer: the API, or what it needs, may have been killed just now."""
+    give_up = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            answer = requests.request(method, url, headers=headers, timeout=TIMEOUT_SECONDS, **what)
+            if answer.status_code < 500 or time.monotonic() > give_up:
+                return answer
+        except (requests.ConnectionError, requests.Timeout):
+            if time.monotonic() > give_up:
+                raise
+        time.sleep(PAUSE_SECONDS)
 
 
 def versions(environment: Mapping[str, str]) -> list[tuple[str, int, str]]:
