@@ -35,7 +35,6 @@ from tasks.dispatch import QUEUES
 
 COMPANIES = [f"bench-{n}" for n in range(8)]
 BATCH = 100
-QUEUE_NAMES = ("inference", "training", "bridge", "tools", "maintenance")
 # Between two announcements: an idle relay, as most of the time.
 RELAY_PAUSE_SECONDS = 0.005
 

@@ -20,7 +20,6 @@ from cyrex.engine.loop import Engine
 
 BATCH = 32
 TIMEOUT_SECONDS = 600
-GIB = 1 << 30
 
 Samples = dict[str, list[float]]
 

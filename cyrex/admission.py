@@ -68,7 +68,8 @@ def admit_companies(session: Session, machine: Machine, company_ids: Collection[
 
 
 # Sent together with what follows, which sees what was committed until the locks were had. In one
-# order and no stronger than needed: see `lock_companies`.
+# order, so that two callers never wait for each other in a circle, and no stronger than needed: see
+# `lock_company`.
 LOCKED = """
     SELECT FROM companies WHERE company_id = ANY(CAST(:companies AS text[]))
     ORDER BY company_id FOR NO KEY UPDATE;

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import select
@@ -56,17 +55,8 @@ def lock_company(session: Session, company_id: str) -> bool:
     NO KEY UPDATE: rows that refer to the company take a key-share lock on it when they are
     inserted, and two transactions that both did would deadlock on a stronger lock.
     """
-    return bool(lock_companies(session, [company_id]))
-
-
-def lock_companies(session: Session, company_ids: Collection[str]) -> list[str]:
-    """`lock_company` for many; returns those that exist.
-
-    In one order, so that two callers never wait for each other in a circle.
-    """
-    query = select(Company.company_id).where(Company.company_id.in_(company_ids))
-    query = query.order_by(Company.company_id).with_for_update(key_share=True)
-    return list(session.scalars(query))
+    query = select(Company.company_id).where(Company.company_id == company_id)
+    return session.scalar(query.with_for_update(key_share=True)) is not None
 
 
 def list_companies(session: Session, limit: int = 100, after: str = "") -> list[Company]:

@@ -152,8 +152,16 @@ def publish_all(hints: Iterable[Hint]) -> int:
                 with producer.batch() as batch:
                     for machine, row in some:
                         signature = remaining_chain(machine, row)
-                        _send(signature, producer)
-                        if signature.options["queue"].startswith(DIRECT_PREFIX):
+                        options = signature.options
+                        _send(
+                            producer,
+                            str(signature.task),
+                            signature.args,
+                            options["queue"],
+                            priority=options["priority"],
+                            chain=options.get("chain"),
+                        )
+                        if options["queue"].startswith(DIRECT_PREFIX):
                             # How long that queue is decides where the next one goes.
                             batch.flush()
                 sent += len(some)
@@ -168,19 +176,21 @@ def _portions(hints: Sequence[Hint]) -> Iterator[Sequence[Hint]]:
         yield hints[start : start + PORTION]
 
 
-def _send(signature: Signature, producer: Any) -> None:
+def _send(
+    producer: Any,
+    name: str,
+    args: Any,
+    queue: str,
+    *,
+    priority: int = 0,
+    chain: list[Signature] | None = None,
+    expires: float | None = None,
+) -> None:
     """As `apply_async` does, but for the event that a task was sent, which would cost as much."""
-    name, options = str(signature.task), signature.options
     message = app.amqp.as_task_v2(
-        new_id(),
-        name,
-        args=signature.args,
-        chain=options.get("chain"),
-        ignore_result=True,
+        new_id(), name, args=args, chain=chain, expires=expires, ignore_result=True
     )
-    app.amqp.send_task_message(
-        producer, name, message, queue=options["queue"], priority=options["priority"]
-    )
+    app.amqp.send_task_message(producer, name, message, queue=queue, priority=priority)
 
 
 def broadcast(command: str, arguments: Json) -> None:
@@ -218,12 +228,8 @@ def hint_conversation(company_id: str, call_id: str, seconds: float, common: boo
     broker raises.
     """
     queue = COMMON_QUEUE if common else route(company_id, broker())
-    # As `send_task` does, but for the monitoring events, which would cost more than the rest.
-    message = app.amqp.as_task_v2(
-        new_id(), TASK, args=(company_id, call_id), expires=seconds, ignore_result=True
-    )
     with app.producer_pool.acquire(block=True) as producer:
-        app.amqp.send_task_message(producer, TASK, message, queue=queue)
+        _send(producer, TASK, (company_id, call_id), queue, expires=seconds)
 
 
 def announce_end(job_id: str) -> None:

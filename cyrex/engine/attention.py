@@ -97,10 +97,7 @@ def _by_gather(
     keys = layer.keys[:, :, :longest].index_select(0, layout.slot_index)
     values = layer.values[:, :, :longest].index_select(0, layout.slot_index)
     columns = torch.arange(longest, device=q.device)
-    own = layout.place_index[:, None]
-    visible = columns <= own
-    if window:
-        visible &= columns > own - window
+    visible = _visible(columns, layout.place_index[:, None], window)
     # What a slot holds behind its row's length may be anything, and NaN outlives any mask.
     hidden = ~visible[:, None, :, None]
     keys.masked_fill_(hidden, 0.0)
@@ -116,7 +113,11 @@ def _mask(segment: Segment, window: int, device: torch.device) -> torch.Tensor |
     if not segment.past and (not window or length <= window):
         return None
     columns = torch.arange(total, device=device)
-    own = columns[segment.past :, None]
+    return _visible(columns, columns[segment.past :, None], window)
+
+
+def _visible(columns: torch.Tensor, own: torch.Tensor, window: int) -> torch.Tensor:
+    """Which columns a token sees: those up to its own, the last `window` of them unless it is 0."""
     visible = columns <= own
     if window:
         visible &= columns > own - window

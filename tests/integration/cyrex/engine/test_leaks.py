@@ -212,7 +212,7 @@ def test_answered_requests_with_far_deadlines_are_forgotten(base: Path) -> None:
     del handle, handles
     gc.collect()
     # Some may wait to be cleared away, but not for their deadlines.
-    held = [o for o in gc.get_objects() if isinstance(o, Handle) and o.request.deadline == far]
+    held = [o for o in gc.get_objects() if type(o) is Handle and o.request.deadline == far]
     stop.set()
     busy.join()
     engine.close()
