@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,6 +63,9 @@ def spec(layout: Layout, ports: Ports) -> ProcessSpec:
         "timezone": "UTC",
         "log_line_prefix": "%m [%p] ",
     }
+    if sys.platform == "linux":
+        # Back soon after a kill: one call instead of one for each of a thousand files.
+        options["recovery_init_sync_method"] = "syncfs"
     command = [str(programs() / "postgres"), "-D", str(layout.postgres)]
     for name, value in options.items():
         command += ["-c", f"{name}={value}"]

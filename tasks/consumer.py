@@ -1,18 +1,23 @@
 """A worker's connection to the broker: it outlives the broker's death, and is back soon.
 
-Two things differ from Celery's own consumer. When the connection dies between the reading and the
+Three things differ from Celery's own consumer. When the connection dies between the reading and the
 acknowledging of a message, Celery (5.7) tries to give that message back over the dead connection,
 and the whole worker ends with an AttributeError; here the message is let go, for it is a hint and
 the reconciler gives it again. And a lost broker is asked for several times a second at first and
-every two seconds later, not every thirty.
+every two seconds later, not every thirty. And a worker may have a reason to take nothing for a
+while, which leaves the messages to others.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from celery import bootsteps
 from celery.worker import consumer
+
+from tasks import app
 
 # Of the pauses between two tries to connect, in seconds.
 RETRY = {"interval_start": 0.2, "interval_step": 0.2, "interval_max": 2.0}
@@ -28,3 +33,25 @@ class Consumer(consumer.Consumer):
     def ensure_connected(self, conn: Any) -> Any:
         conn.ensure_connection = partial(conn.ensure_connection, **RETRY)
         return super().ensure_connected(conn)
+
+
+_conditions: list[Callable[[], bool]] = []
+
+
+def take_only_while(condition: Callable[[], bool]) -> None:
+    """Have this worker ask for messages only while `condition` holds. It is asked often."""
+    _conditions.append(condition)
+
+
+class Will(bootsteps.StartStopStep):
+    """Asks the conditions beside Celery's own question, whether a thread is free."""
+
+    requires = ("celery.worker.consumer.tasks:Tasks",)
+
+    def start(self, parent: Any) -> None:
+        qos = parent.task_consumer.channel.qos
+        has_room = qos.can_consume
+        qos.can_consume = lambda: all(holds() for holds in _conditions) and has_room()
+
+
+app.steps["consumer"].add(Will)

@@ -97,7 +97,9 @@ def _queue(machine: Machine, row: Any, step: str) -> str:
         return "bridge"
     queue = QUEUES[machine.kind, step]
     if (machine.kind, queue) == ("job", COMMON_QUEUE):
-        return route(row.company_id, broker())
+        # A preference is for a first try: whoever is free goes on with what came to nothing.
+        again = row.history or (row.publications or 0) > 1
+        return COMMON_QUEUE if again else route(row.company_id, broker())
     return queue
 
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import structlog
@@ -39,8 +40,9 @@ from database.models import Job, LoraAdapter
 from database.session import company_session
 from helox.render import ChatTemplate
 from settings import SettingsError, get_settings
+from tasks.consumer import take_only_while
 from tasks.replies import Replies
-from tasks.routing import direct_queue
+from tasks.routing import direct_queue, live_workers
 from tasks.worker import report_details
 
 log = structlog.get_logger()
@@ -59,6 +61,8 @@ MAX_REFS = 4096
 CHATTY_LOGGERS = ("celery.worker.strategy", "celery.app.trace")
 
 _engine: EngineProcess | None = None
+# Whether another worker's engine was ready at the last heartbeat.
+_others = False
 _template: ChatTemplate | None = None
 _token_text: TokenText | None = None
 _replies = Replies()
@@ -124,7 +128,8 @@ def _start(sender: Any = None, **_kwargs: Any) -> None:
     sender.app.amqp.queues.select_add(direct_queue(sender.hostname))
     _replies.start()
     _meter.start()
-    report_details(_details)
+    take_only_while(_can_take)
+    report_details(partial(_details, sender.hostname))
 
 
 @worker_shutting_down.connect
@@ -144,13 +149,22 @@ def _stop(**_kwargs: Any) -> None:
         _meter.stop()
 
 
-def _details() -> Json:
+def _can_take() -> bool:
+    """While its engine starts anew this worker leaves all work to those that can do it at once."""
+    return engine().ready or not _others
+
+
+def _details(node: str) -> Json:
     """What is resident and how the engine does, for the worker's row."""
-    stats = engine().stats(RESIDENT_SECONDS)
+    global _others
+    _others = any(other != node for other in live_workers.nodes())
+    ready = engine().ready
+    stats = engine().stats(RESIDENT_SECONDS) if ready else None
     return {
+        "ready": ready,
         "resident": [
             {"company_id": r.key.company, "adapter_id": r.key.adapter_id, "bytes": r.bytes}
-            for r in engine().resident(RESIDENT_SECONDS)
+            for r in (engine().resident(RESIDENT_SECONDS) if ready else ())
         ],
         "engine": asdict(stats) if stats is not None else None,
     }

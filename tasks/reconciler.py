@@ -7,12 +7,12 @@ and gives it again; the rules are idempotent, and one reconciler runs at a time.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import redis
 import structlog
-from sqlalchemy import ColumnElement, delete, func, or_, select, text, update
+from sqlalchemy import ColumnElement, func, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from cyrex import agent_state
@@ -21,21 +21,17 @@ from cyrex.dead_ends import fail_dead_ends
 from cyrex.endings import end
 from cyrex.lease import Hint
 from database import claims
-from database.models import Worker
 from database.session import operator_session
 from database.transitions import (
     EVENT_SECONDS,
-    HEARTBEAT_EXPIRY_SECONDS,
     HINT_SECONDS,
     JOB,
     MACHINES,
     TRAINING,
-    Machine,
 )
 from synapse.outbox import republish, wake
-from tasks import dispatch
-from tasks.routing import drop_queue
-from tasks.worker import presence
+from tasks import dead_workers, dispatch
+from tasks.routing import drop_queue, hand_over_queue
 
 log = structlog.get_logger()
 
@@ -43,9 +39,6 @@ log = structlog.get_logger()
 RECONCILER_LOCK = 0x726563
 BATCH = 500
 MAX_HINT_DOUBLINGS = 8
-GONE_WORKER_SECONDS = 60.0
-# After Postgres was away nobody's heartbeat is fresh; the living must get the time to say so.
-GRACE_SECONDS = 2 * HEARTBEAT_EXPIRY_SECONDS
 # Events that were sent so long ago at most are looked for at each tick.
 YOUNG_SECONDS = 600.0
 EPOCH_KEY = "cyrex:epoch"
@@ -64,14 +57,10 @@ def _seconds(value: Any) -> Any:
 def reconcile() -> None:
     """Apply every rule once. Does nothing while another reconciler runs."""
     new_broker = _new_broker()
-    hints: list[Hint] = []
-    gone: list[str] = []
     with operator_session() as session:
         if not _alone(session):
             return
-        if _trustworthy(session):
-            hints += _free_orphans(session)
-            gone = _forget_workers(session)
+        burial = dead_workers.bury(session)
         _cancel_idle(session)
         for machine, row in fail_dead_ends(session, BATCH):
             log.warning("dead_end", kind=machine.kind, company_id=row.company_id, error=row.error)
@@ -81,9 +70,11 @@ def reconcile() -> None:
         due = _due_hints(session)
         stranded = agent_state.stranded(session, BATCH)
         waiting = _companies_with_room(session)
-    for node in gone:
+    for node in burial.silent:
+        hand_over_queue(node, dispatch.broker())
+    for node in burial.gone:
         drop_queue(node, dispatch.broker())
-    _publish([*hints, *due])
+    _publish([*burial.hints, *due])
     if new_broker is not None:
         log.warning("broker_is_new")
         remember_broker(new_broker)
@@ -132,35 +123,6 @@ def republish_lost_events(all_of_them: bool = False) -> None:
     if sent:
         log.info("events_republished", count=sent)
         wake(dispatch.broker())
-
-
-def _trustworthy(session: Session) -> bool:
-    """Whether a stale heartbeat means a dead worker: not while the database or we were away."""
-    age = func.extract("epoch", func.now() - func.pg_postmaster_start_time())
-    up = session.scalar(select(age))
-    mine = session.scalar(
-        select(func.extract("epoch", func.now() - Worker.heartbeat_at)).where(
-            Worker.worker_id == presence().worker_id
-        )
-    )
-    if up is None or mine is None:
-        return False
-    return bool(up > GRACE_SECONDS and mine < HEARTBEAT_EXPIRY_SECONDS)
-
-
-def _free_orphans(session: Session) -> Iterator[tuple[Machine, Any]]:
-    """Leases of dead workers: another try, or the dead letters after the last."""
-    for machine in MACHINES.values():
-        for row in claims.orphans(session, machine, BATCH):
-            owner = str(row.lease_owner)
-            changed = claims.release(session, machine, row, owner, "worker lost")
-            if changed is None:
-                continue
-            log.info("lease_freed", kind=machine.kind, owner=owner, status=changed.status)
-            if changed.status in machine.terminal:
-                yield from end(session, machine, changed)
-            changed.published_at = func.now()
-            yield machine, changed
 
 
 def _cancel_idle(session: Session) -> None:
@@ -236,13 +198,6 @@ def _due_hints(session: Session) -> list[Hint]:
         ).all()
         found += [(machine, row) for row in rows]
     return found
-
-
-def _forget_workers(session: Session) -> list[str]:
-    """Rows of processes that are long gone; their leases were freed above. Returns their nodes."""
-    gone = func.now() - _seconds(GONE_WORKER_SECONDS)
-    query = delete(Worker).where(Worker.heartbeat_at < gone).returning(Worker.node)
-    return list(session.scalars(query))
 
 
 def _companies_with_room(session: Session) -> list[tuple[str, str]]:

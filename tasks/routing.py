@@ -36,7 +36,7 @@ WORKERS_SECONDS = 2.0
 
 
 class LiveWorkers:
-    """The inference workers with a fresh heartbeat, as this process last read them."""
+    """The inference workers that live and whose engine is ready, as this process last read them."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -70,7 +70,12 @@ def _live_nodes() -> tuple[str, ...]:
         return tuple(
             session.scalars(
                 select(Worker.node)
-                .where(Worker.heartbeat_at > fresh, Worker.queues.contains([COMMON_QUEUE]))
+                .where(
+                    Worker.heartbeat_at > fresh,
+                    Worker.queues.contains([COMMON_QUEUE]),
+                    # While its engine loads, what is sent to its own queue would wait for that.
+                    Worker.details["ready"].as_boolean(),
+                )
                 .order_by(Worker.node)
             )
         )
@@ -117,6 +122,18 @@ def _depth(queue: str, client: redis.Redis) -> int:
     for key in lists_of(queue):
         pipe.llen(key)
     return sum(pipe.execute())
+
+
+def hand_over_queue(node: str, client: redis.Redis) -> None:
+    """Whoever is free takes what lies in the queue of a worker that has died just now."""
+    lists = zip(lists_of(direct_name(node)), lists_of(COMMON_QUEUE), strict=True)
+    try:
+        for own, common in lists:
+            # Workers take from the right.
+            while client.lmove(own, common, "RIGHT", "LEFT") is not None:
+                pass
+    except redis.RedisError as error:
+        log.info("queue_not_handed_over", node=node, error=str(error))
 
 
 def drop_queue(node: str, client: redis.Redis) -> None:

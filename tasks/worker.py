@@ -11,7 +11,7 @@ import os
 import queue
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,6 +32,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from cyrex.endings import end
+from cyrex.lease import Hint
 from cyrex.logs import configure_logging, one_line
 from database import claims
 from database.base import Json, new_id
@@ -39,6 +40,8 @@ from database.models import Worker
 from database.session import dispose, operator_session
 from database.transitions import MACHINES, Machine
 from settings import get_settings
+from tasks import dispatch
+from tasks.neighbours import born, home
 
 log = structlog.get_logger()
 
@@ -57,6 +60,8 @@ class Presence:
         self._queues = queues
         self._details = details
         self._slots = slots
+        # By these a neighbour sees whether this process lives; see `neighbours`.
+        self._place: Json = {"home": home(), "born": born(os.getpid())} if home() else {}
         self._busy = 0
         self._counting = threading.Lock()
         self._stop = threading.Event()
@@ -79,8 +84,10 @@ class Presence:
             self._thread.join(timeout=2 * claims.HEARTBEAT_SECONDS)
         try:
             with operator_session() as session:
-                _free_leases(session, self.worker_id, "the worker is leaving", counts=False)
+                held = held_by(session, self.worker_id)
+                freed = free_leases(session, held, "the worker is leaving", counts=False)
                 session.execute(delete(Worker).where(Worker.worker_id == self.worker_id))
+            dispatch.publish_all(freed)
         except SQLAlchemyError as error:
             log.warning("presence_not_removed", error=one_line(error))
 
@@ -96,7 +103,8 @@ class Presence:
                 self._busy -= 1
 
     def _describe(self) -> Json:
-        return {"slots": self._slots, "busy": self._busy, **self._details()}
+        own = {"slots": self._slots, "busy": self._busy, **self._place}
+        return {**own, **self._details()}
 
     def release_later(self, machine: Machine, row: Any, reason: str, counts: bool = False) -> None:
         """The database would not take the end of this step: free its lease when it does again."""
@@ -128,9 +136,11 @@ class Presence:
             session.execute(
                 statement.on_conflict_do_update(index_elements=[Worker.node], set_=mine)
             )
-            if predecessor is not None:
-                _free_leases(session, predecessor, "worker replaced")
+            held = held_by(session, predecessor) if predecessor is not None else ()
+            freed = free_leases(session, held, "worker replaced")
         self._arrived = True
+        # Others may go on with it long before this process is ready for anything.
+        dispatch.publish_all(freed)
 
     def _beat(self) -> None:
         while not self._stop.wait(claims.HEARTBEAT_SECONDS):
@@ -169,13 +179,33 @@ class Presence:
                 raise
 
 
-def _free_leases(session: Session, owner: str, reason: str, counts: bool = True) -> None:
-    """Give back everything that `owner` holds; what has failed too often ends."""
+def free_leases(
+    session: Session, held: Iterable[Hint], reason: str, counts: bool = True
+) -> list[Hint]:
+    """Give back the leases of these rows; one that has failed too often ends.
+
+    Returns what the broker is to hear of after the commit.
+    """
+    hints: list[Hint] = []
+    for machine, row in held:
+        owner = str(row.lease_owner)
+        changed = claims.release(session, machine, row, owner, reason, counts)
+        if changed is None:
+            continue
+        log.info("lease_freed", kind=machine.kind, owner=owner, status=changed.status)
+        if changed.status in machine.terminal:
+            hints += end(session, machine, changed)
+        else:
+            changed.published_at = func.now()
+            hints.append((machine, changed))
+    return hints
+
+
+def held_by(session: Session, owner: str) -> Iterator[Hint]:
+    """The rows whose leases this worker has."""
     for machine in MACHINES.values():
         for row in claims.owned_by(session, machine, owner):
-            changed = claims.release(session, machine, row, owner, reason, counts)
-            if changed is not None and changed.status in machine.terminal:
-                end(session, machine, changed)
+            yield machine, row
 
 
 _presence: Presence | None = None

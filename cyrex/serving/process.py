@@ -134,6 +134,11 @@ class EngineProcess:
         return self._call("ping", None, timeout) is not None
 
     @property
+    def ready(self) -> bool:
+        """Whether a loaded engine takes requests now; others wait for the next one to start."""
+        return self._ready is not None
+
+    @property
     def pid(self) -> int | None:
         """Of the child, where one runs."""
         child = self._child

@@ -246,7 +246,8 @@ class Customer:
                 if key is None:
                     raise
                 return None
-            except (requests.ConnectionError, requests.Timeout):
+            except requests.RequestException:
+                # Whatever breaks off, also in the middle of an answer.
                 return None
             if response.status_code in RETRIED:
                 return None

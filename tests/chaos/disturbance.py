@@ -5,41 +5,51 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import psutil
 import psycopg2
 import redis
-from celery import Celery
-from kombu.exceptions import OperationalError
 
-from embedded import Stack, StackError, state
-from embedded.state import Status
-from tests.chaos import kill_points
+from embedded import Stack, StackError
+from tests.chaos import kill_points, watch
 from tests.chaos.plan import STOP_SECONDS, Action
 from tests.chaos.rows import Rows
+from tests.chaos.watch import CONSUMERS, Crew, Watch
 
-SIGNS = {"engine": ("inference", "cyrex.serving"), "helox": ("training", "helox")}
-HOLDERS = ("training", "training2")
-# Queues with one process of the same name. A training worker may be busy for long.
-CONSUMERS = ("inference", "tools")
-CANARY = "maintenance.canary"
+# A child of a worker: whose, and what its command line says.
+CHILDREN = {
+    "engine": (("inference", "inference2"), "cyrex.serving"),
+    "helox": (("training", "training2"), "helox"),
+}
 BACK_SECONDS = 60.0
-REISSUE_SECONDS = 120.0
+# The first death of Redis is let alone until it has shown how long it lasts, or for so long.
+PEACE_SECONDS = 5.0
+CREW_SECONDS = 20.0
 POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Death:
+    """Of the worker with this id, or of its engine."""
+
+    owner: str
+    at: float
 
 
 @dataclass
 class Record:
     """What was done. Times are the clock's, as Postgres' are.
 
-    deaths: by worker id. stops: (from, to). redis_back, stop_back, reissues: seconds from the kill,
-    the end of the stop and the flush.
+    stops: (from, to). redis_back, stop_back, reissues: seconds from the kill, the end of the stop
+    and the flush.
     """
 
     kills: int = 0
-    deaths: dict[str, float] = field(default_factory=dict)
+    deaths: list[Death] = field(default_factory=list)
     redis_back: list[float] = field(default_factory=list)
     stop_back: list[float] = field(default_factory=list)
     stops: list[tuple[float, float]] = field(default_factory=list)
@@ -57,7 +67,8 @@ class Disturbance:
         self._points = points
         self._rows = Rows(stack.environment["DATABASE_URL"])
         self._redis_url = stack.environment["REDIS_URL"]
-        self._watchers: list[threading.Thread] = []
+        self._watch = Watch(stack)
+        self._struck: dict[str, float] = {}
 
     def do(self, action: Action) -> None:
         """What cannot be done (the process is down already) is noted as missed."""
@@ -69,25 +80,55 @@ class Disturbance:
 
     def finish(self) -> Record:
         """Waits for what is still measured, and counts who killed itself."""
-        for watcher in self._watchers:
-            watcher.join()
+        self._watch.join()
         left = kill_points.disarm(self._points)
         self.record.missed += [f"nobody came to {point}" for point in left]
         for fired in kill_points.fired(self._points):
             self.record.kills += 1
             if fired.worker_id is not None:
-                self.record.deaths[fired.worker_id] = fired.at
+                self.record.deaths.append(Death(fired.worker_id, fired.at))
         self._rows.close()
         return self.record
 
     def _kill(self, name: str) -> None:
-        owners = [] if name in ("valkey", "postgres", "web") else self._owners(name)
-        at = time.time()
-        self._stack.kill(name)
-        self.record.kills += 1
-        self.record.deaths |= dict.fromkeys(owners, at)
         if name == "valkey":
-            self._watch(self._until_consuming, at, self.record.redis_back)
+            self._kill_redis()
+            return
+        owners = [] if name in ("postgres", "web") else self._owners(name)
+        self._strike(name, owners, lambda: self._stack.kill(name))
+
+    def _strike(self, name: str, owners: list[str], act: Callable[[], object]) -> None:
+        """`act` kills process `name`, or its child."""
+        at = time.time()
+        act()
+        self.record.kills += 1
+        self._struck[name] = at
+        self.record.deaths += [Death(owner, at) for owner in owners]
+
+    def _kill_redis(self) -> None:
+        first = not self.record.redis_back
+        crew = self._full_crew() if first else watch.crew(self._stack, self._rows)
+        at = time.time()
+        self._stack.kill("valkey")
+        self.record.kills += 1
+        watcher = self._until_consuming(at, crew, self.record.redis_back)
+        if first:
+            watcher.join(PEACE_SECONDS)
+
+    def _full_crew(self) -> Crew:
+        """Wait, for a while, until everybody is there to show how long it takes."""
+        give_up = time.monotonic() + CREW_SECONDS
+        while True:
+            found = watch.crew(self._stack, self._rows)
+            if len(found.pids) == len(CONSUMERS) or time.monotonic() > give_up:
+                return found
+            time.sleep(POLL_SECONDS)
+
+    def _until_consuming(self, since: float, crew: Crew, found: list[float]) -> threading.Thread:
+        def struck(name: str) -> bool:
+            return self._struck.get(name, 0.0) > since
+
+        return self._watch.start(self._watch.until_consuming, since, crew, found, struck)
 
     def _owners(self, name: str) -> list[str]:
         """The ids of the workers that die with process `name`."""
@@ -98,10 +139,10 @@ class Disturbance:
 
     def _child(self, name: str) -> None:
         """The engine, or Helox: children of workers, which live on. Waits for one to be there."""
-        process, words = SIGNS[name]
+        parents, words = CHILDREN[name]
         give_up = time.monotonic() + (BACK_SECONDS / 4)
         while time.monotonic() < give_up:
-            for parent in HOLDERS if process == "training" else (process,):
+            for parent in parents:
                 if self._kill_below(parent, words):
                     return
             time.sleep(POLL_SECONDS)
@@ -112,8 +153,8 @@ class Disturbance:
             children = psutil.Process(self._stack.pid(parent)).children(recursive=True)
             for child in children:
                 if words in " ".join(child.cmdline()):
-                    child.send_signal(signal.SIGKILL)
-                    self.record.kills += 1
+                    owners = self._owners(parent)
+                    self._strike(parent, owners, partial(child.send_signal, signal.SIGKILL))
                     return True
         except (StackError, psutil.Error):
             pass
@@ -128,6 +169,7 @@ class Disturbance:
         self.record.kills += 1
 
     def _stop(self, name: str) -> None:
+        crew = watch.crew(self._stack, self._rows)
         self._stack.kill(name, signal.SIGSTOP)
         stopped = time.time()
         try:
@@ -136,7 +178,7 @@ class Disturbance:
             self._stack.kill(name, signal.SIGCONT)
         self.record.kills += 1
         self.record.stops.append((stopped, time.time()))
-        self._watch(self._until_consuming, time.time(), self.record.stop_back)
+        self._until_consuming(time.time(), crew, self.record.stop_back)
 
     def _flush(self, _name: str) -> None:
         waiting = self._until_known()
@@ -144,7 +186,7 @@ class Disturbance:
         client.flushall()
         at = time.time()
         self.record.flushes.append(at)
-        self._watch(self._until_reissued, at, waiting)
+        self._watch.start(self._watch.until_reissued, at, waiting, self.record.reissues)
 
     def _until_known(self) -> list[tuple[str, str]]:
         """What the broker knows of; asked for until Postgres answers."""
@@ -156,55 +198,3 @@ class Disturbance:
                 if time.monotonic() > give_up:
                     raise
             time.sleep(POLL_SECONDS)
-
-    def _watch(self, look: object, *arguments: object) -> None:
-        thread = threading.Thread(target=look, args=arguments, daemon=True)  # type: ignore[arg-type]
-        thread.start()
-        self._watchers.append(thread)
-
-    def _until_consuming(self, since: float, found: list[float]) -> None:
-        """Note how long until the last worker that lived through it takes messages again."""
-        rows = Rows(self._stack.environment["DATABASE_URL"])
-        before = {name: self._pid_if_ready(name) for name in CONSUMERS}
-        sent: dict[str, float] = {}
-        seen: dict[str, float] = {}
-        while time.time() < since + BACK_SECONDS and len(seen) < len(CONSUMERS):
-            try:
-                if not sent:
-                    self._send_canaries()
-                    sent = dict.fromkeys(CONSUMERS, time.time())
-                for queue, at in rows.canaries():
-                    if queue in CONSUMERS and at > since and queue not in seen:
-                        seen[queue] = at
-            except (psycopg2.Error, redis.RedisError, OperationalError, OSError):
-                pass
-            time.sleep(POLL_SECONDS)
-        rows.close()
-        lived = [name for name in CONSUMERS if self._pid_if_ready(name) == before[name] is not None]
-        found += (
-            [max(seen.get(name, since + BACK_SECONDS) - since for name in lived)] if lived else []
-        )
-
-    def _send_canaries(self) -> None:
-        redis.Redis.from_url(self._redis_url, socket_timeout=1).ping()
-        with Celery(broker=self._redis_url) as app:
-            for queue in CONSUMERS:
-                app.send_task(CANARY, queue=queue, priority=0, retry=False)
-
-    def _pid_if_ready(self, name: str) -> int | None:
-        found = state.read(self._stack.layout)
-        process = found.processes[name] if found else None
-        return process.pid if process and process.status is Status.READY else None
-
-    def _until_reissued(self, flushed: float, waiting: list[tuple[str, str]]) -> None:
-        """Every row that the broker knew of has been hinted at again, or claimed."""
-        rows = Rows(self._stack.environment["DATABASE_URL"])
-        while time.time() < flushed + REISSUE_SECONDS:
-            try:
-                if not rows.still_hinted(waiting, flushed):
-                    break
-            except psycopg2.Error:
-                rows.close()
-            time.sleep(POLL_SECONDS * 4)
-        self.record.reissues.append(time.time() - flushed)
-        rows.close()

@@ -31,7 +31,17 @@ ONCE, IDEMPOTENT = "tool-once", "tool-idempotent"
 COMPANIES = (*PLAIN, *LEARNING, ONCE, IDEMPOTENT)
 
 JOBS_AN_ACTION = 60
-KILLED = ("inference", "training", "training2", "bridge", "bridge2", "tools", "web", "beat")
+KILLED = (
+    "inference",
+    "inference2",
+    "training",
+    "training2",
+    "bridge",
+    "bridge2",
+    "tools",
+    "web",
+    "beat",
+)
 CHILDREN = ("engine", "helox")
 # These miss their mark when nothing is being trained.
 AT_TRAININGS = (

@@ -60,6 +60,11 @@ class Rows:
         found = self.all("SELECT worker_id FROM workers WHERE node LIKE %s", f"{process}@%")
         return [str(worker_id) for (worker_id,) in found]
 
+    def with_engines(self) -> set[str]:
+        """The inference workers that say that their engine is ready, by process."""
+        query = "SELECT split_part(node, '@', 1) FROM workers WHERE (details->>'ready')::bool"
+        return {str(name) for (name,) in self.all(query)}
+
     def canaries(self) -> list[tuple[str, float]]:
         """(queue, when a worker last took a message of no other use from it)."""
         query = "SELECT queue, extract(epoch FROM seen_at)::float FROM canaries"

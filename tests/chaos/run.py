@@ -33,6 +33,7 @@ REST_SECONDS = 3.0
 POLL_SECONDS = 0.5
 ROUNDS_OF_REPLAY = 3
 SHOWN = 20
+SLOWEST = 10
 
 
 @dataclass(frozen=True)
@@ -222,11 +223,15 @@ def _verdict(
     for kind, sentences in report.found.items():
         for sentence in sentences[:SHOWN]:
             say(f"{kind}: {sentence}")
-    figures = timings.figures(rows, record)
+    reruns = timings.reruns(rows, record.deaths, record.stops)
+    for each in sorted(reruns, key=lambda rerun: rerun.seconds)[-SLOWEST:]:
+        say(f"rerun: {each}")
+    figures = timings.figures(record, reruns)
     rows.close()
     line: dict[str, Any] = {"jobs": options.jobs, "kills": record.kills, **report.counts()}
     line |= figures
     line |= {
+        "reruns": len(reruns),
         "flushes": len(record.flushes),
         "beyond_promise": report.beyond,
         "unbilled": report.unbilled,

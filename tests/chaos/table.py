@@ -13,10 +13,11 @@ PRODUCT_APP, ARMED_APP = "web:create_app()", "tests.chaos.armed_web:create_app()
 
 
 def table(context: Context) -> list[ProcessSpec]:
-    """Two training workers, so that a run can go on elsewhere; two bridges, so that one takes over
-    what the other had; two beats, whose double ticks must do no harm."""
+    """Two of each that does others' work: what one was at when it died, the other goes on with. Two
+    beats, whose double ticks must do no harm."""
     workers = [
         processes.worker(context, "inference", "inference", "threads", 64),
+        processes.worker(context, "inference2", "inference", "threads", 64),
         processes.worker(context, "training", "training", "prefork", 1),
         processes.worker(context, "training2", "training", "prefork", 1),
         processes.worker(context, "bridge", "bridge,maintenance", "threads", 8),

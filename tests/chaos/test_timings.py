@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 
 from cyrex import jobs
+from database.base import Json
 from database.models import Job, Outbox
 from database.session import operator_session
 from tests import rows as made
+from tests.chaos.disturbance import Death
 from tests.chaos.rows import Rows
 from tests.chaos.timings import percentile, reruns
 
@@ -38,12 +41,34 @@ def claimed(job_id: str, seconds: float) -> None:
         )
 
 
+def history(now: float, reason: str, seconds: float) -> list[Json]:
+    at = datetime.fromtimestamp(now + seconds, UTC).isoformat()
+    return [{"owner": "the dead", "reason": reason, "at": at}]
+
+
 def test_a_rerun_counts_from_the_death_to_the_next_claim(database_url: str) -> None:
-    job_id = made.job(made.company(), history=[{"owner": "the dead", "reason": "worker lost"}])
-    for seconds in (-10, 4, 9):
+    now = time.time()
+    job_id = made.job(made.company(), history=history(now, "worker lost", 2))
+    for seconds in (-10, 1, 4, 9):
         claimed(job_id, seconds)
-    rows, now = Rows(database_url), time.time()
-    assert reruns(rows, {"the dead": now}) == [pytest.approx(4, abs=1)]
-    assert reruns(rows, {"another": now}) == []
-    assert reruns(rows, {"the dead": now}, away=[(now + 1, now + 2)]) == []
+    rows, died = Rows(database_url), [Death("the dead", now - 99), Death("the dead", now)]
+    (rerun,) = reruns(rows, died)
+    assert (rerun.died, rerun.reason) == (now, "worker lost")
+    assert rerun.seconds == pytest.approx(4, abs=1), "what it claimed before it was freed is none"
+    assert reruns(rows, [Death("another", now)]) == []
+    assert reruns(rows, died, away=[(now + 1, now + 2)]) == []
+    rows.close()
+
+
+@pytest.mark.parametrize(("reason", "count"), [("EngineDied: it died", 1), ("OSError: a disk", 0)])
+def test_an_engines_death_counts_and_another_failure_does_not(
+    database_url: str, reason: str, count: int
+) -> None:
+    now = time.time()
+    with operator_session() as session:
+        session.execute(delete(Job))
+    job_id = made.job(made.company(), history=history(now, reason, 1))
+    claimed(job_id, 4)
+    rows = Rows(database_url)
+    assert len(reruns(rows, [Death("the dead", now)])) == count
     rows.close()

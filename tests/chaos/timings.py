@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from tests.chaos.disturbance import Record
+from tests.chaos.disturbance import Death, Record
 from tests.chaos.rows import Rows
 
 # Each claim of a job announces that it runs.
@@ -16,6 +18,27 @@ CLAIMS = """
     ORDER BY 2
 """
 HISTORIES = "SELECT job_id, history FROM company_automation_jobs WHERE history <> '[]'"
+# Why a row was freed whose worker, or whose worker's engine, had died.
+OF_A_DEATH = ("worker lost", "worker replaced", "EngineDied")
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """A job whose worker died at `died`, was freed at `freed`, and ran again at `again`."""
+
+    job_id: str
+    reason: str
+    died: float
+    freed: float
+    again: float
+
+    @property
+    def seconds(self) -> float:
+        return self.again - self.died
+
+    def __str__(self) -> str:
+        freed = self.freed - self.died
+        return f"{self.job_id} freed after {freed:.1f} s ({self.reason}), ran at {self.seconds:.1f}"
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:
@@ -25,9 +48,9 @@ def percentile(values: Sequence[float], share: float) -> float | None:
 
 
 def reruns(
-    rows: Rows, deaths: dict[str, float], away: Sequence[tuple[float, float]] = ()
-) -> list[float]:
-    """Of each job whose worker died: seconds from the death until the job ran again.
+    rows: Rows, deaths: Sequence[Death], away: Sequence[tuple[float, float]] = ()
+) -> list[Rerun]:
+    """Of each job whose worker or engine died: from the death until the job ran again.
 
     Those that met one of the spans in `away`, when Redis stood still, are left out.
     """
@@ -36,20 +59,27 @@ def reruns(
         claims.setdefault(job_id, []).append(at)
     found = []
     for job_id, history in rows.all(HISTORIES):
-        for died in _deaths_of(history, deaths):
-            again = next((at for at in claims.get(job_id, ()) if at > died), None)
+        for reason, died, freed in _losses(history, deaths):
+            again = next((at for at in claims.get(job_id, ()) if at > freed), None)
             if again is not None and not any(died < end and begin < again for begin, end in away):
-                found.append(again - died)
+                found.append(Rerun(job_id, reason, died, freed, again))
     return found
 
 
-def _deaths_of(history: list[dict[str, Any]], deaths: dict[str, float]) -> list[float]:
-    return [deaths[entry["owner"]] for entry in history if entry.get("owner") in deaths]
+def _losses(
+    history: list[dict[str, Any]], deaths: Sequence[Death]
+) -> Iterator[tuple[str, float, float]]:
+    """(why, when its owner died, when it was freed) for each time that a death freed the row."""
+    for entry in history:
+        freed = datetime.fromisoformat(entry["at"]).timestamp()
+        died = [each.at for each in deaths if each.owner == entry["owner"] and each.at < freed]
+        if died and entry["reason"].startswith(OF_A_DEATH):
+            yield entry["reason"].partition(":")[0], max(died), freed
 
 
-def figures(rows: Rows, record: Record) -> dict[str, float | None]:
+def figures(record: Record, found: Sequence[Rerun]) -> dict[str, float | None]:
     return {
-        "rerun_p95_s": _rounded(percentile(reruns(rows, record.deaths, record.stops), 0.95)),
+        "rerun_p95_s": _rounded(percentile([each.seconds for each in found], 0.95)),
         "redis_back_s": _rounded(max(record.redis_back, default=None)),
         "flush_reissue_s": _rounded(max(record.reissues, default=None)),
         "stop_back_s": _rounded(max(record.stop_back, default=None)),

@@ -22,7 +22,7 @@ from database.session import operator_session
 from embedded import Servers
 from settings import get_settings
 from synapse.streams import connect
-from tasks import app, dispatch, reconciler, worker
+from tasks import app, dead_workers, dispatch, reconciler, worker
 from tasks.worker import Presence
 from tests import rows
 
@@ -106,7 +106,7 @@ def broker(database_url: str, redis_url: str) -> Iterator[Broker]:
 @pytest.fixture
 def here(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Iterator[Presence]:
     """This process is a worker, and a reconciler that trusts what it sees."""
-    monkeypatch.setattr(reconciler, "GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(dead_workers, "GRACE_SECONDS", 0.0)
     presence = Presence("here@test", ["bridge"], dict)
     presence.start()
     monkeypatch.setattr(worker, "_presence", presence)

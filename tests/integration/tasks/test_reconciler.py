@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from typing import Any
 
 import pytest
@@ -12,7 +14,15 @@ from database.models import Inbox, Job, LoraAdapter, Outbox, TrainingRun, Worker
 from database.session import operator_session
 from database.transitions import ADAPTER, JOB, MACHINES, TRAINING, Machine
 from synapse.streams import WAKE_KEY
-from tasks import app, dispatch, maintenance, reconciler
+from tasks import (
+    app,
+    dead_workers,
+    dispatch,
+    maintenance,
+    neighbours,
+    reconciler,
+    routing,
+)
 from tasks.worker import Presence
 from tests import rows
 from tests.integration.tasks.conftest import Broker, use_broker
@@ -107,13 +117,55 @@ def test_in_doubt_nobody_is_declared_dead(
 ) -> None:
     key = leased(JOB, acme, "unknown")
     if doubt == "postgres has just started":
-        monkeypatch.setattr(reconciler, "GRACE_SECONDS", 1e6)
+        monkeypatch.setattr(dead_workers, "GRACE_SECONDS", 1e6)
     elif doubt == "we were away":
         rows.change(Worker, here.worker_id, heartbeat_at=rows.ago(DEAD))
     else:
         monkeypatch.setattr(here, "worker_id", "nobody")
     reconciler.reconcile()
     assert (rows.get(Job, key).lease_owner, rows.get(Job, key).attempt) == ("unknown", 1)
+
+
+def neighbour(pid: int, since: int | None, where: str | None) -> str:
+    """A worker whose heart beat a moment ago, in a process of this machine or of another."""
+    worker_id = rows.worker("inference@test")
+    rows.change(Worker, worker_id, pid=pid, details={"home": where, "born": since})
+    return worker_id
+
+
+def test_a_neighbours_death_is_seen_at_once(
+    acme: str, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever its heartbeat says, and however new Postgres is: the kernel knows."""
+    monkeypatch.setattr(dead_workers, "GRACE_SECONDS", 1e6)
+    process = subprocess.Popen(["sleep", "60"])
+    worker_id = neighbour(process.pid, neighbours.born(process.pid), neighbours.home())
+    key = leased(JOB, acme, worker_id)
+    reconciler.reconcile()
+    assert rows.get(Job, key).lease_owner == worker_id, "it lives"
+    process.kill()
+    process.wait()
+    broker.redis.lpush(routing.direct_name("inference@test"), "a message")
+    reconciler.reconcile()
+    row = rows.get(Job, key)
+    assert (row.lease_owner, row.attempt, row.history[0]["reason"]) == (None, 2, "worker lost")
+    taken = (broker.redis.rpop("inference"), broker.redis.rpop("inference"))
+    assert b"a message" in taken, "what lay in its own queue is everybody's"
+    assert rows.get(Worker, worker_id), "its row is kept for a while, as a silent worker's is"
+
+
+def test_a_number_that_another_process_has_now_is_no_sign_of_life(acme: str) -> None:
+    worker_id = neighbour(os.getpid(), 1, neighbours.home())
+    key = leased(JOB, acme, worker_id)
+    reconciler.reconcile()
+    assert rows.get(Job, key).lease_owner is None
+
+
+@pytest.mark.parametrize("where", ["another machine", None])
+def test_elsewhere_a_number_tells_nothing(where: str | None, acme: str) -> None:
+    key = leased(JOB, acme, neighbour(2**22 + 1, 1, where))
+    reconciler.reconcile()
+    assert rows.get(Job, key).lease_owner is not None
 
 
 def test_workers_long_gone_are_forgotten(here: Presence) -> None:
@@ -127,7 +179,7 @@ def test_workers_long_gone_are_forgotten(here: Presence) -> None:
 
 def test_in_doubt_no_worker_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a long absence of Postgres nobody's heartbeat is young."""
-    monkeypatch.setattr(reconciler, "GRACE_SECONDS", 1e6)
+    monkeypatch.setattr(dead_workers, "GRACE_SECONDS", 1e6)
     silent = rows.worker(age_seconds=300)
     reconciler.reconcile()
     assert rows.get(Worker, silent)

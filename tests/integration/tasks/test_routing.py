@@ -26,13 +26,13 @@ def fresh_list() -> Iterator[None]:
     routing.live_workers.forget()
 
 
-def inference_worker(node: str, age_seconds: float = 0.0) -> None:
+def inference_worker(node: str, age_seconds: float = 0.0, ready: bool = True) -> None:
     worker_id = rows.worker(node, age_seconds)
     with operator_session() as session:
         session.execute(
             update(Worker)
             .where(Worker.worker_id == worker_id)
-            .values(queues=[COMMON_QUEUE, direct_name(node)])
+            .values(queues=[COMMON_QUEUE, direct_name(node)], details={"ready": ready})
         )
 
 
@@ -52,6 +52,22 @@ def test_of_two_workers_the_company_prefers_one(broker: Broker, acme: str) -> No
     dispatch.admit("job", acme)
     assert broker.rows(own) == [(job, 1)]
     assert broker.rows(COMMON_QUEUE) == []
+
+
+def test_a_worker_whose_engine_loads_is_preferred_by_nobody(broker: Broker, acme: str) -> None:
+    for node in NODES:
+        inference_worker(node, ready=node != preferred(acme, NODES))
+    assert route(acme, broker.redis) == COMMON_QUEUE
+
+
+def test_what_came_to_nothing_goes_to_whoever_is_free(broker: Broker, acme: str) -> None:
+    for node in NODES:
+        inference_worker(node)
+    lost_its_worker = rows.claimable(JOB, acme, history=[{"reason": "worker lost"}])
+    unheard_of = rows.claimable(JOB, acme, publications=2)
+    for key in (lost_its_worker, unheard_of):
+        dispatch.publish(JOB, [rows.get(Job, key)])
+    assert sorted(broker.rows(COMMON_QUEUE)) == sorted([(lost_its_worker, 1), (unheard_of, 1)])
 
 
 def test_a_long_direct_queue_spills_into_the_common_one(broker: Broker, acme: str) -> None:

@@ -24,6 +24,7 @@ from database.transitions import ADAPTER, JOB, TRAINING
 from settings import REPOSITORY
 from synapse import streams
 from tasks import dispatch, reconciler
+from tasks.neighbours import born, home
 from tasks.worker import Presence
 from tests import rows
 from tests.integration.tasks.conftest import Broker, Postgres
@@ -87,19 +88,20 @@ def test_a_worker_has_a_row_that_its_heartbeat_renews(arrive: Callable[..., Pres
     assert (row.node, row.queues, row.pid) == ("test@here", ["bridge", "tools"], os.getpid())
     load["resident"] = 3
     assert beats(presence.worker_id)
-    wanted = {"slots": 1, "busy": 0, "resident": 3}
+    place = {"home": home(), "born": born(os.getpid())}
+    wanted = {"slots": 1, "busy": 0, **place, "resident": 3}
     eventually(lambda: rows.get(Worker, presence.worker_id).details == wanted)
 
 
 def test_whoever_takes_a_name_frees_its_predecessors_rows_at_once(
-    arrive: Callable[..., Presence], acme: str
+    arrive: Callable[..., Presence], acme: str, broker: Broker
 ) -> None:
     dead, other = rows.worker("test@here"), rows.worker("test@elsewhere")
     mine, theirs = held(dead, acme), held(other, acme)
     arrive("test@here")
     row = rows.get(Job, mine)
     assert (row.lease_owner, row.attempt, row.failures) == (None, 2, 1)
-    assert row.published_at is None, "the reconciler tells the broker at its next tick"
+    assert broker.rows("inference") == [(mine, 2)], "told at once: others may go on with it"
     assert rows.get(Job, theirs).lease_owner == other
 
 
