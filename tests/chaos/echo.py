@@ -7,7 +7,7 @@ from typing import Any
 
 import redis
 
-from tests.chaos.audit import CONSUMED
+from tests.chaos.checks.rest import CONSUMED
 
 MORE = 2
 BATCH = 500

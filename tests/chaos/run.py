@@ -16,7 +16,9 @@ import redis
 
 from embedded import Stack
 from tests.chaos import ledger, operations, timings, tools
-from tests.chaos.audit import Report, Sources, audit
+from tests.chaos.audit import Report, audit
+from tests.chaos.checks.rest import CONSUMED, groups_of
+from tests.chaos.checks.sources import Sources
 from tests.chaos.customer import Customer
 from tests.chaos.disturbance import Disturbance, Record
 from tests.chaos.echo import Echo
@@ -184,10 +186,8 @@ def _moving(rows: Rows, streams: redis.Redis) -> Iterator[str]:
     ((waiting,),) = rows.all("SELECT count(*) FROM outbox WHERE published_at IS NULL")
     if waiting:
         yield f"outbox {waiting}"
-    from tests.chaos.audit import CONSUMED, _groups
-
     for stream in CONSUMED:
-        for group in _groups(streams, stream):
+        for group in groups_of(streams, stream):
             count = int(group["pending"]) + int(group.get("lag") or 0)
             if count:
                 yield f"{stream} {count}"
