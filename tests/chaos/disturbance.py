@@ -18,7 +18,7 @@ from embedded import Stack, StackError
 from tests.chaos import kill_points, watch
 from tests.chaos.plan import STOP_SECONDS, Action
 from tests.chaos.rows import Rows
-from tests.chaos.watch import CONSUMERS, Crew, Watch
+from tests.chaos.watch import CONSUMERS, Crew, Engines, Watch
 
 # A child of a worker: whose, and what its command line says.
 CHILDREN = {
@@ -44,8 +44,8 @@ class Death:
 class Record:
     """What was done. Times are the clock's, as Postgres' are.
 
-    stops: (from, to). redis_back, stop_back, reissues: seconds from the kill, the end of the stop
-    and the flush.
+    stops, engineless: (from, to); engineless is when there was no engine to be had. redis_back,
+    stop_back, reissues: seconds from the kill, the end of the stop and the flush.
     """
 
     kills: int = 0
@@ -53,6 +53,7 @@ class Record:
     redis_back: list[float] = field(default_factory=list)
     stop_back: list[float] = field(default_factory=list)
     stops: list[tuple[float, float]] = field(default_factory=list)
+    engineless: list[tuple[float, float]] = field(default_factory=list)
     flushes: list[float] = field(default_factory=list)
     reissues: list[float] = field(default_factory=list)
     missed: list[str] = field(default_factory=list)
@@ -68,6 +69,8 @@ class Disturbance:
         self._rows = Rows(stack.environment["DATABASE_URL"])
         self._redis_url = stack.environment["REDIS_URL"]
         self._watch = Watch(stack)
+        self._engines = Engines(stack)
+        self._engines.start()
         self._struck: dict[str, float] = {}
 
     def do(self, action: Action) -> None:
@@ -81,6 +84,8 @@ class Disturbance:
     def finish(self) -> Record:
         """Waits for what is still measured, and counts who killed itself."""
         self._watch.join()
+        self._engines.stop()
+        self.record.engineless = self._engines.out
         left = kill_points.disarm(self._points)
         self.record.missed += [f"nobody came to {point}" for point in left]
         for fired in kill_points.fired(self._points):

@@ -225,13 +225,15 @@ def _verdict(
             say(f"{kind}: {sentence}")
     reruns = timings.reruns(rows, record.deaths, record.stops)
     for each in sorted(reruns, key=lambda rerun: rerun.seconds)[-SLOWEST:]:
-        say(f"rerun: {each}")
+        alone = "; no engine meanwhile" if each.met(record.engineless) else ""
+        say(f"rerun: {each}{alone}")
     figures = timings.figures(record, reruns)
     rows.close()
     line: dict[str, Any] = {"jobs": options.jobs, "kills": record.kills, **report.counts()}
     line |= figures
     line |= {
         "reruns": len(reruns),
+        "engineless_s": round(sum(end - begin for begin, end in record.engineless), 1),
         "flushes": len(record.flushes),
         "beyond_promise": report.beyond,
         "unbilled": report.unbilled,

@@ -36,6 +36,10 @@ class Rerun:
     def seconds(self) -> float:
         return self.again - self.died
 
+    def met(self, spans: Sequence[tuple[float, float]]) -> bool:
+        """Whether any of these spans of time overlaps its wait."""
+        return any(self.died < end and begin < self.again for begin, end in spans)
+
     def __str__(self) -> str:
         freed = self.freed - self.died
         return f"{self.job_id} freed after {freed:.1f} s ({self.reason}), ran at {self.seconds:.1f}"
@@ -61,9 +65,9 @@ def reruns(
     for job_id, history in rows.all(HISTORIES):
         for reason, died, freed in _losses(history, deaths):
             again = next((at for at in claims.get(job_id, ()) if at > freed), None)
-            if again is not None and not any(died < end and begin < again for begin, end in away):
+            if again is not None:
                 found.append(Rerun(job_id, reason, died, freed, again))
-    return found
+    return [rerun for rerun in found if not rerun.met(away)]
 
 
 def _losses(
@@ -78,12 +82,18 @@ def _losses(
 
 
 def figures(record: Record, found: Sequence[Rerun]) -> dict[str, float | None]:
+    served = [rerun for rerun in found if not rerun.met(record.engineless)]
     return {
-        "rerun_p95_s": _rounded(percentile([each.seconds for each in found], 0.95)),
+        "rerun_p95_s": _p95(found),
+        "rerun_served_p95_s": _p95(served),
         "redis_back_s": _rounded(max(record.redis_back, default=None)),
         "flush_reissue_s": _rounded(max(record.reissues, default=None)),
         "stop_back_s": _rounded(max(record.stop_back, default=None)),
     }
+
+
+def _p95(found: Sequence[Rerun]) -> float | None:
+    return _rounded(percentile([rerun.seconds for rerun in found], 0.95))
 
 
 def _rounded(seconds: float | None) -> float | None:

@@ -33,6 +33,7 @@ CANARY_SECONDS = 1.0
 BACK_SECONDS = 60.0
 REISSUE_SECONDS = 120.0
 POLL_SECONDS = 0.05
+LOOK_SECONDS = 0.25
 
 AWAY = (psycopg2.Error, redis.RedisError, OperationalError, OSError)
 
@@ -68,6 +69,33 @@ def pid_if_ready(stack: Stack, name: str) -> int | None:
     found = state.read(stack.layout)
     process = found.processes[name] if found else None
     return process.pid if process and process.status is Status.READY else None
+
+
+class Engines:
+    """Notes, on a thread of its own, when there was no engine to be had: `out`, spans of time."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.out: list[tuple[float, float]] = []
+        self._stack = stack
+        self._rows = Rows(stack.environment["DATABASE_URL"])
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._rows.close()
+
+    def _run(self) -> None:
+        since: float | None = None
+        while not self._stop.wait(LOOK_SECONDS):
+            able = any(name.startswith("inference") for name in crew(self._stack, self._rows).pids)
+            if since is not None:
+                self.out.append((since, time.time()))
+            since = None if able else time.time()
 
 
 class Watch:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from cyrex.child import (
+    NICENESS,
     ChildFailed,
     ChildInterrupted,
     ChildRefused,
@@ -177,3 +178,9 @@ def test_a_child_that_died_while_it_stood_by(
     with pytest.raises(ChildFailed, match="signal 9"):
         child.run("x", tmp_path, bool)
     assert not child.is_alive
+
+
+def test_a_training_stands_back_where_cores_are_shared(run: Run, tmp_path: Path) -> None:
+    run("time.sleep(0.5); print(os.getpriority(os.PRIO_PROCESS, 0))")
+    mine = os.getpriority(os.PRIO_PROCESS, 0)
+    assert int((tmp_path / "child.log").read_text()) == min(19, mine + NICENESS)
