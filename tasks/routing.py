@@ -17,6 +17,7 @@ import structlog
 from kombu import Queue
 from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from cyrex.logs import one_line
 from database.models import Worker
@@ -48,7 +49,7 @@ class LiveWorkers:
         if now - self._read_at < WORKERS_SECONDS or not self._lock.acquire(blocking=False):
             return self._nodes
         try:
-            self._nodes = _live_nodes()
+            self._nodes = _ready_nodes()
         except (SQLAlchemyError, psycopg2.Error, UnsafeDatabaseRole) as error:
             log.info("workers_unknown", error=one_line(error))
             self._nodes = ()
@@ -64,21 +65,17 @@ class LiveWorkers:
 live_workers = LiveWorkers()
 
 
-def _live_nodes() -> tuple[str, ...]:
+def inference_nodes(session: Session) -> list[Worker]:
+    """The rows of the inference workers with a fresh heartbeat. Any role may ask."""
     fresh = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, HEARTBEAT_EXPIRY_SECONDS)
+    alive = (Worker.heartbeat_at > fresh, Worker.queues.contains([COMMON_QUEUE]))
+    return list(session.scalars(select(Worker).where(*alive).order_by(Worker.node)))
+
+
+def _ready_nodes() -> tuple[str, ...]:
+    """While an engine loads, what is sent to its worker's own queue would wait for that."""
     with keyless_session() as session:
-        return tuple(
-            session.scalars(
-                select(Worker.node)
-                .where(
-                    Worker.heartbeat_at > fresh,
-                    Worker.queues.contains([COMMON_QUEUE]),
-                    # While its engine loads, what is sent to its own queue would wait for that.
-                    Worker.details["ready"].as_boolean(),
-                )
-                .order_by(Worker.node)
-            )
-        )
+        return tuple(row.node for row in inference_nodes(session) if row.details.get("ready"))
 
 
 def direct_name(node: str) -> str:

@@ -49,8 +49,8 @@ def get_overview() -> Response:
             "dead_letters": overview.open_dead_letters(session),
             "rows": overview.rows_by_state(session),
         }
-    # Beside the common queue, which all inference workers read, each has one of its own.
-    own = [routing.direct_name(node) for node in routing.live_workers.nodes()]
+        # Beside the common queue, which all inference workers read, each has one of its own.
+        own = [routing.direct_name(row.node) for row in routing.inference_nodes(session)]
     common = work[routing.COMMON_QUEUE]
     work |= {name: replace(common, workers=1, canary_seconds=None) for name in own}
     backlog, streams = _broker(own)

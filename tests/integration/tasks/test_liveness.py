@@ -14,6 +14,7 @@ import celeryconfig
 from database.models import Canary, Worker
 from database.session import keyless_session, operator_session
 from tasks import app, queues
+from tasks.neighbours import born, home
 from tasks.queues import BUSY, CANARY_FRESH_SECONDS, DOWN, OK, STARTING, STUCK
 from tests import rows
 from tests.integration.tasks import processes
@@ -96,7 +97,8 @@ def test_a_real_worker_answers_a_real_canary(broker: Broker, tmp_path: Path) -> 
         assert judge("maintenance").status == STARTING, "each queue speaks for itself"
         assert rows.get(Canary, "tools").node == "worker@test"
         (row,) = _workers()
-        assert row.details == {"slots": 4, "busy": 0}
+        place = {"home": home(), "born": born(row.pid)}
+        assert row.details == {"slots": 4, "busy": 0, **place}
     assert judge("inference").status == DOWN
 
 

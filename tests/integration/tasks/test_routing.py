@@ -108,5 +108,5 @@ def test_a_database_that_is_away_costs_the_preference_and_nothing_else(
     def away() -> tuple[str, ...]:
         raise OperationalError("select", {}, Exception("gone"))
 
-    monkeypatch.setattr(routing, "_live_nodes", away)
+    monkeypatch.setattr(routing, "_ready_nodes", away)
     assert route(acme, broker.redis) == COMMON_QUEUE

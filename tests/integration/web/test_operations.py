@@ -440,7 +440,6 @@ def test_the_overview_names_what_works_waits_and_hangs(
 
 def test_a_workers_own_queue_is_shown(operator: Api, redis: Redis) -> None:
     rows.change(Worker, rows.worker("inference@a"), queues=["inference"])
-    routing.live_workers.forget()
     name = routing.direct_name("inference@a")
     celery_app.send_task("job.process", queue=routing.direct_queue("inference@a"), priority=3)
     overview = shapes.Overview.model_validate(operator.get(OVERVIEW).json)
