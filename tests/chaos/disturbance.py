@@ -45,7 +45,8 @@ class Record:
     """What was done. Times are the clock's, as Postgres' are.
 
     stops, engineless: (from, to); engineless is when there was no engine to be had. redis_back,
-    stop_back, reissues: seconds from the kill, the end of the stop and the flush.
+    stop_back, reissues: seconds from the kill, the end of the stop and the flush. missed: what
+    could not be done. unheard: what the stack would not take.
     """
 
     kills: int = 0
@@ -57,6 +58,7 @@ class Record:
     flushes: list[float] = field(default_factory=list)
     reissues: list[float] = field(default_factory=list)
     missed: list[str] = field(default_factory=list)
+    unheard: list[str] = field(default_factory=list)
 
 
 class Disturbance:

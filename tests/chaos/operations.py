@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import requests
@@ -41,15 +41,25 @@ work_dirs.sweep()
 def replay(url: str, key: str) -> int:
     """Replay the rows that were given up; returns how many."""
     headers = {"Authorization": f"Bearer {key}"}
-    query: dict[str, Any] = {"replayed": "false", "limit": PAGE}
-    answer = _answered("GET", f"{url}/operations/dead-letters", headers, params=query)
-    answer.raise_for_status()
     count = 0
-    for letter in answer.json()["dead_letters"]:
+    for letter in list(_letters(url, headers)):
         if letter["kind"] in KINDS:
             path = f"{url}/operations/dead-letters/{letter['id']}/replay"
             count += int(_answered("POST", path, headers, json={}).ok)
     return count
+
+
+def _letters(url: str, headers: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """Those that nobody has replayed, page by page."""
+    query: dict[str, Any] = {"replayed": "false", "limit": PAGE}
+    while True:
+        answer = _answered("GET", f"{url}/operations/dead-letters", headers, params=query)
+        answer.raise_for_status()
+        page = answer.json()
+        yield from page["dead_letters"]
+        if page["next_after"] is None:
+            return
+        query["after"] = page["next_after"]
 
 
 def _answered(method: str, url: str, headers: Mapping[str, str], **what: Any) -> requests.Response:

@@ -90,6 +90,14 @@ class Rows:
             count += self.all(query, ids, list(HINTED[kind]), since)[0][0] if ids else 0
         return count
 
+    def progress(self) -> list[str]:
+        """What changes while trainings move on within their status: that may take long."""
+        query = (
+            "SELECT concat_ws(' ', request_id, step, attempt, progress) FROM training_runs"
+            " WHERE NOT status = ANY(%s) ORDER BY 1"
+        )
+        return [str(row) for (row,) in self.all(query, list(TABLES["training"][2]))]
+
     def open_rows(self) -> list[tuple[str, str, str]]:
         """(kind, id, status) of what has not come to rest."""
         found = []

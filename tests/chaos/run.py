@@ -18,7 +18,7 @@ from embedded import Stack
 from tests.chaos import ledger, operations, timings, tools
 from tests.chaos.audit import Report, audit
 from tests.chaos.checks.rest import CONSUMED, groups_of
-from tests.chaos.checks.sources import Sources
+from tests.chaos.checks.sources import STUCK, Sources
 from tests.chaos.customer import Customer
 from tests.chaos.disturbance import Disturbance, Record
 from tests.chaos.echo import Echo
@@ -30,6 +30,8 @@ TABLE = "tests.chaos.table:table"
 ASKERS = 12
 # Without any progress for so long, what still stands is stuck.
 PATIENCE_SECONDS = 90.0
+# What moves for so long, and comes to no end, is stuck too.
+UNREST_SECONDS = 1800.0
 # A reconciler that gave a hint may be giving the next one: rest must last.
 REST_SECONDS = 3.0
 POLL_SECONDS = 0.5
@@ -114,9 +116,9 @@ def _storm(
             say(f"{time.monotonic() - began:6.1f} s  {action}  open {_open(rows)}")
             disturbance.do(action)
         asked += [askers.submit(customer.ask, item) for item in next(parts)]
-        for each in asked:
-            each.result()
     record = disturbance.finish()
+    failed = [each.exception() for each in asked]
+    record.unheard = [f"a request: {error!r}" for error in failed if error is not None]
     echo.stop()
     for missed in record.missed:
         say(f"missed: {missed}")
@@ -158,7 +160,8 @@ def at_rest(rows: Rows, stack: Stack) -> bool:
     """Wait until nothing moves any more. False: something stands, and does not move."""
     streams = redis.Redis.from_url(stack.environment["REDIS_URL"], socket_timeout=5)
     last, since, rested = None, time.monotonic(), 0.0
-    while True:
+    give_up = since + UNREST_SECONDS
+    while time.monotonic() < give_up:
         try:
             state = _standing(rows, streams)
         except (psycopg2.Error, redis.RedisError):
@@ -171,13 +174,15 @@ def at_rest(rows: Rows, stack: Stack) -> bool:
             if now - rested > REST_SECONDS:
                 return True
         elif now - since > PATIENCE_SECONDS:
-            return False
+            break
         time.sleep(POLL_SECONDS)
+    return False
 
 
 def _standing(rows: Rows, streams: redis.Redis) -> str:
     """What is not at rest, as text that changes when it moves; empty at rest."""
     found = [f"{kind} {row} {status}" for kind, row, status in rows.open_rows()]
+    found += rows.progress()
     found += list(_moving(rows, streams))
     return "\n".join(found)
 
@@ -220,6 +225,7 @@ def _verdict(
             flushes=record.flushes,
         )
     )
+    report.found[STUCK] += record.unheard
     for kind, sentences in report.found.items():
         for sentence in sentences[:SHOWN]:
             say(f"{kind}: {sentence}")

@@ -57,6 +57,8 @@ def test_a_rerun_counts_from_the_death_to_the_next_claim(database_url: str) -> N
     assert rerun.seconds == pytest.approx(4, abs=1), "what it claimed before it was freed is none"
     assert reruns(rows, [Death("another", now)]) == []
     assert reruns(rows, died, away=[(now + 1, now + 2)]) == []
+    assert rerun.met([(now - 9, now + 1)])
+    assert not rerun.met([(now - 9, now - 1), (now + 5, now + 9)])
     rows.close()
 
 

@@ -9,47 +9,50 @@ from typing import Any
 from tests.chaos.checks.sources import DOUBLED, LOST, Finding, Sources
 from tests.chaos.ledger import Asked
 from tests.chaos.plan import IDEMPOTENT, ONCE
+from tests.chaos.rows import Rows
 from tests.chaos.tools import Arrival
 
 # How a job may fail that nothing happened to: the small model wrote a call that is none.
 OF_THE_MODEL = ("call_cut_off", "steps_exceeded", "tokens_exceeded")
 
+JOBS = """
+    SELECT job_id, metadata->>'marker', status, output_data IS NULL, error->>'code'
+    FROM company_automation_jobs
+"""
+ENDS = """
+    SELECT envelope->'data'->>'job_id' FROM outbox WHERE stream = 'company_automation_jobs'
+      AND envelope->'data'->>'status' IN ('completed', 'failed', 'cancelled')
+"""
+
 
 def jobs(sources: Sources) -> Iterator[Finding]:
     """A completed job has one answer, one announcement of it, one memory and one bill."""
     kinds = {asked.marker: asked for asked in sources.asked}
-    query = """
-        SELECT job_id, metadata->>'marker', status, output_data IS NULL, error->>'code',
-          (SELECT count(*) FROM job_steps s WHERE s.job_id = j.job_id AND kind = 'answer'),
-          (SELECT count(*) FROM job_steps s WHERE s.job_id = j.job_id),
-          (SELECT count(*) FROM usage u WHERE u.kind = 'job'
-             AND split_part(u.reference, ':', 1) = j.job_id),
-          (SELECT count(*) FROM company_memory m WHERE m.job_id = j.job_id)
-        FROM company_automation_jobs j
-    """
-    ends = Counter(
-        str(row[0])
-        for row in sources.rows.all(
-            "SELECT envelope->'data'->>'job_id' FROM outbox WHERE stream = %s"
-            " AND envelope->'data'->>'status' IN ('completed', 'failed', 'cancelled')",
-            "company_automation_jobs",
-        )
-    )
-    for job_id, marker, status, bare, code, answers, steps, bills, memories in sources.rows.all(
-        query
-    ):
+    rows = sources.rows
+    steps = _counted(rows, "SELECT job_id FROM job_steps")
+    answered = _counted(rows, "SELECT job_id FROM job_steps WHERE kind = 'answer'")
+    billed = _counted(rows, "SELECT split_part(reference, ':', 1) FROM usage WHERE kind = 'job'")
+    remembered = _counted(rows, "SELECT job_id FROM company_memory WHERE job_id IS NOT NULL")
+    ends = _counted(rows, ENDS)
+    for job_id, marker, status, bare, code in rows.all(JOBS):
         asked = kinds.get(marker)
         name = f"job {job_id} ({asked.kind if asked else 'unasked'} {marker})"
         if asked is None:
             yield DOUBLED, f"{name}: nobody asked for it"
             continue
+        answers, bills, memories = answered[job_id], billed[job_id], remembered[job_id]
         if status == "completed" and (bare or not answers or not memories or not bills):
             yield LOST, f"{name}: completed, without its answer, memory or bill"
-        if answers > 1 or memories > 1 or bills > steps or ends[job_id] > 1:
+        if answers > 1 or memories > 1 or bills > steps[job_id] or ends[job_id] > 1:
             yield DOUBLED, f"{name}: {answers} answers, {memories} memories, {bills} bills"
         if status in ("completed", "failed", "cancelled") and not ends[job_id]:
             yield LOST, f"{name}: its end was not announced"
         yield from _outcome(name, asked, status, code, answers)
+
+
+def _counted(rows: Rows, query: str) -> Counter[str]:
+    """How often each job is named."""
+    return Counter(str(job_id) for (job_id,) in rows.all(query))
 
 
 def _outcome(
