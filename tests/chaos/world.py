@@ -23,7 +23,7 @@ from database.models import (
     Usage,
 )
 from database.session import operator_session
-from modelkit.blobs import BlobStore
+from modelkit.directory_blobs import DirectoryBlobs
 from tests import rows as made
 from tests.chaos.audit import audit
 from tests.chaos.checks.sources import Sources
@@ -45,7 +45,7 @@ class World:
     def __init__(self, url: str, redis_url: str, folder: Path) -> None:
         self.rows = Rows(url)
         self.streams = redis.Redis.from_url(redis_url)
-        self.blobs = BlobStore(folder / "blobs")
+        self.blobs = DirectoryBlobs(folder / "blobs")
         self.work = folder / "work"
         self.asked: list[Asked] = []
         self.arrivals: list[Arrival] = []
