@@ -7,14 +7,15 @@ else was faster, and the caller leaves the row alone.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, select, update
+from sqlalchemy import ColumnElement, Executable, Select, bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from database.base import Stepped, storable
 from database.models import DeadLetter, Worker
-from database.transitions import HEARTBEAT_EXPIRY_SECONDS, MAX_FAILURES, Machine
+from database.transitions import HEARTBEAT_EXPIRY_SECONDS, MACHINES, MAX_FAILURES, Machine
 
 HEARTBEAT_SECONDS = 2.0
 MAX_REASON_CHARACTERS = 2_000
@@ -27,15 +28,21 @@ class Lost(Exception):
 def _update(
     session: Session, machine: Machine, row_id: str, guard: list[ColumnElement[bool]], **values: Any
 ) -> Any | None:
+    return session.execute(_updating(machine, row_id, guard, values)).scalar_one_or_none()
+
+
+def _updating(
+    machine: Machine, row_id: Any, guard: list[ColumnElement[bool]], values: dict[str, Any]
+) -> Executable:
     model: Any = machine.model
-    return session.execute(
+    return (
         update(model)
         .where(getattr(model, machine.key) == row_id, *guard)
         .values(updated_at=func.now(), **values)
         .returning(model)
         # The database alone says which row has changed: what the session holds may be older.
         .execution_options(populate_existing=True, synchronize_session=False)
-    ).scalar_one_or_none()
+    )
 
 
 def move(
@@ -94,16 +101,25 @@ def claim(
     session: Session, machine: Machine, row_id: str, step: str, attempt: int, owner: str
 ) -> Any | None:
     """Take the lease of (row, step, attempt) for `owner`, a worker's id. None: not to be had."""
+    return session.execute(
+        _claiming(machine.kind),
+        {"of_row": row_id, "of_step": step, "of_attempt": attempt, "for_owner": owner},
+    ).scalar_one_or_none()
+
+
+@lru_cache
+def _claiming(kind: str) -> Executable:
+    """Built once: it begins every step."""
+    machine = MACHINES[kind]
     model: Any = machine.model
     guard = [
         model.status.in_(machine.claimable),
-        model.step == step,
-        model.attempt == attempt,
+        model.step == bindparam("of_step"),
+        model.attempt == bindparam("of_attempt"),
         model.lease_owner.is_(None),
     ]
-    return _update(
-        session, machine, row_id, guard, status=machine.running, lease_owner=owner, publications=0
-    )
+    taken = {"status": machine.running, "lease_owner": bindparam("for_owner"), "publications": 0}
+    return _updating(machine, bindparam("of_row"), guard, taken)
 
 
 def _owned(machine: Machine, attempt: int, owner: str) -> list[ColumnElement[bool]]:
