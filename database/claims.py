@@ -7,15 +7,15 @@ else was faster, and the caller leaves the row alone.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Executable, Select, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session
 
 from database.base import Stepped, storable
+from database.guarded import claiming, updating, writing, writing_also
 from database.models import DeadLetter, Worker
-from database.transitions import HEARTBEAT_EXPIRY_SECONDS, MACHINES, MAX_FAILURES, Machine
+from database.transitions import HEARTBEAT_EXPIRY_SECONDS, MAX_FAILURES, Machine
 
 HEARTBEAT_SECONDS = 2.0
 MAX_REASON_CHARACTERS = 2_000
@@ -28,21 +28,7 @@ class Lost(Exception):
 def _update(
     session: Session, machine: Machine, row_id: str, guard: list[ColumnElement[bool]], **values: Any
 ) -> Any | None:
-    return session.execute(_updating(machine, row_id, guard, values)).scalar_one_or_none()
-
-
-def _updating(
-    machine: Machine, row_id: Any, guard: list[ColumnElement[bool]], values: dict[str, Any]
-) -> Executable:
-    model: Any = machine.model
-    return (
-        update(model)
-        .where(getattr(model, machine.key) == row_id, *guard)
-        .values(updated_at=func.now(), **values)
-        .returning(model)
-        # The database alone says which row has changed: what the session holds may be older.
-        .execution_options(populate_existing=True, synchronize_session=False)
-    )
+    return session.execute(updating(machine, row_id, guard, values)).scalar_one_or_none()
 
 
 def move(
@@ -102,33 +88,9 @@ def claim(
 ) -> Any | None:
     """Take the lease of (row, step, attempt) for `owner`, a worker's id. None: not to be had."""
     return session.execute(
-        _claiming(machine.kind),
+        claiming(machine.kind),
         {"of_row": row_id, "of_step": step, "of_attempt": attempt, "for_owner": owner},
     ).scalar_one_or_none()
-
-
-@lru_cache
-def _claiming(kind: str) -> Executable:
-    """Built once: it begins every step."""
-    machine = MACHINES[kind]
-    model: Any = machine.model
-    guard = [
-        model.status.in_(machine.claimable),
-        model.step == bindparam("of_step"),
-        model.attempt == bindparam("of_attempt"),
-        model.lease_owner.is_(None),
-    ]
-    taken = {"status": machine.running, "lease_owner": bindparam("for_owner"), "publications": 0}
-    return _updating(machine, bindparam("of_row"), guard, taken)
-
-
-def _owned(machine: Machine, attempt: int, owner: str) -> list[ColumnElement[bool]]:
-    model: Any = machine.model
-    return [
-        model.status == machine.running,
-        model.attempt == attempt,
-        model.lease_owner == owner,
-    ]
 
 
 def write(
@@ -140,7 +102,14 @@ def write(
     **values: Any,
 ) -> Any:
     """Write while holding the lease of attempt `held`. Raises `Lost` when it is held no more."""
-    row = _update(session, machine, row_id, _owned(machine, held, owner), **values)
+    fixed = {name: value for name, value in values.items() if isinstance(value, ColumnElement)}
+    sent = {name: value for name, value in values.items() if name not in fixed}
+    names = tuple(sent)
+    row = session.execute(
+        writing_also(machine.kind, names, fixed) if fixed else writing(machine.kind, names),
+        {"of_row": row_id, "of_attempt": held, "of_owner": owner}
+        | {f"to_{name}": value for name, value in sent.items()},
+    ).scalar_one_or_none()
     if row is None:
         raise Lost(f"{machine.kind} {row_id}: attempt {held} is no longer the owner")
     return row
