@@ -12,11 +12,12 @@ from pathlib import Path
 
 from delivery_noop_worker import BARE, DONE_KEY
 from delivery_streams import COMPANIES
-from sqlalchemy import Select, func, select
+from sqlalchemy import exists, select
 
 from cyrex import jobs
+from cyrex.intake import take_in
 from database.models import Job
-from database.session import company_session, operator_session
+from database.session import operator_session
 from database.transitions import JOB
 from tasks import app, dispatch
 
@@ -26,6 +27,9 @@ READY_SECONDS = 60.0
 STOP_SECONDS = 20.0
 GIVE_UP_SECONDS = 300.0
 POLL_SECONDS = 0.02
+# A look at the rows costs as much as a part of a job.
+ENDED_POLL_SECONDS = 0.1
+UNFINISHED = select(exists().where(Job.status.in_([s.name for s in JOB.states if s.to])))
 
 
 @contextmanager
@@ -51,20 +55,23 @@ def worker(ready: Path) -> Iterator[None]:
 
 def product(count: int) -> float:
     """Jobs a second from the first row to the last result."""
-    with operator_session() as session:
-        before = session.scalar(_ended()) or 0
     started = time.perf_counter()
     for n in range(count):
         company_id = COMPANIES[n % len(COMPANIES)]
-        with company_session(company_id) as session:
-            jobs.create_job(session, company_id, {"input": n})
-        dispatch.admit("job", company_id)
+        # As the API does.
+        taken = take_in(company_id, {"input": n}, jobs.DEFAULT_TASK_TYPE, True, None, None)
+        assert taken is not None
+        _view, row = taken
+        if row is not None:
+            dispatch.publish(JOB, [row])
+        else:
+            dispatch.admit("job", company_id)
 
     def all_ended() -> bool:
         with operator_session() as session:
-            return (session.scalar(_ended()) or 0) >= before + count
+            return not session.scalar(UNFINISHED)
 
-    _until(all_ended, GIVE_UP_SECONDS)
+    _until(all_ended, GIVE_UP_SECONDS, ENDED_POLL_SECONDS)
     return count / (time.perf_counter() - started)
 
 
@@ -78,12 +85,8 @@ def bare(count: int) -> float:
     return count / (time.perf_counter() - started)
 
 
-def _ended() -> Select[int]:
-    return select(func.count()).select_from(Job).where(Job.status.in_(JOB.terminal))
-
-
-def _until(condition: Callable[[], bool], seconds: float) -> None:
+def _until(condition: Callable[[], bool], seconds: float, pause: float = POLL_SECONDS) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it does not come to an end"
-        time.sleep(POLL_SECONDS)
+        time.sleep(pause)

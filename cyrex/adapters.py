@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import Session
 
 from cyrex.base_model import base_sha256, name_of, served_name
@@ -40,13 +40,21 @@ def list_adapters(
     return list(session.scalars(query))
 
 
+# Read for every job: built once.
+CHAMPION = (
+    select(LoraAdapter)
+    .join(AdapterAlias, AdapterAlias.champion_id == LoraAdapter.adapter_id)
+    .where(
+        AdapterAlias.company_id == bindparam("company"),
+        LoraAdapter.company_id == bindparam("company"),
+    )
+)
+
+
 def champion_row(session: Session, company_id: str) -> LoraAdapter | None:
     """The champion as its row stands, whether or not it fits the base model that is served."""
-    return session.scalar(
-        select(LoraAdapter)
-        .join(AdapterAlias, AdapterAlias.champion_id == LoraAdapter.adapter_id)
-        .where(AdapterAlias.company_id == company_id, LoraAdapter.company_id == company_id)
-    )
+    found: LoraAdapter | None = session.scalar(CHAMPION, {"company": company_id})
+    return found
 
 
 def champion_of(session: Session, company_id: str) -> LoraAdapter | None:

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import func, or_, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import func, or_, select, text
 from sqlalchemy.orm import Session
 
 from cyrex import agents, jobs, memory, tools
@@ -19,8 +18,8 @@ from cyrex.engine import Completion
 from cyrex.errors import UserError
 from cyrex.lease import Hint
 from database import claims
-from database.base import Json, new_id
-from database.models import Agent, Job, JobStep, ToolCall, Usage
+from database.base import Json, new_id, to_json
+from database.models import Agent, Job, JobStep, ToolCall
 from database.transitions import JOB, TOOL_CALL
 from helox.render import content_of
 
@@ -112,38 +111,48 @@ def _turn(call: ToolCall) -> Turn:
 
 def record_step(
     session: Session, job: Job, decision: Call | Answer, completion: Completion, call_id: str | None
-) -> JobStep:
+) -> None:
     """Store one turn of the model and what it used, in the transaction that ends the step."""
-    number = 1 + (session.scalar(select(func.count()).where(JobStep.job_id == job.job_id)) or 0)
     content: Json = {"text": completion.text, "finish_reason": completion.finish_reason}
     if isinstance(decision, Call):
         content |= {"tool": decision.tool, "arguments": decision.arguments, "call_id": call_id}
-    step = JobStep(
-        id=new_id(),
-        company_id=job.company_id,
-        job_id=job.job_id,
-        number=number,
-        kind="call" if isinstance(decision, Call) else "answer",
-        content=content,
-        confidence=completion.confidence,
-        prompt_tokens=completion.prompt_tokens,
-        completion_tokens=completion.completion_tokens,
-    )
-    session.add(step)
     session.execute(
-        insert(Usage)
-        .values(
-            id=new_id(),
-            company_id=job.company_id,
-            kind="job",
-            reference=job.job_id if number == 1 else f"{job.job_id}:{number}",
-            adapter_id=job.adapter_id,
-            prompt_tokens=completion.prompt_tokens,
-            completion_tokens=completion.completion_tokens,
-        )
-        .on_conflict_do_nothing()
+        STEP,
+        {
+            "step_id": new_id(),
+            "usage_id": new_id(),
+            "company_id": job.company_id,
+            "job_id": job.job_id,
+            "kind": "call" if isinstance(decision, Call) else "answer",
+            "content": to_json(content),
+            "confidence": completion.confidence,
+            "adapter_id": job.adapter_id,
+            "prompt_tokens": completion.prompt_tokens,
+            "completion_tokens": completion.completion_tokens,
+        },
     )
-    return step
+
+
+# A job's first step is metered under the job's own id, whatever number of them it has.
+STEP = text("""
+    WITH step AS (
+        INSERT INTO job_steps (
+            id, company_id, job_id, number, kind, content, confidence,
+            prompt_tokens, completion_tokens
+        )
+        SELECT :step_id, :company_id, :job_id, 1 + count(*), :kind, CAST(:content AS jsonb),
+            CAST(:confidence AS double precision), :prompt_tokens, :completion_tokens
+        FROM job_steps WHERE job_id = :job_id
+        RETURNING company_id, job_id, number, prompt_tokens, completion_tokens
+    )
+    INSERT INTO usage (
+        id, company_id, kind, reference, adapter_id, prompt_tokens, completion_tokens
+    )
+    SELECT :usage_id, company_id, 'job',
+        CASE WHEN number = 1 THEN job_id ELSE job_id || ':' || number END,
+        CAST(:adapter_id AS text), prompt_tokens, completion_tokens
+    FROM step ON CONFLICT DO NOTHING
+""")
 
 
 def record_call(

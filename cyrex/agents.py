@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -66,10 +66,13 @@ def default_agent(session: Session, company_id: str) -> Agent:
     return found
 
 
+# Read for every job: built once.
+DEFAULT = select(Agent).where(Agent.company_id == bindparam("company"), Agent.name == DEFAULT_NAME)
+
+
 def find_default(session: Session, company_id: str) -> Agent | None:
-    return session.scalar(
-        select(Agent).where(Agent.company_id == company_id, Agent.name == DEFAULT_NAME)
-    )
+    found: Agent | None = session.scalar(DEFAULT, {"company": company_id})
+    return found
 
 
 def get_agent(session: Session, company_id: str, agent_id: str) -> Agent:

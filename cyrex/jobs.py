@@ -180,21 +180,21 @@ def resolve_adapter(session: Session, job: Job) -> None:
     job.adapter_sha256 = champion.sha256 if champion else None
     job.adapter_resolved = True
     job.started_at = job.started_at or datetime.now(UTC)
-    session.flush()
 
 
 def begin(session: Session, job: Job) -> None:
     """What a claim does to a job, in its transaction. Raises `UserError`."""
+    resolve_adapter(session, job)
     if job.deadline_at is None:
         # From here on: how long it waited in the queue is no fault of the job.
         job.deadline_at = datetime.now(UTC) + timedelta(seconds=get_settings().job_seconds)
     updated(session, job)
-    resolve_adapter(session, job)
 
 
 def end(session: Session, job: Job) -> None:
     """Date the end of a job and tell the outside, in the transaction that ends it."""
-    job.completed_at = datetime.now(UTC)
+    if job.completed_at is None:
+        job.completed_at = datetime.now(UTC)
     updated(session, job)
 
 

@@ -29,6 +29,10 @@ class Lease:
     attempt: int
     owner: str
 
+    def claim(self, session: Session) -> Any | None:
+        """Take the lease, in the caller's transaction. None: it is not to be had."""
+        return claims.claim(session, self.machine, self.row_id, self.step, self.attempt, self.owner)
+
     def write(self, session: Session, **values: Any) -> Any:
         """Write under the lease, in the caller's transaction. Raises `claims.Lost`."""
         return claims.write(session, self.machine, self.row_id, self.attempt, self.owner, **values)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import Table, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -29,19 +29,21 @@ BY_LENGTH = 1
 RANKED = 1000
 
 
+REMEMBER = insert(cast(Table, CompanyMemory.__table__)).inline().on_conflict_do_nothing()
+
+
 def remember_job(session: Session, job: Job, result: Any) -> None:
     """Keep what a job was asked and what came of it, once. In the transaction that ends it."""
     asked, brought = (_line(value) for value in (_data(job), result))
     session.execute(
-        insert(CompanyMemory)
-        .values(
-            memory_id=new_id(),
-            company_id=job.company_id,
-            job_id=job.job_id,
-            kind=RESULT,
-            content=f"{job.job_type}: {asked} → {brought}",
-        )
-        .on_conflict_do_nothing()
+        REMEMBER,
+        {
+            "memory_id": new_id(),
+            "company_id": job.company_id,
+            "job_id": job.job_id,
+            "kind": RESULT,
+            "content": f"{job.job_type}: {asked} → {brought}",
+        },
     )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import delete, func, select
+from sqlalchemy import bindparam, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -158,14 +158,17 @@ def _tool(row: CompanyTool) -> Tool:
     )
 
 
+# Read for every job: built once.
+REGISTERED = (
+    select(CompanyTool)
+    .where(CompanyTool.company_id == bindparam("company"))
+    .order_by(CompanyTool.tool_name)
+)
+
+
 def registered(session: Session, company_id: str) -> list[Tool]:
     """A company's tools by name."""
-    rows = session.scalars(
-        select(CompanyTool)
-        .where(CompanyTool.company_id == company_id)
-        .order_by(CompanyTool.tool_name)
-    )
-    return [_tool(row) for row in rows]
+    return [_tool(row) for row in session.scalars(REGISTERED, {"company": company_id})]
 
 
 def _not_found(name: str) -> NotFound:

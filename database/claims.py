@@ -9,10 +9,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, select, update
+from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session
 
 from database.base import Stepped, storable
+from database.guarded import claiming, updating, writing, writing_also
 from database.models import DeadLetter, Worker
 from database.transitions import HEARTBEAT_EXPIRY_SECONDS, MAX_FAILURES, Machine
 
@@ -27,15 +28,7 @@ class Lost(Exception):
 def _update(
     session: Session, machine: Machine, row_id: str, guard: list[ColumnElement[bool]], **values: Any
 ) -> Any | None:
-    model: Any = machine.model
-    return session.execute(
-        update(model)
-        .where(getattr(model, machine.key) == row_id, *guard)
-        .values(updated_at=func.now(), **values)
-        .returning(model)
-        # The database alone says which row has changed: what the session holds may be older.
-        .execution_options(populate_existing=True, synchronize_session=False)
-    ).scalar_one_or_none()
+    return session.execute(updating(machine, row_id, guard, values)).scalar_one_or_none()
 
 
 def move(
@@ -94,25 +87,10 @@ def claim(
     session: Session, machine: Machine, row_id: str, step: str, attempt: int, owner: str
 ) -> Any | None:
     """Take the lease of (row, step, attempt) for `owner`, a worker's id. None: not to be had."""
-    model: Any = machine.model
-    guard = [
-        model.status.in_(machine.claimable),
-        model.step == step,
-        model.attempt == attempt,
-        model.lease_owner.is_(None),
-    ]
-    return _update(
-        session, machine, row_id, guard, status=machine.running, lease_owner=owner, publications=0
-    )
-
-
-def _owned(machine: Machine, attempt: int, owner: str) -> list[ColumnElement[bool]]:
-    model: Any = machine.model
-    return [
-        model.status == machine.running,
-        model.attempt == attempt,
-        model.lease_owner == owner,
-    ]
+    return session.execute(
+        claiming(machine.kind),
+        {"of_row": row_id, "of_step": step, "of_attempt": attempt, "for_owner": owner},
+    ).scalar_one_or_none()
 
 
 def write(
@@ -124,7 +102,14 @@ def write(
     **values: Any,
 ) -> Any:
     """Write while holding the lease of attempt `held`. Raises `Lost` when it is held no more."""
-    row = _update(session, machine, row_id, _owned(machine, held, owner), **values)
+    fixed = {name: value for name, value in values.items() if isinstance(value, ColumnElement)}
+    sent = {name: value for name, value in values.items() if name not in fixed}
+    names = tuple(sent)
+    row = session.execute(
+        writing_also(machine.kind, names, fixed) if fixed else writing(machine.kind, names),
+        {"of_row": row_id, "of_attempt": held, "of_owner": owner}
+        | {f"to_{name}": value for name, value in sent.items()},
+    ).scalar_one_or_none()
     if row is None:
         raise Lost(f"{machine.kind} {row_id}: attempt {held} is no longer the owner")
     return row

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from sqlalchemy.orm import Session
 
 from cyrex import agent_state, jobs
@@ -42,7 +44,11 @@ class Step:
             )
         return Finish(
             "completed",
-            {"output_data": output_of(job, completion, prepared)},
+            # With its date, which would be a write of its own otherwise.
+            {
+                "output_data": output_of(job, completion, prepared),
+                "completed_at": datetime.now(UTC),
+            },
             lambda session, row: agent_state.record_answer(session, row, decision, completion),
         )
 

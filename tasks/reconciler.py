@@ -134,7 +134,7 @@ def _cancel_idle(session: Session) -> None:
             .where(
                 model.cancel_requested,
                 model.lease_owner.is_(None),
-                model.status.not_in(machine.terminal),
+                model.status.in_(machine.sources("cancelled")),
             )
             .limit(BATCH)
         )

@@ -43,25 +43,30 @@ def run_step(
     `on_claim` joins the transaction in which the row is claimed. Raises `Ignore`, which stops the
     chain, when the claim is lost or the chain does not go on.
     """
-    machine = MACHINES[kind]
-    lease = Lease(machine, company_id, row_id, step, attempt, presence().worker_id)
-    refusal: UserError | None = None
-    with company_session(company_id) as session:
-        row = claims.claim(session, machine, row_id, step, attempt, lease.owner)
-        if row is None:
-            raise Ignore()
-        if on_claim is not None:
-            try:
-                with session.begin_nested():
-                    on_claim(session, row)
-            except UserError as error:
-                refusal = error
-                session.refresh(row)
+    lease = Lease(MACHINES[kind], company_id, row_id, step, attempt, presence().worker_id)
+    row, refusal = _claim(lease, on_claim)
+    if row is None:
+        raise Ignore()
     named = structlog.contextvars.bound_contextvars(**{f"{kind}_id": row_id, "step": step})
     with named, presence().at_work():
         outcome = _work(lease, row, work, refusal)
     if not isinstance(outcome, Advance):
         raise Ignore()
+
+
+def _claim(lease: Lease, on_claim: Also | None) -> tuple[Any | None, UserError | None]:
+    """The claimed row, and why `on_claim` refused it; None: the claim is lost."""
+    try:
+        with company_session(lease.company_id) as session:
+            row = lease.claim(session)
+            if row is not None and on_claim is not None:
+                on_claim(session, row)
+            return row, None
+    except UserError as error:
+        refusal = error
+    # What `on_claim` had written is undone, and with it the claim.
+    with company_session(lease.company_id) as session:
+        return lease.claim(session), refusal
 
 
 def _work(lease: Lease, row: Any, work: Work, refusal: UserError | None) -> Outcome | None:
