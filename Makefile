@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DATA := .data
+# How many processes `make test` shares the tests among; each starts servers of its own.
+TEST_PROCESSES ?= 2
+IN_PARALLEL = -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 # Two cores serve several processes: OpenMP threads that spin cost the others more than they win.
 export OMP_NUM_THREADS ?= 1
@@ -38,10 +41,10 @@ demo: install ## Run the main job of three companies on a stack of its own, rest
 	@exec $(BIN)/python -m embedded run --with-parent --data-dir $(DATA)/demo -- python -m embedded.demo --again
 
 test: install ## Run the tests, except the slow ones
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" $(IN_PARALLEL)
 
 test-slow: install ## Run the slow tests alone
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow $(IN_PARALLEL)
 
 # Two targets and not one run of both kinds, so that `make test test-all` runs no test twice.
 test-all: test test-slow ## Run every test, in at most 40 minutes

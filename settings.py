@@ -90,6 +90,12 @@ def _bucket(name: str) -> str:
     return name
 
 
+def _prefix(name: str) -> str:
+    if not re.fullmatch(r"(?!models(?:/|\Z))[\w.-]{1,64}(?:/[\w.-]{1,64}){0,7}", name, re.ASCII):
+        raise ValueError("must be names of letters, digits, . _ - between slashes, not models")
+    return name
+
+
 def _place(url: str) -> tuple[str | None, int | None, str]:
     """Which database a URL means, whatever the user."""
     parts = urlsplit(url)
@@ -167,7 +173,11 @@ class Settings(BaseSettings):
     s3_region: str = Field(
         "us-east-1", validation_alias=AliasChoices("s3_region", "aws_region", "aws_default_region")
     )
+    # Where datasets, checkpoints and trained packages are: BLOB_DIR, or S3_BUCKET under a prefix,
+    # which must be this installation's alone, as what no row names is deleted there.
+    blob_store_type: Literal["local", "s3"] = "local"
     blob_dir: Path = Path(".data/blobs")
+    blob_s3_prefix: Annotated[str, AfterValidator(_prefix)] = "blobs"
     # A blob that no row names is deleted when nobody has stored it for so long.
     blob_grace_seconds: float = Field(24 * 3600.0, ge=60, le=MAX_DAYS * 86_400)
     work_dir: Path = Path(".data/work")
@@ -243,11 +253,12 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
-    def _registry_is_whole(self) -> Self:
-        """What the chosen registry needs is there, and MLflow's tables do not meet ours."""
+    def _stores_are_whole(self) -> Self:
+        """What the chosen stores need is there, and MLflow's tables do not meet ours."""
         kind, uri = self.model_registry_type, self.mlflow_tracking_uri
-        if kind == "s3" and not self.s3_bucket:
-            raise ValueError("S3_BUCKET: must be given for MODEL_REGISTRY_TYPE=s3")
+        for variable in ("model_registry_type", "blob_store_type"):
+            if getattr(self, variable) == "s3" and not self.s3_bucket:
+                raise ValueError(f"S3_BUCKET: must be given for {variable.upper()}=s3")
         if kind == "mlflow" and not uri:
             raise ValueError("MLFLOW_TRACKING_URI: must be given for MODEL_REGISTRY_TYPE=mlflow")
         if kind == "mlflow" and uri.startswith("http") and not self.s3_bucket:

@@ -11,9 +11,13 @@ from modelkit.registry import get_registry
 from settings import get_settings
 
 
-@lru_cache(maxsize=1)
 def adapter_cache() -> AdapterCache:
-    return AdapterCache(get_settings().adapter_cache_dir.resolve())
+    return _cache(get_settings().adapter_cache_dir.resolve())
+
+
+@lru_cache(maxsize=1)
+def _cache(folder: Path) -> AdapterCache:
+    return AdapterCache(folder)
 
 
 def local_package(company_id: str, version: int, sha256: str) -> Path:

@@ -12,11 +12,12 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from cyrex.logs import one_line
 from cyrex.training import blob_store
 from database.models import Dataset, LoraAdapter, TrainingCheckpoint, TrainingRun
 from database.session import operator_session
 from modelkit.blobs import BlobStore
-from modelkit.errors import BlobCorrupt, PackageRefused
+from modelkit.errors import BlobCorrupt, BlobMissing, PackageRefused
 from modelkit.package import Manifest
 from settings import get_settings
 
@@ -26,6 +27,9 @@ log = structlog.get_logger()
 PACKAGES = (TrainingRun.package_sha256, LoraAdapter.sha256)
 SINGLE = (Dataset.sha256, TrainingCheckpoint.sha256)
 
+# The files of every package whose manifest this process has read: its name is its hash.
+_listed: dict[str, frozenset[str]] = {}
+
 
 def sweep(age: float | None = None) -> int:
     """Delete what is unnamed and older than `age` seconds, BLOB_GRACE_SECONDS if not given.
@@ -34,8 +38,16 @@ def sweep(age: float | None = None) -> int:
     storing to commit is for a system at rest.
     """
     blobs = blob_store()
-    age = get_settings().blob_grace_seconds if age is None else age
-    blobs.sweep_incoming(age)
+    age = get_settings().blob_grace_seconds + blobs.put_seconds if age is None else age
+    try:
+        return _sweep(blobs, age)
+    except (BlobCorrupt, PackageRefused, OSError) as error:
+        log.error("blobs_not_swept", error=one_line(error))
+        return 0
+
+
+def _sweep(blobs: BlobStore, age: float) -> int:
+    blobs.tidy(age)
     # The order matters: what is named after this look was stored after it, and is young.
     old = set(blobs.older_than(age))
     if not old:
@@ -43,11 +55,8 @@ def sweep(age: float | None = None) -> int:
     with operator_session() as session:
         packages = _values(session, PACKAGES)
         named = packages | _values(session, SINGLE)
-    try:
-        named |= _files(blobs, packages)
-    except (BlobCorrupt, PackageRefused) as error:
-        log.error("blobs_not_swept", error=str(error))
-        return 0
+    for sha256 in packages:
+        named |= _files(blobs, sha256)
     deleted = sum(blobs.delete_older(sha256, age) for sha256 in old - named)
     if deleted:
         log.info("blobs_swept", count=deleted)
@@ -61,14 +70,15 @@ def _values(session: Session, columns: tuple[object, ...]) -> set[str]:
     return found
 
 
-def _files(blobs: BlobStore, packages: set[str]) -> set[str]:
-    """The files of every package that is here; an adapter from outside never was.
+def _files(blobs: BlobStore, package: str) -> frozenset[str]:
+    """The files of a package that is here; an adapter from outside never was.
 
     Raises `BlobCorrupt` or `PackageRefused`: then nobody knows which files a row needs.
     """
-    found: set[str] = set()
-    for sha256 in packages:
-        if blobs.exists(sha256):
-            manifest = Manifest.from_json(blobs.read(sha256), sha256)
-            found |= {entry.sha256 for entry in manifest.files}
-    return found
+    if package not in _listed:
+        try:
+            manifest = Manifest.from_json(blobs.read(package), package)
+        except BlobMissing:
+            return frozenset()
+        _listed[package] = frozenset(entry.sha256 for entry in manifest.files)
+    return _listed[package]

@@ -21,6 +21,8 @@ from helox.checkpoint_files import newest_first
 log = structlog.get_logger()
 
 LOOK_SECONDS = 0.25
+# After a failure: what is full or away stays so for a while.
+AGAIN_SECONDS = 5.0
 
 
 class Carrier:
@@ -54,8 +56,9 @@ class Carrier:
             self._carry()
 
     def _go(self) -> None:
-        while not self._stop.wait(LOOK_SECONDS):
-            self._carry()
+        pause = LOOK_SECONDS
+        while not self._stop.wait(pause):
+            pause = LOOK_SECONDS if self._carry() else AGAIN_SECONDS
 
     def _newest(self) -> tuple[int, Path, int] | None:
         """(step, folder, the folder's inode): of two with one name, which it is."""
@@ -64,17 +67,20 @@ class Carrier:
                 return step, folder, folder.stat().st_ino
         return None
 
-    def _carry(self) -> None:
+    def _carry(self) -> bool:
+        """Carry the newest if it is new. False: that failed, and may go well later."""
         newest = self._newest()
         if newest is None or newest == self._carried:
-            return
+            return True
         step, folder, _ = newest
         try:
             record(self._run, self._lease, step, put_checkpoint(blob_store(), folder))
             self._carried = newest
         except CheckpointGone:
-            return
+            pass
         except claims.Lost:
             self._stop.set()  # the watch finds the same and ends the child
         except Exception as error:  # the disk, the database, or what nobody thought of
             log.warning("checkpoint_not_carried", step=step, error=one_line(error))
+            return False
+        return True

@@ -229,8 +229,9 @@ def delete_blobs(names: Iterable[str]) -> None:
                 select(TrainingCheckpoint.sha256).where(TrainingCheckpoint.sha256.in_(wanted))
             )
         )
+    blobs = blob_store()
     for sha256 in wanted:
         try:
-            blob_store().delete_older(sha256, PRUNE_SECONDS)
+            blobs.delete_older(sha256, PRUNE_SECONDS + blobs.put_seconds)
         except OSError as error:
             log.warning("checkpoint_not_deleted", sha256=sha256, error=str(error))

@@ -5,10 +5,12 @@ The manifest is stored as a blob too: its SHA-256 is the package's identity.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from modelkit import package
 from modelkit.blobs import BlobStore
+from modelkit.durable import CHUNK_BYTES
 from modelkit.package import Manifest
 
 
@@ -34,5 +36,6 @@ def get_package(blobs: BlobStore, sha256: str, folder: Path) -> None:
     for entry in manifest.files:
         target = folder / entry.path
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(blobs.read(entry.sha256))
+        with blobs.open(entry.sha256) as source, target.open("wb") as copy:
+            shutil.copyfileobj(source, copy, CHUNK_BYTES)
     package.verify(folder, manifest)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import select, text, update
@@ -19,7 +18,7 @@ from database import claims
 from database.base import new_id, storable
 from database.models import Dataset, LoraAdapter, TrainingEvent, TrainingRun
 from database.transitions import TRAINING
-from modelkit.blobs import BlobStore
+from modelkit.blobs import BlobStore, get_blob_store
 from settings import get_settings
 from synapse.outbox import announce
 from synapse.payloads import TRAINING_REQUESTED, TrainingRequested
@@ -28,9 +27,9 @@ from synapse.streams import LORA_TRAINING_REQUESTS
 MAX_SEED = 2**31 - 1
 
 
-@lru_cache(maxsize=1)
 def blob_store() -> BlobStore:
-    return BlobStore(get_settings().blob_dir)
+    """Where datasets, checkpoints and packages are, on whichever machine this runs."""
+    return get_blob_store(get_settings())
 
 
 def request_training(

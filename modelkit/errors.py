@@ -60,6 +60,14 @@ class BlobTooLarge(ModelKitError):
     """The bytes offered exceed the limit that the caller set."""
 
 
+class BlobsUnavailable(ModelKitError, OSError):
+    """The blob store is away or not set up: trying later may help. An OSError, as a full disk."""
+
+
+class BlobsDenied(BlobsUnavailable):
+    """The blob store refuses our credentials: nothing works until an operator corrects them."""
+
+
 class RegistryError(ModelKitError):
     """Base of the registry's errors."""
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from modelkit.directory_store import DirectoryStore
 from modelkit.errors import RegistryError
+from modelkit.s3_client import Bucket, S3Settings, bucket_of
 from modelkit.store import Store
 from modelkit.store_registry import StoreRegistry
 from modelkit.versions import ModelVersion
@@ -58,7 +59,7 @@ class Registry(Protocol):
         """The version that `alias` names; None where there is none."""
 
 
-class RegistrySettings(Protocol):
+class RegistrySettings(S3Settings, Protocol):
     """What `get_registry` reads of the settings. An empty text stands for "not given"."""
 
     @property
@@ -67,16 +68,6 @@ class RegistrySettings(Protocol):
     def model_registry_path(self) -> str | os.PathLike[str]: ...
     @property
     def mlflow_tracking_uri(self) -> str: ...
-    @property
-    def s3_endpoint_url(self) -> str: ...
-    @property
-    def s3_bucket(self) -> str: ...
-    @property
-    def s3_access_key_id(self) -> str: ...
-    @property
-    def s3_secret_access_key(self) -> str: ...
-    @property
-    def s3_region(self) -> str: ...
 
 
 class LocalRegistry(StoreRegistry):
@@ -99,20 +90,12 @@ def get_registry(settings: RegistrySettings) -> Registry:
         settings.model_registry_type,
         str(settings.model_registry_path),
         settings.mlflow_tracking_uri,
-        (
-            settings.s3_bucket,
-            settings.s3_endpoint_url,
-            settings.s3_access_key_id,
-            settings.s3_secret_access_key,
-            settings.s3_region,
-        ),
+        bucket_of(settings),
     )
 
 
 @lru_cache(maxsize=8)
-def _registry(
-    _pid: int, kind: str, path: str, tracking_uri: str, bucket: tuple[str, str, str, str, str]
-) -> Registry:
+def _registry(_pid: int, kind: str, path: str, tracking_uri: str, bucket: Bucket) -> Registry:
     match kind:
         case "local":
             return LocalRegistry(path)
@@ -121,13 +104,12 @@ def _registry(
         case "mlflow":
             from modelkit.mlflow_registry import MlflowRegistry
 
-            store: Store = _s3_store(bucket) if bucket[0] else DirectoryStore(path)
+            store: Store = _s3_store(bucket) if bucket.name else DirectoryStore(path)
             return MlflowRegistry(store, tracking_uri)
     raise RegistryError(f"MODEL_REGISTRY_TYPE {kind!r}: known are: {', '.join(TYPES)}")
 
 
-def _s3_store(bucket: tuple[str, str, str, str, str]) -> Store:
-    from modelkit.s3_client import Bucket
+def _s3_store(bucket: Bucket) -> Store:
     from modelkit.s3_store import S3Store
 
-    return S3Store(Bucket(*bucket))
+    return S3Store(bucket)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from modelkit.errors import RegistryDenied, RegistryUnavailable
 
@@ -27,8 +27,13 @@ class Bucket:
     name: str
     endpoint_url: str = ""
     access_key_id: str = ""
-    secret_access_key: str = ""
+    secret_access_key: str = field(default="", repr=False)
     region: str = "us-east-1"
+
+    @property
+    def place(self) -> str:
+        """For people, without credentials."""
+        return f"S3 bucket {self.name!r} at {self.endpoint_url or 'AWS'}"
 
     def connect(self) -> Any:
         """A boto3 client, safe for threads. Raises RegistryUnavailable without boto3."""
@@ -58,6 +63,32 @@ class Bucket:
             )
 
 
+class S3Settings(Protocol):
+    """What the settings say of S3. An empty text stands for "not given"."""
+
+    @property
+    def s3_endpoint_url(self) -> str: ...
+    @property
+    def s3_bucket(self) -> str: ...
+    @property
+    def s3_access_key_id(self) -> str: ...
+    @property
+    def s3_secret_access_key(self) -> str: ...
+    @property
+    def s3_region(self) -> str: ...
+
+
+def bucket_of(settings: S3Settings) -> Bucket:
+    """The bucket that the settings name; an empty name stands for none."""
+    return Bucket(
+        settings.s3_bucket,
+        settings.s3_endpoint_url,
+        settings.s3_access_key_id,
+        settings.s3_secret_access_key,
+        settings.s3_region,
+    )
+
+
 def code_of(error: Any) -> str:
     """The error code of a botocore ClientError."""
     return str(error.response.get("Error", {}).get("Code", ""))
@@ -76,8 +107,9 @@ def outages(bucket: Bucket) -> Iterator[None]:
         NoCredentialsError,
         PartialCredentialsError,
     )
+    from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError
 
-    place = f"S3 bucket {bucket.name!r} at {bucket.endpoint_url or 'AWS'}"
+    place = bucket.place
     try:
         yield
     except ClientError as error:
@@ -92,5 +124,7 @@ def outages(bucket: Bucket) -> Iterator[None]:
         raise RegistryUnavailable(f"{place} answers {status} {code}") from error
     except (NoCredentialsError, PartialCredentialsError) as error:
         raise RegistryDenied(f"{place}: {error}") from error
-    except (BotoCoreError, Boto3Error) as error:
+    except RetriesExceededError as error:
+        raise RegistryUnavailable(f"{place}: {error.last_exception}") from error
+    except (BotoCoreError, Boto3Error, S3DownloadFailedError) as error:
         raise RegistryUnavailable(f"{place}: {error}") from error

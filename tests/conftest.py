@@ -20,6 +20,10 @@ import settings
 from database import migrate, session
 from embedded import Servers, postgres, valkey
 from embedded.ports import Ports
+from modelkit.blobs import get_blob_store
+from modelkit.s3_blobs import S3Blobs
+from tests.blob_places import KINDS, BlobPlace, point_at
+from tests.s3_server import S3Server
 
 TEMPLATE = "cyrex_template"
 # Variables that a running stack exports, and that would lead a test to it.
@@ -39,6 +43,8 @@ FOREIGN = (
     "S3_BUCKET",
     "S3_ACCESS_KEY_ID",
     "S3_SECRET_ACCESS_KEY",
+    "BLOB_STORE_TYPE",
+    "BLOB_S3_PREFIX",
     "AWS_ACCESS_KEY_ID",
     "AWS_SECRET_ACCESS_KEY",
     "TOOL_SECRETS_KEY",
@@ -72,6 +78,33 @@ def own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     with Servers(tmp_path_factory.mktemp("servers")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    server = S3Server(tmp_path_factory.mktemp("s3"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=KINDS)
+def blob_place(
+    request: pytest.FixtureRequest, s3_server: S3Server, tmp_path: Path
+) -> Iterator[BlobPlace]:
+    """An empty blob store of the test's own, of each kind, which is the settings' store too."""
+    with pytest.MonkeyPatch.context() as patch:
+        root = tmp_path / "blobs"
+        patch.setenv("BLOB_DIR", str(root))
+        if request.param == "s3":
+            bucket = s3_server.bucket(f"blobs-{next(_numbers)}")
+            point_at(patch, bucket)
+            root = s3_server.root / bucket.name
+        forget_settings()
+        store = get_blob_store(settings.get_settings())
+        if isinstance(store, S3Blobs):
+            vars(store)["_client"] = s3_server.client(store.bucket)
+        yield BlobPlace(request.param, store, root, s3_server)
+    forget_settings()
 
 
 @pytest.fixture(scope="session")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import structlog
 from flask import Response, jsonify
 
 from cyrex import adapters as adapter_service
 from cyrex import checkpoints as checkpoint_service
 from cyrex import training as service
 from cyrex.errors import Unavailable
+from cyrex.logs import one_line
 from cyrex.training_check import check_request
 from database.base import Json
 from database.transitions import TRAINING as TRAINING_STATES
@@ -20,6 +22,8 @@ from web.idempotency import Once, Stored
 from web.openapi import ADAPTERS, TRAINING, blueprint
 from web.openapi import answers as answered
 from web.paging import page_of
+
+log = structlog.get_logger()
 
 api = blueprint("training", __name__, "/company-automation", TRAINING)
 adapters_api = blueprint("adapters", __name__, "/company-automation", ADAPTERS)
@@ -72,6 +76,7 @@ def _request(session: Any, company_id: str, body: schemas.TrainAdapter) -> Json:
             session, company_id, body.training_data, body.config, body.use_qlora, body.seed
         )
     except OSError as error:
+        log.error("storage_unavailable", error=one_line(error))
         raise Unavailable(
             "storage_unavailable",
             "the blob store does not take the data; nothing was changed, try again",

@@ -29,7 +29,7 @@ from database.models import (
     Usage,
 )
 from database.session import operator_session
-from modelkit.blobs import BlobStore
+from modelkit.directory_blobs import DirectoryBlobs
 from tests import rows as made
 from tests.chaos.audit import Sources, audit
 from tests.chaos.ledger import Asked
@@ -46,7 +46,7 @@ class World:
     def __init__(self, url: str, redis_url: str, folder: Path) -> None:
         self.rows = Rows(url)
         self.streams = redis.Redis.from_url(redis_url)
-        self.blobs = BlobStore(folder / "blobs")
+        self.blobs = DirectoryBlobs(folder / "blobs")
         self.work = folder / "work"
         self.asked: list[Asked] = []
         self.arrivals: list[Arrival] = []

@@ -67,6 +67,8 @@ WRONG = {
     "TRAINING_STANDBY": ["perhaps"],
     "TRAINING_CHECKPOINTS": ["0", "101"],
     "CHECKPOINT_DAYS": ["0", "inf"],
+    "BLOB_STORE_TYPE": ["directory", "S3 "],
+    "BLOB_S3_PREFIX": ["/blobs", "blobs/", "a//b", "models", "models/x", "bl obs", "ä"],
     "BLOB_GRACE_SECONDS": ["59", "inf"],
     "CHAT_QUEUE_SECONDS": ["0", "601"],
     "CHAT_SECONDS": ["0", "3601"],
@@ -131,6 +133,7 @@ def test_every_variable_is_tested() -> None:
     ("given", "missing"),
     [
         ({"MODEL_REGISTRY_TYPE": "s3"}, "S3_BUCKET"),
+        ({"BLOB_STORE_TYPE": "s3"}, "S3_BUCKET"),
         ({"MODEL_REGISTRY_TYPE": "mlflow"}, "MLFLOW_TRACKING_URI"),
         (
             {"MODEL_REGISTRY_TYPE": "mlflow", "MLFLOW_TRACKING_URI": "http://mlflow:5000"},
@@ -140,7 +143,7 @@ def test_every_variable_is_tested() -> None:
         ({"AWS_SECRET_ACCESS_KEY": "secret"}, "S3_ACCESS_KEY_ID"),
     ],
 )
-def test_what_a_registry_needs_is_asked_for(
+def test_what_a_store_needs_is_asked_for(
     given: dict[str, str], missing: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in given.items():

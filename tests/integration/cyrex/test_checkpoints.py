@@ -22,9 +22,21 @@ from database.session import company_session, operator_session
 from database.transitions import TRAINING
 from helox.checkpoint_files import folder_of
 from tests import rows
+from tests.blob_places import BlobPlace
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.usefixtures("database_url")
+
+
+@pytest.fixture(autouse=True)
+def place(blob_place: BlobPlace) -> BlobPlace:
+    """Every test here is of both kinds of store."""
+    return blob_place
+
+
+def age(place: BlobPlace, sha256: str) -> None:
+    """Let a blob be so old that nobody can be about to name it."""
+    place.age(sha256, checkpoints.PRUNE_SECONDS + place.store.put_seconds + 1)
 
 
 def write(directory: Path, step: int, text: str = "weights") -> Path:
@@ -114,11 +126,10 @@ def test_a_folder_that_the_trainer_removes_is_given_up(tmp_path: Path) -> None:
         put_checkpoint(blob_store(), folder)
 
 
-def test_the_newest_few_are_kept(tmp_path: Path) -> None:
+def test_the_newest_few_are_kept(tmp_path: Path, place: BlobPlace) -> None:
     run, lease = claimed()
     blobs = [put(run, lease, write(tmp_path, step, "few"), step) for step in (1, 2, 3)]
-    old = time.time() - checkpoints.PRUNE_SECONDS - 1
-    os.utime(blob_store().path(blobs[0]), (old, old))
+    age(place, blobs[0])
     for step in (4, 5):
         put(run, lease, write(tmp_path, step), step)
     assert [row.step_number for row in stored(run)] == [5, 4, 3]
@@ -126,13 +137,12 @@ def test_the_newest_few_are_kept(tmp_path: Path) -> None:
     assert blob_store().exists(blobs[1]), "young: somebody may be about to name it; swept later"
 
 
-def test_a_blob_that_another_run_names_stays(tmp_path: Path) -> None:
+def test_a_blob_that_another_run_names_stays(tmp_path: Path, place: BlobPlace) -> None:
     (mine, lease), (other, others) = claimed(), claimed()
     folder = write(tmp_path / "same", 1)
     sha256 = put(mine, lease, folder, 1)
     assert put(other, others, folder, 1) == sha256
-    old = time.time() - checkpoints.PRUNE_SECONDS - 1
-    os.utime(blob_store().path(sha256), (old, old))
+    age(place, sha256)
     for step in (2, 3, 4):
         put(mine, lease, write(tmp_path / "mine", step), step)
     assert blob_store().exists(sha256)
@@ -149,15 +159,14 @@ def test_a_stale_owner_records_and_drops_nothing(tmp_path: Path) -> None:
     assert [rows.columns(row) for row in stored(run)] == before
 
 
-def test_the_newest_that_is_whole_is_brought(tmp_path: Path) -> None:
+def test_the_newest_that_is_whole_is_brought(tmp_path: Path, place: BlobPlace) -> None:
     run, lease = claimed()
     blobs = [put(run, lease, write(tmp_path, step, "whole"), step) for step in (1, 2, 3)]
-    path = blob_store().path(blobs[2])
-    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    place.write(blobs[2], blob_store().read(blobs[2])[:-1] + b"x")
     blob_store().delete(blobs[1])
     assert checkpoints.bring_newest(run, tmp_path / "brought") == 1
     assert [p.name for p in (tmp_path / "brought").iterdir()] == ["step-1"]
-    path.unlink()
+    blob_store().delete(blobs[2])
     blob_store().delete(blobs[0])
     assert checkpoints.bring_newest(run, tmp_path / "nothing") is None
 
@@ -186,11 +195,10 @@ def test_what_is_left_when_it_ends_badly_is_carried(tmp_path: Path) -> None:
     assert [row.step_number for row in stored(run)] == [7]
 
 
-def test_old_ones_go_with_the_end_of_retention(tmp_path: Path) -> None:
+def test_old_ones_go_with_the_end_of_retention(tmp_path: Path, place: BlobPlace) -> None:
     run, lease = claimed()
     sha256 = put(run, lease, write(tmp_path, 1, "nobody else's"), 1)
-    old = time.time() - checkpoints.PRUNE_SECONDS - 1
-    os.utime(blob_store().path(sha256), (old, old))
+    age(place, sha256)
     checkpoints.forget_old()
     rows.change(TrainingRun, run.request_id, status="cancelled", finished_at=rows.ago(86_400))
     checkpoints.forget_old()

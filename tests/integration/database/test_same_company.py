@@ -20,7 +20,7 @@ OF_COMPANIES = {name for name, table in TABLES.items() if "company_id" in table.
 REFERENCES = [
     (table.name, constraint)
     for table in TABLES.values()
-    for constraint in table.constraints
+    for constraint in sorted(table.constraints, key=lambda each: str(each.name))
     if isinstance(constraint, ForeignKeyConstraint)
     and constraint.referred_table.name in OF_COMPANIES
 ]

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import psycopg2
 import pytest
@@ -28,9 +25,9 @@ from modelkit.s3_client import Bucket
 from modelkit.s3_store import S3Store
 from modelkit.store import Store
 from modelkit.store_registry import StoreRegistry
+from tests.s3_server import S3Server, answers, free_port
 from tests.waiting import eventually
 
-ACCESS_KEY, SECRET_KEY = "adapters", "a-secret-of-some-length"
 # MLflow straight on Postgres, and behind a tracking server (which takes no folders: S3).
 SERVED = pytest.param("mlflow-server", marks=pytest.mark.slow)
 KINDS = ("local", "s3", "mlflow", "mlflow-s3", SERVED)
@@ -60,61 +57,6 @@ class Place:
         """After a test has changed files itself."""
         if self.in_s3:
             self.server.notice()
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
-
-
-def answers(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except OSError:
-        return False
-    return True
-
-
-class S3Server:
-    """`rclone serve s3` on a folder: a bucket is a folder in it."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.port, self.control_port = free_port(), free_port()
-        self._client: Any = None
-        self.start()
-
-    def start(self) -> None:
-        self._process = subprocess.Popen(
-            [str(Path(sys.executable).with_name("rclone")), "serve", "s3"]
-            + ["--addr", f"127.0.0.1:{self.port}", "--auth-key", f"{ACCESS_KEY},{SECRET_KEY}"]
-            + ["--rc", "--rc-addr", f"127.0.0.1:{self.control_port}", "--rc-no-auth"]
-            + ["--config", "/dev/null", str(self.root)],
-            stderr=subprocess.DEVNULL,
-        )
-        for port in (self.port, self.control_port):
-            eventually(partial(answers, port), 20, "the S3 server")
-
-    def stop(self) -> None:
-        self._process.terminate()
-        self._process.wait(20)
-
-    def notice(self) -> None:
-        """Let the server see what was done to the files behind its back."""
-        url = f"http://127.0.0.1:{self.control_port}/vfs/forget"
-        requests.post(url, timeout=10).raise_for_status()
-
-    def bucket(self, name: str) -> Bucket:
-        bucket = Bucket(name, f"http://127.0.0.1:{self.port}", ACCESS_KEY, SECRET_KEY)
-        self.client(bucket).create_bucket(Bucket=name)
-        return bucket
-
-    def client(self, bucket: Bucket) -> Any:
-        """One for all: making it takes longer than most tests."""
-        if self._client is None:
-            self._client = bucket.connect()
-        return self._client
 
 
 class MlflowServer:
@@ -168,13 +110,6 @@ def mlflow_server(
 @pytest.fixture(scope="session")
 def served_registry(mlflow_server: MlflowServer, s3_server: S3Server) -> MlflowRegistry:
     return MlflowRegistry(S3Store(s3_server.bucket("served")), mlflow_server.uri)
-
-
-@pytest.fixture(scope="session")
-def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    server = S3Server(tmp_path_factory.mktemp("s3"))
-    yield server
-    server.stop()
 
 
 @pytest.fixture

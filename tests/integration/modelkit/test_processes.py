@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from modelkit import package
-from modelkit.blobs import BlobStore
 from modelkit.cache import AdapterCache
+from modelkit.directory_blobs import DirectoryBlobs
 from modelkit.registry import LocalRegistry
 
 CACHE_CHILD = """
@@ -42,8 +42,8 @@ print(LocalRegistry(root).register_model("acme", int(version), source, {}).sha25
 
 BLOB_CHILD = """
 import sys
-from modelkit.blobs import BlobStore
-print(BlobStore(sys.argv[1]).put_bytes(b"x" * 1_000_000))
+from modelkit.directory_blobs import DirectoryBlobs
+print(DirectoryBlobs(sys.argv[1]).put_bytes(b"x" * 1_000_000))
 """
 
 
@@ -110,13 +110,14 @@ def test_processes_put_one_blob(tmp_path: Path) -> None:
     children = [start(BLOB_CHILD, tmp_path) for _ in range(4)]
     outputs = {child.communicate(timeout=60)[0].strip() for child in children}
     assert len(outputs) == 1
-    assert BlobStore(tmp_path).read(outputs.pop()) == b"x" * 1_000_000
+    assert DirectoryBlobs(tmp_path).read(outputs.pop()) == b"x" * 1_000_000
 
 
 def test_no_model_library_is_imported() -> None:
     script = (
         "import sys, modelkit.blobs, modelkit.cache, modelkit.registry;"
-        "print({'torch', 'transformers', 'peft', 'safetensors', 'numpy'} & set(sys.modules))"
+        "print({'torch', 'transformers', 'peft', 'safetensors', 'numpy', 'boto3', 'botocore'}"
+        " & set(sys.modules))"
     )
     with start(script) as child:
         assert child.communicate(timeout=60)[0] == "set()\n"

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from redis import Redis
 
 from settings import get_settings
 from synapse.streams import connect
@@ -35,22 +34,15 @@ def proxy(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
     use_broker(redis_url)
 
 
-def _pings(client: Redis) -> int:
-    found = client.info("commandstats").get("cmdstat_ping")
-    return int(found["calls"]) if found else 0
-
-
-def test_it_is_not_asked_again_within_a_moment(redis_url: str, proxy: Proxy) -> None:
-    client = connect(redis_url)
+def test_it_is_not_asked_again_within_a_moment(proxy: Proxy) -> None:
     felt = Pulse(dispatch.broker)
     assert felt.beats()
-    before = _pings(client)
+    before = proxy.bytes_passed
     assert all(felt.beats() for _ in range(50))
-    assert _pings(client) == before
+    assert proxy.bytes_passed == before
     time.sleep(pulse.BELIEVED_SECONDS)
     assert felt.beats()
-    assert _pings(client) == before + 1
-    client.close()
+    assert proxy.bytes_passed > before
 
 
 def test_a_broker_that_goes_is_noticed_at_once_and_so_is_its_return(proxy: Proxy) -> None:

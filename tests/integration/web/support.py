@@ -160,6 +160,7 @@ class Proxy:
         assert target.hostname and target.port
         self._target = (target.hostname, target.port)
         self._open: set[socket.socket] = set()
+        self.bytes_passed = 0
         self._listener = self._listen(0)
         self.port: int = self._listener.getsockname()[1]
         self.url = url.replace(f":{target.port}", f":{self.port}")
@@ -181,6 +182,7 @@ class Proxy:
     def _copy(self, source: socket.socket, sink: socket.socket) -> None:
         with suppress(OSError):
             while data := source.recv(65536):
+                self.bytes_passed += len(data)
                 sink.sendall(data)
         for end in (source, sink):
             with suppress(OSError):

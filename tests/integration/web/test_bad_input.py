@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
-from cyrex import training
 from settings import get_settings
+from tests.blob_places import point_at
 from tests.integration.web.support import LINES, Api, Tenant, error_of, new_company_id, row_counts
+from tests.s3_server import S3Server
 
 TRAIN = "/company-automation/train-adapter"
 PROCESS = "/company-automation/process"
@@ -274,15 +277,32 @@ def test_a_blob_store_that_takes_nothing_is_a_503(
     blocked.write_text("not a folder")
     monkeypatch.setenv("BLOB_DIR", str(blocked / "blobs"))
     get_settings.cache_clear()
-    training.blob_store.cache_clear()
     try:
         refused = acme.api.train(headers={"Idempotency-Key": "no-store"})
     finally:
         monkeypatch.undo()
         get_settings.cache_clear()
-        training.blob_store.cache_clear()
     error_of(refused, 503, "storage_unavailable")
     assert refused.headers["Retry-After"]
+
+
+def test_s3_with_a_wrong_secret_is_a_503_and_a_line_for_the_operator(
+    acme: Tenant, monkeypatch: pytest.MonkeyPatch, s3_server: S3Server
+) -> None:
+    bucket = s3_server.bucket("refused")
+    point_at(monkeypatch, replace(bucket, secret_access_key="not-the-secret"))
+    get_settings.cache_clear()
+    try:
+        with capture_logs() as logs:
+            refused = acme.api.train(headers={"Idempotency-Key": "wrong-secret"})
+    finally:
+        monkeypatch.undo()
+        get_settings.cache_clear()
+    error_of(refused, 503, "storage_unavailable")
+    assert "credentials" not in refused.text, "an operator's concern"
+    (said,) = [entry["error"] for entry in logs if entry["event"] == "storage_unavailable"]
+    assert "refuses the credentials (SignatureDoesNotMatch)" in said
+    assert "not-the-secret" not in said
 
 
 def test_a_large_correct_body_is_checked_quickly(acme: Tenant) -> None:

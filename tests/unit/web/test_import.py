@@ -8,7 +8,16 @@ import sys
 
 MAX_SECONDS = 1.5
 MAX_RSS_MIB = 150
-FORBIDDEN = ("torch", "transformers", "peft", "bitsandbytes", "mlflow", "accelerate", "numpy")
+FORBIDDEN = (
+    "torch",
+    "transformers",
+    "peft",
+    "bitsandbytes",
+    "mlflow",
+    "accelerate",
+    "numpy",
+    "boto3",
+)
 
 PROBE = r"""
 import json, re, sys, time

@@ -10,12 +10,13 @@ from cyrex.packages import get_package, put_package
 from modelkit import package
 from modelkit.blobs import BlobStore
 from modelkit.errors import BlobCorrupt, BlobMissing, PackageRefused
+from tests.blob_places import BlobPlace
 from tests.packages import write_package
 
 
 @pytest.fixture
-def blobs(tmp_path: Path) -> BlobStore:
-    return BlobStore(tmp_path / "blobs")
+def blobs(blob_place: BlobPlace) -> BlobStore:
+    return blob_place.store
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -38,14 +39,18 @@ def test_other_bytes_are_another_package(tmp_path: Path, blobs: BlobStore) -> No
     assert put_package(blobs, first) != put_package(blobs, second)
 
 
-def test_what_cannot_be_served_is_not_stored(tmp_path: Path, blobs: BlobStore) -> None:
+def test_what_cannot_be_served_is_not_stored(
+    tmp_path: Path, blob_place: BlobPlace, blobs: BlobStore
+) -> None:
     folder = write_package(tmp_path / "trained", bias="all")
     with pytest.raises(PackageRefused, match="biases"):
         put_package(blobs, folder)
-    assert not [path for path in blobs.root.rglob("*") if path.is_file()]
+    assert blob_place.files() == []
 
 
-def test_missing_and_damaged_bytes_are_said(tmp_path: Path, blobs: BlobStore) -> None:
+def test_missing_and_damaged_bytes_are_said(
+    tmp_path: Path, blob_place: BlobPlace, blobs: BlobStore
+) -> None:
     folder = write_package(tmp_path / "trained")
     sha256 = put_package(blobs, folder)
     target = tmp_path / "copy"
@@ -53,10 +58,9 @@ def test_missing_and_damaged_bytes_are_said(tmp_path: Path, blobs: BlobStore) ->
     with pytest.raises(BlobMissing):
         get_package(blobs, "0" * 64, target)
     weights = next(f for f in package.build(folder).files if f.path.endswith(".safetensors"))
-    path = blobs.path(weights.sha256)
-    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+    blob_place.write(weights.sha256, blobs.read(weights.sha256)[:-1] + b"\x01")
     with pytest.raises(BlobCorrupt):
         get_package(blobs, sha256, target)
-    path.unlink()
+    blobs.delete(weights.sha256)
     with pytest.raises(BlobMissing):
         get_package(blobs, sha256, target)
