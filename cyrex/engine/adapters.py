@@ -154,6 +154,8 @@ class AdapterPool:
                 adapter.is_ready = True
                 adapter.done.set_result(None)
             self._on_change()
+            if self._wanted.empty():
+                self.arena.touch(adapter.size)  # For one more like it.
 
     def _load(self, adapter: Adapter) -> None:
         """Read, check, make room, copy. Raises AdapterRefused or EngineClosed."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import mmap
 from bisect import insort
 
 import torch
@@ -18,11 +16,10 @@ class Arena:
     def __init__(self, size_bytes: int, dtype: torch.dtype, device: torch.device) -> None:
         """On Linux a CPU's arena costs addresses, not memory, until it is written to."""
         self.size = max(size_bytes // dtype.itemsize // ALIGNMENT, 1) * ALIGNMENT
-        if device.type == "cpu":
-            self.memory = torch.frombuffer(_large_pages(self.size * dtype.itemsize), dtype=dtype)
-        else:
-            self.memory = torch.empty(self.size, dtype=dtype, device=device)
+        self.memory = torch.empty(self.size, dtype=dtype, device=device)
         self._holes: list[tuple[int, int]] = [(0, self.size)]  # (offset, size) by offset
+        # Up to here the memory has been written to; all of a GPU's is there from the start.
+        self._touched = 0 if device.type == "cpu" else self.size
 
     @property
     def itemsize(self) -> int:
@@ -41,6 +38,15 @@ class Arena:
                 return offset
         return None
 
+    def touch(self, size: int) -> None:
+        """Write to the next `size` numbers behind all pieces, unless somebody has: fresh memory
+        costs more than what is then copied into it, and this can be done ahead."""
+        offset, hole = self._holes[-1] if self._holes else (self.size, 0)
+        if offset + hole == self.size:
+            start, end = max(offset, self._touched), min(offset + size, self.size)
+            self.memory[start : max(start, end)].zero_()
+            self._touched = max(self._touched, end)
+
     def give_back(self, offset: int, size: int) -> None:
         """A piece that `take` returned; holes beside it grow together."""
         insort(self._holes, (offset, size))
@@ -52,19 +58,6 @@ class Arena:
             else:
                 merged.append((start, length))
         self._holes = merged
-
-
-def _large_pages(size_bytes: int) -> mmap.mmap:
-    """Memory in pages of 2 MB where the system has them.
-
-    Adapters are written once and read without end: small pages cost half of the writing, and a
-    tenth of the reading.
-    """
-    memory = mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        with contextlib.suppress(OSError):  # A kernel without them.
-            memory.madvise(mmap.MADV_HUGEPAGE)
-    return memory
 
 
 def aligned(size: int) -> int:
