@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from database.models import ApiKey
-from database.session import keyless_session, operator_session
+from database.session import Prepared, keyless_statement, operator_session
 from settings import settings_or_exit
 
 Scope = Literal["operator", "company"]
@@ -28,6 +28,11 @@ PREFIX_BYTES = 6
 SECRET_BYTES = 24
 PRIVATE = 0o600
 KEY = re.compile(r"cx_([0-9a-f]{12})_([0-9a-f]{48})")
+FIND = Prepared(
+    "find_key",
+    {"prefix": "text"},
+    "SELECT secret_sha256, scope, company_id FROM find_api_key(%(prefix)s)",
+)
 
 
 @dataclass(frozen=True)
@@ -60,18 +65,18 @@ def issue_key(session: Session, scope: Scope, company_id: str | None, name: str 
     return f"cx_{prefix}_{secret}"
 
 
-def authenticate(session: Session, key: str) -> Principal | None:
-    """Find whose key this is. `session` is a keyless one. None: unknown, revoked or malformed."""
+def authenticate(key: str) -> Principal | None:
+    """Find whose key this is, in one round trip. None: unknown, revoked or malformed."""
     matched = KEY.fullmatch(key)
     if matched is None:
         return None
-    found = session.execute(
-        text("SELECT secret_sha256, scope, company_id FROM find_api_key(:prefix)"),
-        {"prefix": matched[1]},
-    ).one_or_none()
-    if found is None or not hmac.compare_digest(found.secret_sha256, _digest(matched[2])):
+    found = keyless_statement(FIND, {"prefix": matched[1]})
+    if found is None:
         return None
-    return Principal(found.scope, found.company_id, matched[1])
+    secret_sha256, scope, company_id = found
+    if not hmac.compare_digest(secret_sha256, _digest(matched[2])):
+        return None
+    return Principal(scope, company_id, matched[1])
 
 
 def list_keys(session: Session, company_id: str) -> list[ApiKey]:
@@ -97,9 +102,7 @@ def ensure_operator_key(path: Path) -> None:
     """Leave a valid operator key in `path`, readable by its owner only."""
     if path.is_file():
         path.chmod(PRIVATE)
-        with keyless_session() as session:
-            held = path.read_bytes().decode(errors="replace").strip()
-            principal = authenticate(session, held)
+        principal = authenticate(path.read_bytes().decode(errors="replace").strip())
         if principal is not None and principal.scope == "operator":
             return
     with operator_session() as session:

@@ -33,6 +33,8 @@ Json = dict[str, Any]
 
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+# In JSON both can only be escapes; pairs of surrogates, which are characters, are found too.
+_SUSPECT = re.compile(r"\\u(?:0000|d[89a-f])")
 
 
 def storable(text: str) -> str:
@@ -42,7 +44,8 @@ def storable(text: str) -> str:
 
 def to_json(value: Any) -> str:
     """How JSON columns are written; what Postgres could not keep is replaced."""
-    return json.dumps(_storable_json(value))
+    text = json.dumps(value)
+    return json.dumps(_storable_json(value)) if _SUSPECT.search(text) else text
 
 
 def _storable_json(value: Any) -> Any:

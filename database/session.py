@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -25,10 +26,12 @@ WORKER = "cyrex_worker"
 OPERATOR = "cyrex_operator"
 
 ASSUME = text("SELECT set_config('role', :role, true), set_config('app.company_id', :id, true)")
-# The same in the driver's own notation, for `company_statement`.
+# The same in the driver's own notation, for a statement that travels with it. A plan that is made
+# once is made for the table as it grows, not for the small one that it is when the plan is made.
 ASSUME_FIRST = (
     "SELECT set_config('role', %(assume_role)s, true),"
-    " set_config('app.company_id', %(assume_id)s, true); "
+    " set_config('app.company_id', %(assume_id)s, true),"
+    " set_config('enable_seqscan', 'off', true); "
 )
 
 POOL_SIZE = 16
@@ -148,8 +151,31 @@ def company_session(company_id: str, role: str = WORKER) -> Iterator[Session]:
         yield session
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A statement that each connection reads and plans once.
+
+    types: its parameters, in order, each named as `%(name)s`. before: statements that run first in
+    its transaction, each of which sees what was committed until then.
+    """
+
+    name: str
+    types: Mapping[str, str]
+    statement: str
+    before: str = ""
+
+    def preparation(self) -> str:
+        places = {name: f"${n}" for n, name in enumerate(self.types, 1)}
+        return (
+            f"PREPARE {self.name} ({', '.join(self.types.values())}) AS {self.statement % places}"
+        )
+
+    def execution(self) -> str:
+        return f"{self.before}EXECUTE {self.name}({', '.join(f'%({n})s' for n in self.types)})"
+
+
 def company_statement(
-    company_id: str, role: str, statement: str, parameters: Mapping[str, Any]
+    company_id: str, role: str, statement: str | Prepared, parameters: Mapping[str, Any]
 ) -> Sequence[Any] | None:
     """One statement as a transaction of its own, in one round trip; its first row.
 
@@ -160,6 +186,19 @@ def company_statement(
     """
     if not company_id:
         raise ValueError("company_id: must not be empty")
+    return _statement(company_id, role, statement, parameters)
+
+
+def keyless_statement(
+    statement: str | Prepared, parameters: Mapping[str, Any]
+) -> Sequence[Any] | None:
+    """`company_statement` of the API before it knows who calls: sees no company's rows."""
+    return _statement("", WEB, statement, parameters)
+
+
+def _statement(
+    company_id: str, role: str, statement: str | Prepared, parameters: Mapping[str, Any]
+) -> Sequence[Any] | None:
     scope = {"assume_role": role, "assume_id": company_id}
     # The pool's connection without SQLAlchemy's, which costs as much as the driver's work.
     held = get_engine().raw_connection()
@@ -168,6 +207,12 @@ def company_statement(
         # The driver sends what it is given, and no BEGIN or COMMIT around it.
         driver.autocommit = True
         with driver.cursor() as cursor:
+            if isinstance(statement, Prepared):
+                if statement.name not in held.info:
+                    # Without parameters: a % in it is one.
+                    cursor.execute(statement.preparation())
+                    held.info[statement.name] = True
+                statement = statement.execution()
             cursor.execute(ASSUME_FIRST + statement, {**parameters, **scope})
             row: Sequence[Any] | None = cursor.fetchone()
             return row

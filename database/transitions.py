@@ -135,7 +135,7 @@ JOB = Machine(
         ),
         State(
             "admitted",
-            "admit, the end of a tool call",
+            "API, admit, the end of a tool call",
             ("running", "failed", "cancelled"),
             HINT_SECONDS,
             REISSUE,

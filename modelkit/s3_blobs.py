@@ -241,11 +241,14 @@ def _parts(threshold: int = PART_BYTES) -> Any:
     """How what is larger than `threshold` is sent, brought or copied."""
     from boto3.s3.transfer import TransferConfig
 
-    return TransferConfig(
+    config = TransferConfig(
         multipart_threshold=threshold,
         multipart_chunksize=PART_BYTES,
         max_concurrency=PARTS_AT_ONCE,
     )
+    # Parts that are read and wait for a thread are held in memory.
+    config.max_in_memory_upload_chunks = PARTS_AT_ONCE
+    return config
 
 
 def _date_of(answer: Any) -> datetime:

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from cyrex.companies import get_company
 from cyrex.errors import UserError
 from cyrex.keys import Principal, authenticate
-from database.session import WEB, company_session, keyless_session, operator_session
+from database.session import WEB, company_session, operator_session
 from web.errors import Forbidden, Unauthenticated
 
 # A key that is revoked through another process works for this long at most.
@@ -79,8 +79,7 @@ def identify() -> None:
     if principal is None:
         # Taken before the look-up: the entry must not outlive a revocation that it did not see.
         seen_at = time.monotonic()
-        with keyless_session() as session:
-            principal = authenticate(session, key)
+        principal = authenticate(key)
         if principal is None:
             raise Unauthenticated("invalid_api_key", "this API key is unknown or revoked")
         key_cache.put(key, principal, seen_at)

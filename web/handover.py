@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import structlog
 
+from cyrex.lease import Hint
+from database.transitions import MACHINES
 from synapse.outbox import wake
-from tasks.dispatch import admit_many, announce_end, broker, broker_alive
+from tasks.dispatch import admit_many, announce_end, broker, broker_alive, publish_all
 from web.errors import DATABASE_ERRORS, broker_unavailable
 
 log = structlog.get_logger()
@@ -36,53 +41,63 @@ class _Handover:
     def __init__(self) -> None:
         self._come = threading.Condition()
         self._waiting: set[tuple[str, str]] = set()
+        self._admitted: list[Hint] = []
         self._busy = False
         self._began = float("-inf")
         self._pid = 0
 
-    def put(self, kind: str, company_id: str) -> None:
+    def put(self, kind: str, company_id: str, row: Any | None) -> None:
         with self._come:
             if self._pid != os.getpid():  # the first time, and the first time after a fork
                 self._pid = os.getpid()
                 threading.Thread(target=self._run, name="handover", daemon=True).start()
-            self._waiting.add((kind, company_id))
+            if row is None:
+                self._waiting.add((kind, company_id))
+            else:
+                self._admitted.append((MACHINES[kind], row))
             self._come.notify_all()
 
     def flush(self, seconds: float) -> bool:
         """Wait until all is handed over. False: it takes longer."""
         with self._come:
-            return self._come.wait_for(lambda: not self._waiting and not self._busy, seconds)
+            return self._come.wait_for(lambda: not self._has_come() and not self._busy, seconds)
+
+    def _has_come(self) -> bool:
+        return bool(self._waiting or self._admitted)
 
     def _run(self) -> None:
         while True:
             with self._come:
                 self._busy = False
                 self._come.notify_all()
-                self._come.wait_for(lambda: self._waiting)
+                self._come.wait_for(self._has_come)
                 self._busy = True
             # Not on the condition, which every request would end.
             time.sleep(max(0.0, self._began + GATHER_SECONDS - time.monotonic()))
             with self._come:
                 self._began = time.monotonic()
                 come, self._waiting = self._waiting, set()
+                admitted, self._admitted = self._admitted, []
+            self._give(partial(publish_all, admitted))
             for kind in sorted({kind for kind, _company_id in come}):
-                self._give(kind, sorted(company for k, company in come if k == kind))
+                company_ids = sorted(company for k, company in come if k == kind)
+                self._give(partial(admit_many, kind, company_ids))
 
-    def _give(self, kind: str, company_ids: list[str]) -> None:
+    def _give(self, what: Callable[[], int]) -> None:
         try:
-            admit_many(kind, company_ids)
+            what()
         except DATABASE_ERRORS as error:
-            log.warning("not_handed_over", kind=kind, error=str(error).splitlines()[0])
+            log.warning("not_handed_over", error=str(error).splitlines()[0])
         except Exception:  # the thread must outlive whatever a batch meets
-            log.exception("not_handed_over", kind=kind)
+            log.exception("not_handed_over")
 
 
 _handover = _Handover()
 
 
-def hand_over(kind: str, company_id: str) -> None:
-    """Give the broker what the company may have there, in a moment."""
-    _handover.put(kind, company_id)
+def hand_over(kind: str, company_id: str, row: Any | None = None) -> None:
+    """Give the broker, in a moment, what the company may have there, or `row`, already admitted."""
+    _handover.put(kind, company_id, row)
 
 
 def flush(seconds: float = FLUSH_SECONDS) -> bool:

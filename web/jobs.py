@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
@@ -26,6 +26,9 @@ from web.paging import page_of
 from web.waiting import Waiters, client_gone
 
 log = structlog.get_logger()
+
+# Tells the broker of a new job, in a moment.
+Give = Callable[[], None]
 
 api = blueprint("jobs", __name__, "/company-automation", AUTOMATION)
 
@@ -61,10 +64,11 @@ def process(header: schemas.CreateHeaders, body: schemas.Process) -> Response:
     started = time.monotonic()
     company_id = company_of(body.company_id)
     once = Once.of_request(header.idempotency_key, company_id)
-    view, replayed = _create_or_find(once, company_id, body)
+    view, give = _create_or_find(once, company_id, body)
+    replayed = give is None
     seconds = get_settings().wait_seconds if body.wait is None else body.wait
     if not has_ended(view):
-        view = _wait(view, fresh=not replayed, seconds=seconds, started=started)
+        view = _wait(view, give, seconds=seconds, started=started)
     response = jsonify(view)
     if replayed:
         response.headers[REPLAYED_HEADER] = "true"
@@ -74,25 +78,26 @@ def process(header: schemas.CreateHeaders, body: schemas.Process) -> Response:
     return response
 
 
-def _create_or_find(once: Once, company_id: str, body: schemas.Process) -> tuple[Json, bool]:
-    """The new job, or the one that the same request made before."""
+def _create_or_find(once: Once, company_id: str, body: schemas.Process) -> tuple[Json, Give | None]:
+    """The new job and what gives it to the broker, or the job that the same request made before."""
     if once.key is not None:
         with session_for(company_id) as session:
             stored = once.seen(session)
             if stored is not None:
-                return job_answer(service.get_job(session, stored.answer["job_id"])), True
+                return job_answer(service.get_job(session, stored.answer["job_id"])), None
     require_broker()
     if once.key is None and body.agent_id is None and company_id == caller().company_id:
-        view = take_in(
+        taken = take_in(
             company_id, body.data, body.task_type, body.use_adapter, body.metadata, body.choices
         )
-        if view is not None:
-            return _located(view), False
+        if taken is not None:
+            view, row = taken
+            return _located(view), lambda: hand_over("job", company_id, row)
     with session_for(company_id) as session:
         require_company(session, company_id)
         stored = once.begin(session)
         if stored is not None:
-            return job_answer(service.get_job(session, stored.answer["job_id"])), True
+            return job_answer(service.get_job(session, stored.answer["job_id"])), None
         job = service.create_job(
             session,
             company_id,
@@ -104,11 +109,11 @@ def _create_or_find(once: Once, company_id: str, body: schemas.Process) -> tuple
             choices=body.choices,
         )
         once.finish(session, 202, {"job_id": job.job_id})
-        return job_answer(job), False
+        return job_answer(job), lambda: hand_over("job", company_id)
 
 
-def _wait(view: Json, fresh: bool, seconds: float, started: float) -> Json:
-    """The job once it has ended, or as it last was. Hands a fresh job over."""
+def _wait(view: Json, give: Give | None, seconds: float, started: float) -> Json:
+    """The job once it has ended, or as it last was. Hands a new job over."""
     job_id, company_id = view["job_id"], view["company_id"]
     latest = view
 
@@ -124,13 +129,13 @@ def _wait(view: Json, fresh: bool, seconds: float, started: float) -> Json:
         return latest if has_ended(latest) else None
 
     if seconds <= 0:
-        if fresh:
-            hand_over("job", company_id)
+        if give is not None:
+            give()
         return latest
     with waiters().seat(job_id) as seat:
         # Only with the seat taken: a job that ends at once is not missed.
-        if fresh:
-            hand_over("job", company_id)
+        if give is not None:
+            give()
         elif look() is not None:
             return latest
         if seat is not None:

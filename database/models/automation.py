@@ -26,13 +26,29 @@ class Job(ReferredOfCompany, Stepped, Base):
     __tablename__ = "company_automation_jobs"
     __table_args__ = (
         UniqueConstraint("company_id", "job_id"),
-        Index("ix_company_automation_jobs_queue", "company_id", "status", "created_at"),
+        # Each index is written with every change of a status: those that most rows are not in
+        # leave them out.
+        Index(
+            "ix_company_automation_jobs_open",
+            "company_id",
+            "status",
+            "created_at",
+            postgresql_where=text("status IN ('queued', 'admitted', 'running', 'waiting')"),
+        ),
+        Index(
+            "ix_company_automation_jobs_held",
+            "lease_owner",
+            postgresql_where=text("lease_owner IS NOT NULL"),
+        ),
         Index(
             "ix_company_automation_jobs_payloads",
             "completed_at",
-            postgresql_where=text("payload_removed_at IS NULL"),
+            postgresql_where=text("payload_removed_at IS NULL AND completed_at IS NOT NULL"),
         ),
     )
+
+    status: Mapped[str] = mapped_column()
+    lease_owner: Mapped[str | None] = mapped_column()
 
     job_id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
     job_type: Mapped[str]
@@ -40,7 +56,7 @@ class Job(ReferredOfCompany, Stepped, Base):
     output_data: Mapped[Json | None]
     use_adapter: Mapped[bool] = mapped_column(server_default="true")
     # Set when the job is first claimed, so that a rollback reaches what is queued.
-    adapter_id: Mapped[str | None] = mapped_column(index=True)
+    adapter_id: Mapped[str | None]
     adapter_sha256: Mapped[str | None]
     adapter_resolved: Mapped[bool] = mapped_column(server_default="false")
     agent_id: Mapped[str | None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg2
@@ -10,6 +11,8 @@ import pytest
 from sqlalchemy import event, func, select
 
 from cyrex import jobs, limits
+from cyrex.admission import admit_rows
+from cyrex.companies import lock_company
 from cyrex.errors import UserError
 from cyrex.intake import take_in
 from database.base import Json
@@ -22,7 +25,9 @@ from database.session import (
     get_engine,
     operator_session,
 )
+from database.transitions import JOB
 from settings import get_settings
+from tasks.dispatch import remaining_chain
 from tests import rows
 
 pytestmark = pytest.mark.usefixtures("database_url")
@@ -34,7 +39,7 @@ ASKED: list[Json] = [
     {"data": False, "metadata": {"deep": {"er": [1]}}},
     {"data": 7},
 ]
-DIFFERENT = {"job_id", "created_at", "updated_at"}
+DIFFERENT = {"job_id", "created_at", "updated_at", "published_at"}
 
 
 @pytest.fixture
@@ -55,9 +60,27 @@ def sent() -> Iterator[list[str]]:
     event.remove(get_engine(), "before_cursor_execute", note)
 
 
-def intake(company_id: str, **asked: Any) -> Json | None:
+def taken(company_id: str, **asked: Any) -> tuple[Json, Any] | None:
     defaults = {"task_type": "automation", "use_adapter": True, "metadata": None, "choices": None}
     return take_in(company_id, **{**defaults, **asked})
+
+
+def intake(company_id: str, **asked: Any) -> Json | None:
+    """The view alone."""
+    found = taken(company_id, **asked)
+    return found and found[0]
+
+
+def is_admitted(company_id: str) -> bool:
+    """Whether the company's next job goes straight to the broker."""
+    found = taken(company_id, data="x")
+    assert found is not None
+    view, row = found
+    stored = rows.get(Job, view["job_id"])
+    assert view["status"] == stored.status == ("queued" if row is None else "admitted")
+    assert (stored.published_at is None) == (row is None)
+    assert stored.publications == (row is not None)
+    return row is not None
 
 
 def _columns(job_id: str) -> Json:
@@ -98,12 +121,15 @@ def _count(company_id: str) -> tuple[int, ...]:
 
 
 @pytest.mark.parametrize("asked", ASKED)
-def test_row_event_and_view_are_those_of_create_job(acme: str, asked: Json) -> None:
-    view = intake(acme, **asked)
-    assert view is not None
+def test_row_event_and_view_are_those_of_create_job_and_admit(acme: str, asked: Json) -> None:
+    found = taken(acme, **asked)
+    assert found is not None
+    view, row = found
     with company_session(acme, WEB) as session:
         made = jobs.create_job(session, acme, **asked)
+        (admitted,) = admit_rows(session, JOB, acme)
         session.refresh(made)
+        assert remaining_chain(JOB, row).args[2:] == remaining_chain(JOB, admitted).args[2:]
         theirs = jobs.job_view(made)
     mine, other = _columns(view["job_id"]), _columns(made.job_id)
     assert {k: v for k, v in mine.items() if k not in DIFFERENT} == {
@@ -119,7 +145,49 @@ def test_row_event_and_view_are_those_of_create_job(acme: str, asked: Json) -> N
         each["envelope"].pop("correlation_id")
         each["envelope"]["data"].pop("job_id")
     assert len(for_mine) == 1
-    assert for_mine == for_other
+    # A job that was never queued is not said to be.
+    assert [each["envelope"]["data"]["status"] for each in for_other] == ["queued", "admitted"]
+    assert for_mine == for_other[1:]
+
+
+def test_a_company_has_no_more_with_the_broker_than_it_may(
+    acme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most = 3
+    monkeypatch.setattr("cyrex.admission.limit_of", lambda machine: most)
+    assert [is_admitted(acme) for _ in range(most + 2)] == [True] * most + [False] * 2
+    assert is_admitted(rows.company()), "another company's"
+
+
+def test_nobody_overtakes_what_is_queued(acme: str) -> None:
+    with company_session(acme, WEB) as session:
+        jobs.create_job(session, acme, "x")
+    assert not is_admitted(acme)
+
+
+def test_while_another_fills_the_companys_places_nobody_waits_for_it(acme: str) -> None:
+    with company_session(acme, WEB) as session:
+        assert lock_company(session, acme)
+        assert not is_admitted(acme)
+    other = rows.company()
+    assert is_admitted(other)
+
+
+def test_many_at_once_do_not_slip_past_the_limit(
+    acme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most, asked = 3, 24
+    monkeypatch.setattr("cyrex.admission.limit_of", lambda machine: most)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda n: taken(acme, data=n), range(asked)))
+    admitted = [each[0]["job_id"] for each in found if each is not None and each[1] is not None]
+    assert 1 <= len(admitted) <= most
+    with operator_session() as session:
+        stored = session.scalars(
+            select(Job.job_id).where(Job.company_id == acme, Job.status == "admitted")
+        ).all()
+    assert sorted(stored) == sorted(admitted)
+    assert _count(acme) == (asked, asked)
 
 
 def test_it_is_one_round_trip(acme: str, sent: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

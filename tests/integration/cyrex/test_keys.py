@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from cyrex import keys
 from database.models import ApiKey
-from database.session import company_session, keyless_session, operator_session
+from database.session import company_session, operator_session
 from tests import rows
 
 pytestmark = pytest.mark.usefixtures("database_url")
@@ -27,9 +27,7 @@ def issued(company_id: str | None, name: str = "") -> str:
         return keys.issue_key(session, scope, company_id, name)
 
 
-def whose(key: str) -> keys.Principal | None:
-    with keyless_session() as session:
-        return keys.authenticate(session, key)
+whose = keys.authenticate
 
 
 def test_a_key_says_whose_it_is() -> None:

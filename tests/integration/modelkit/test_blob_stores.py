@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tracemalloc
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -53,6 +54,18 @@ def test_a_long_stream_comes_back(store: BlobStore) -> None:
     with store.open(sha256) as stream:
         assert all(stream.read(len(chunk)) == chunk for chunk in chunks)
         assert stream.read() == b""
+
+
+def test_a_long_stream_is_not_held_in_memory(store: BlobStore) -> None:
+    chunk = os.urandom(MIB)
+    tracemalloc.start()
+    try:
+        sha256 = store.put_stream(chunk for _ in range(96))
+        store.open(sha256).close()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 64 * MIB
 
 
 def test_damage_is_noticed_and_repaired_by_the_next_put(

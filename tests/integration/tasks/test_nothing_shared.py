@@ -28,8 +28,14 @@ from tests.waiting import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-LINES = [{"input": f"Where is parcel {n}?", "output": f"shelf {n % 7}"} for n in range(120)]
-CONFIG = {"num_epochs": 6, "batch_size": 4, "lora_dropout": 0.1, "checkpoint_every_steps": 20}
+LINES = [{"input": f"Where is parcel {n}?", "output": f"shelf {n % 7}"} for n in range(80)]
+CONFIG = {
+    "num_epochs": 6,
+    "batch_size": 4,
+    "lora_dropout": 0.1,
+    "checkpoint_every_steps": 20,
+    "holdout_fraction": 0.0,
+}
 WAIT_SECONDS = 240.0
 
 Start = Callable[[str], CeleryWorker]
@@ -55,7 +61,8 @@ def start(bucket: Bucket, here: object, tmp_path: Path) -> Iterator[Start]:
 
         def ready(name: str) -> CeleryWorker:
             disk = {folder: str(tmp_path / name / folder.lower()) for folder in FOLDERS}
-            worker = starter(name, "training", "bridge", environment={**os.environ, **disk})
+            environment = {**os.environ, **disk, "TRAINING_STANDBY": "false"}
+            worker = starter(name, "training", "bridge", environment=environment)
             worker.wait_ready()
             return worker
 
@@ -90,12 +97,9 @@ def resumed_steps(run_id: str) -> list[int | None]:
         return [e.data["resumed_step"] for e in events if e.type == "training"]
 
 
-def end_of(run_id: str) -> TrainingRun:
-    ended = eventually(
-        lambda: get(run_id).status in TRAINING.terminal and get(run_id), WAIT_SECONDS, "the end"
-    )
-    assert ended.status == "succeeded", ended.error
-    return ended
+def package_of(run_id: str) -> str:
+    """The SHA-256 of the trained package, receipt included, once there is one."""
+    return str(eventually(lambda: get(run_id).package_sha256, WAIT_SECONDS, "the package"))
 
 
 def test_another_machine_goes_on(start: Start, tmp_path: Path) -> None:
@@ -105,19 +109,22 @@ def test_another_machine_goes_on(start: Start, tmp_path: Path) -> None:
     first.kill()
     shutil.rmtree(tmp_path / "first")
     second = start("second")
-    run = end_of(run_id)
+    trained = package_of(run_id)
     begun = resumed_steps(run_id)
     assert len(begun) == 2
     assert begun[1] is not None
     assert begun[1] >= 20
-    assert run.package_sha256 == end_of(request()).package_sha256, "as if nothing had happened"
+    assert trained == package_of(request()), "as if nothing had happened"
 
+    eventually(lambda: get(run_id).status in TRAINING.terminal, WAIT_SECONDS, "the end")
+    run = get(run_id)
+    assert run.status == "succeeded", run.error
     adapter = rows.get(LoraAdapter, str(run.adapter_id))
     assert adapter.registry_path.startswith("s3://nothing-shared/models/")
     registry = get_registry(get_settings())
     copy = registry.download_model(run.company_id, adapter.version, tmp_path / "copy")
-    assert package.build(copy).sha256 == run.package_sha256
-    assert blob_store().exists(str(run.package_sha256))
+    assert package.build(copy).sha256 == trained
+    assert blob_store().exists(trained)
     for folder in ("blob_dir", "model_registry_path"):
         assert not (tmp_path / second.name / folder).exists(), "all of it is in S3"
     assert not list(second.work_dir.glob(f"{run_id}*")), "and nothing is left on the way"
