@@ -26,7 +26,8 @@ PAUSE_SECONDS = 0.05
 
 def measure(model: Model, folder: Path, is_full: bool) -> dict[str, float]:
     """load_ms: from an idle engine's `load` to the adapter's being served, the file not in memory
-    before and nothing under way for PAUSE_SECONDS. load_stall_steps: the longest delay of running rows by a load, in steps."""
+    before and nothing under way for PAUSE_SECONDS. load_stall_steps: the longest delay of running
+    rows by a load, in steps."""
     arm = Arm(model, max_adapters=ROOM, max_adapter_bytes=ROOM * 2 * model.shape.adapter_bytes)
     loads, stalls = (3 * LOADS, 3 * STALLS) if is_full else (LOADS, STALLS)
     try:

@@ -8,50 +8,23 @@ and run at the speed of memory.
 from __future__ import annotations
 
 import functools
-import types
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 
-# Sums may be taken in any order, which is what lets them run in vectors. Not among the flags:
-# those that let the compiler believe that no number is ever NaN, by which broken rows are told.
-_FLAGS = {"reassoc", "contract", "arcp", "nsz"}
+from cyrex.engine.compiling import ROWS_ALONE, compiled, inlined, twin
+
 # Ranks are padded to a multiple of this: so many rows of A are read side by side.
 RANK_BLOCK = 4
-
-_OPTIONS: dict[str, Any] = {"fastmath": _FLAGS, "error_model": "numpy", "nogil": True}
-
-# Rows are shared out among threads, and nothing else is made parallel.
-_ROWS_ALONE = {
-    "prange": True, "comprehension": False, "reduction": False, "inplace_binop": False,
-    "setitem": False, "numpy": False, "stencil": False, "fusion": False,
-}  # fmt: skip
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
 _NEVER = np.float32(-np.inf)
 _LOWEST = np.float32(-87)  # exp of less is no normal number
 
 
-def _compiled(
-    signature: str, function: Callable[..., None], parallel: dict[str, bool] | bool = False
-) -> Callable[..., None]:
-    """Compile now, or take the last run's machine code where there is a folder to keep it in."""
-    options = {**_OPTIONS, "parallel": parallel}
-    try:
-        compiled: Callable[..., None] = numba.njit(signature, cache=True, **options)(function)
-    except (RuntimeError, OSError):
-        compiled = numba.njit(signature, **options)(function)
-    return compiled
-
-
-def _inlined(function: Callable[..., Any]) -> Any:
-    """Part of a compiled function."""
-    return numba.njit(**_OPTIONS)(function)
-
-
-@_inlined
+@inlined
 def _add_one(x: Any, y: Any, arena: Any, a: int, b: int, rank: int) -> None:
     """`y += B (A x)`: see `_add_lora`."""
     width, out = x.shape[0], y.shape[0]
@@ -77,7 +50,7 @@ def _add_one(x: Any, y: Any, arena: Any, a: int, b: int, rank: int) -> None:
         b += 4 * out
 
 
-@_inlined
+@inlined
 def _add_two(x: Any, y: Any, v: Any, w: Any, arena: Any, a: int, b: int, rank: int) -> None:
     """`y += B (A x)` and `w += B (A v)`: what is read serves both."""
     width, out = x.shape[0], y.shape[0]
@@ -127,7 +100,7 @@ def _add_lora(
             _add_two(x[i], y[i], x[j], y[j], arena, a, b, rank)
 
 
-@_inlined
+@inlined
 def _dots(query: Any, key: Any, first: int, end: int, scale: float, scores: Any) -> None:
     """`scores[p] = scale * query . key[p]` for the places from `first` to before `end`."""
     width = query.shape[0]
@@ -152,7 +125,7 @@ def _dots(query: Any, key: Any, first: int, end: int, scale: float, scores: Any)
         place += 1
 
 
-@_inlined
+@inlined
 def _exponents(scores: Any, first: int, end: int, bits: Any, powers: Any) -> Any:
     """Make of each score `exp(score - the highest)`; returns their sum.
 
@@ -184,7 +157,7 @@ def _exponents(scores: Any, first: int, end: int, bits: Any, powers: Any) -> Any
     return total
 
 
-@_inlined
+@inlined
 def _mix(weights: Any, value: Any, first: int, end: int, share: float, out: Any) -> None:
     """`out = share * sum of weights[p] * value[p]` over the places from `first` to before `end`."""
     depth = out.shape[0]
@@ -271,9 +244,9 @@ _ATTEND_SIGNATURE = (
     " i8[::1], i8[::1], f4, f4, i8)"
 )
 
-add_lora = _compiled(_LORA_SIGNATURE, _add_lora)
-attend = _compiled(_ATTEND_SIGNATURE, _attend)
-bar = _compiled("void(f4[:,::1], i4[:,::1], i8[::1], f4[:,::1])", _bar)
+add_lora = compiled(_LORA_SIGNATURE, _add_lora)
+attend = compiled(_ATTEND_SIGNATURE, _attend)
+bar = compiled("void(f4[:,::1], i4[:,::1], i8[::1], f4[:,::1])", _bar)
 
 
 class Kernels(NamedTuple):
@@ -289,18 +262,11 @@ def kernels(threads: int) -> Kernels:
     if threads == 1:
         return Kernels(add_lora, attend)
     return Kernels(
-        _compiled(_LORA_SIGNATURE, _twin(_add_lora), _ROWS_ALONE),
-        _compiled(_ATTEND_SIGNATURE, _twin(_attend), _ROWS_ALONE),
+        compiled(_LORA_SIGNATURE, twin(_add_lora), ROWS_ALONE),
+        compiled(_ATTEND_SIGNATURE, twin(_attend), ROWS_ALONE),
     )
 
 
 def use_threads(count: int) -> None:
     """How many threads the calling one may share its rows with."""
     numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
-
-
-def _twin(function: Callable[..., None]) -> Callable[..., None]:
-    """The same under another name: by it alone the folder of machine code tells functions apart."""
-    twin = types.FunctionType(function.__code__, function.__globals__)
-    twin.__qualname__ = f"{function.__qualname__}_in_threads"
-    return twin

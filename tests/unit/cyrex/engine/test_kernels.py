@@ -137,3 +137,16 @@ def test_attention_in_torch_agrees() -> None:
     )  # fmt: skip
     expected = scaled_dot_product_attention(q[:, :, None], k, v, enable_gqa=True)[:, :, 0]
     assert torch.allclose(out, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("vocabulary", [32, 70])
+def test_each_row_loses_what_its_own_grammar_bars(vocabulary: int) -> None:
+    logits = torch.randn(4, vocabulary)
+    bits = np.random.default_rng(4).integers(0, 2, (2, 96), dtype=np.uint8)
+    words = np.packbits(bits, axis=1, bitorder="little").view(np.int32)
+    allowed = torch.empty_like(logits)
+    kernels.bar(logits.numpy(), words, np.array([-1, 1, 0, -1]), allowed.numpy())
+    expected = logits.clone()
+    for row, own in ((1, 1), (2, 0)):
+        expected[row, torch.from_numpy(bits[own, :vocabulary]) == 0] = -math.inf
+    assert torch.equal(allowed, expected)
