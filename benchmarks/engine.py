@@ -7,19 +7,22 @@ thread, and arms take turns. Random Mistrals in fp32: `small` is hidden 256 x 4 
 1024 x 12; a batch is 32 rows; adapters are of rank 16 on every linear map. The last line is JSON,
 and every figure of it is a median. {D} is by distinct adapters in a step.
 
+By default every arm runs for two to five rounds, in two to three minutes together.
+--full has three to five times the rounds, and measures on the large model too what is marked *.
+
 mixed_over_base {D}      decode throughput over the same engine's without adapters
 share_of_bound {D}       how much of the machine's bound (engine_bound.py) a step reaches, over how
                          much one without adapters reaches
-resident_flatness        256 adapters loaded over 32 loaded, 16 in a step
-base_only_over_base      rows without adapter on an engine with 256, over an engine with none
+resident_flatness *      256 adapters loaded over 32 loaded, 16 in a step
+base_only_over_base *    rows without adapter on an engine with 256, over an engine with none
 oversubscribed           64 adapters in turn with room for 32, over room for 64
-mixed_over_peft {D}      throughput of whole requests over PEFT's `adapter_names`; large: --full
+mixed_over_peft {D} *    throughput of whole requests over PEFT's `adapter_names`
 mixed_over_sequential    ... over `set_adapter` and `generate`, one by one
 continuous_over_static   answers of 8 to 128 tokens, over static batches
 over_transformers_cb     ... over transformers' continuous batching (the rivals' settings are in
                          engine_rivals.py)
 loop_overhead            seconds outside the forward pass over those inside it
-grammar_overhead         how much longer a step takes with every row held to a JSON schema
+grammar_overhead *       how much longer a step takes with every row held to a JSON schema
 load_ms                  a 16 MB adapter from disk, its SHA-256 checked
 load_stall_steps         steps that running rows are late by because of it
 fair_p95_over_bound      p95 time to first token of 10 requests behind 10,000 of another company's,
@@ -76,7 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--full", action="store_true", help="more repeats, some ten minutes")
+    parser.add_argument("--full", action="store_true", help="more rounds, some ten minutes")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, help="only these sections")
     parser.add_argument("--cpu-time", action="store_true", help="on a machine that is not quiet")
     given = parser.parse_args()

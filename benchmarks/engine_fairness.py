@@ -78,7 +78,7 @@ class Log:
 def measure(model: Model, is_full: bool) -> dict[str, float]:
     arm = Arm(model, max_waiting=2 * QUEUE)
     try:
-        waits = [_wait(arm, seed) for seed in range(12 if is_full else 3)]
+        waits = [_wait(arm, seed) for seed in range(12 if is_full else 2)]
         share = statistics.median(_share(arm, seed) for seed in range(3 if is_full else 1))
         jain = statistics.median(_jain(arm, seed) for seed in range(3 if is_full else 1))
     finally:

@@ -21,11 +21,13 @@ STALLS = 3
 # Steps of a wave: before a load begins, and until the wave ends.
 ANSWER = 14
 STEPS_BEFORE = 4
+PAUSE_SECONDS = 0.05
 
 
 def measure(model: Model, folder: Path, is_full: bool) -> dict[str, float]:
     """load_ms: from an idle engine's `load` to the adapter's being served, the file not in memory
-    before. load_stall_steps: the longest delay of running rows by a load, in steps."""
+    before and nothing under way for PAUSE_SECONDS. load_stall_steps: the longest delay of running
+    rows by a load, in steps."""
     arm = Arm(model, max_adapters=ROOM, max_adapter_bytes=ROOM * 2 * model.shape.adapter_bytes)
     loads, stalls = (3 * LOADS, 3 * STALLS) if is_full else (LOADS, STALLS)
     try:
@@ -62,6 +64,7 @@ def _copies(model: Model, folder: Path, count: int) -> list[AdapterRef]:
 
 
 def _load(arm: Arm, ref: AdapterRef) -> float:
+    time.sleep(PAUSE_SECONDS)
     started = Clock.now()
     arm.engine.load(ref).result(TIMEOUT_SECONDS)
     return Clock.now() - started

@@ -74,7 +74,7 @@ def mixed(model: Model, is_full: bool) -> dict[str, Any]:
     is_large = model.shape is LARGE
     counts = (16,) if is_large else (1, 4, 16, 32)
     answer = LARGE_ANSWER if is_large else ANSWER
-    rounds = 9 if is_full else 3
+    rounds = 9 if is_full else 2
     peft, arm = Peft(model, max(counts)), Arm(model, max(counts))
     arms: dict[str, Any] = {}
     for d in counts:
@@ -117,7 +117,7 @@ def batching(model: Model, is_full: bool) -> dict[str, float]:
     _static(static, [2] * BATCH)
     _continuous(paged, [2] * BATCH)
     try:
-        samples = alternate(arms, 7 if is_full else 3)
+        samples = alternate(arms, 7 if is_full else 2)
     finally:
         arm.close()
     return {

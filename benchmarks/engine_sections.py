@@ -36,7 +36,10 @@ class Sections:
     def mixed(self) -> Found:
         found = [engine_mixed.measure(model, self.is_full) for model in (self.small, self.large)]
         small, large = found
-        return {key: {"small": small[key], "large": large[key]} for key in small}
+        return {
+            key: {"small": small[key]} | ({"large": large[key]} if key in large else {})
+            for key in small
+        }
 
     def too_many(self) -> Found:
         return engine_mixed.too_many(self.small, self.is_full)
@@ -52,10 +55,9 @@ class Sections:
         return engine_rivals.batching(self.small, self.is_full)
 
     def grammar(self) -> Found:
-        small, large = (
-            engine_grammar.overhead(model, self.is_full) for model in (self.small, self.large)
-        )
-        return {"grammar_overhead": {"small": small, "large": large}}
+        models = (self.small, self.large) if self.is_full else (self.small,)
+        overhead = {m.shape.name: engine_grammar.overhead(m, self.is_full) for m in models}
+        return {"grammar_overhead": overhead}
 
     def loading(self) -> Found:
         return engine_loading.measure(self.large, self._folder, self.is_full)

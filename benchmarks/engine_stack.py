@@ -44,10 +44,10 @@ from embedded.client import Api
 ROUNDS = 3
 BATCH = 32
 CLIENTS = 48
-REQUESTS = 192
+REQUESTS = 128
 TOKENS = 64
 SHORT = 8
-SHORT_REQUESTS = 40
+SHORT_REQUESTS = 20
 PROCESSES = ("web", "inference", "valkey", "postgres")
 ARMS = Path(__file__).with_name("engine_stack_arms.py")
 # The stack's own folders, not those that the caller's environment names.

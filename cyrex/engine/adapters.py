@@ -68,7 +68,7 @@ class AdapterPool:
         self.a_at, self.b_at = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
         self.ranks = np.zeros(shape, np.int64)
         self.loads, self.evictions = 0, 0
-        # Whether an adapter waits for others to be unpinned: nothing new should be pinned then.
+        # Whether an adapter waits for others to be unpinned: nothing more should be loaded then.
         self.is_full = False
         self._places = places
         self._staging = Staging()
@@ -114,6 +114,12 @@ class AdapterPool:
                 if adapter.is_ready
             ]
 
+    def holds(self, key: AdapterKey) -> bool:
+        """Whether this adapter is loaded."""
+        with self._changed:
+            adapter = self._adapters.get(key)
+            return adapter is not None and adapter.is_ready
+
     @property
     def pins(self) -> int:
         with self._changed:
@@ -148,6 +154,8 @@ class AdapterPool:
                 adapter.is_ready = True
                 adapter.done.set_result(None)
             self._on_change()
+            if self._wanted.empty():
+                self.arena.touch(adapter.size)  # For one more like it.
 
     def _load(self, adapter: Adapter) -> None:
         """Read, check, make room, copy. Raises AdapterRefused or EngineClosed."""
@@ -190,7 +198,7 @@ class AdapterPool:
                 views.append(memory[end : end + rank * width].view(rank, width))
                 end += rank * width
             views[0][: pair.rank].copy_(pair.down)
-            torch.mul(pair.up.T, pair.scale, out=views[1][: pair.rank])
+            _scaled_transpose(pair, views[1][: pair.rank])
             adapter.views[pair.place.index] = (views[0], views[1])
         # One pass instead of one test a tensor; what is not a number shows in either.
         if not all(map(math.isfinite, map(float, torch.aminmax(piece)))):
@@ -227,6 +235,13 @@ class AdapterPool:
         adapter.views.clear()
         self.arena.give_back(adapter.offset, adapter.size)
         self._columns.append(column)
+
+
+def _scaled_transpose(pair: Pair, out: torch.Tensor) -> None:
+    if out.device.type == "cpu":  # numpy takes half as long as torch for it.
+        np.multiply(pair.up.float().numpy().T, np.float32(pair.scale), out=out.numpy())
+    else:
+        torch.mul(pair.up.T.to(out.device), pair.scale, out=out)
 
 
 def _padded(rank: int) -> int:

@@ -18,6 +18,8 @@ class Arena:
         self.size = max(size_bytes // dtype.itemsize // ALIGNMENT, 1) * ALIGNMENT
         self.memory = torch.empty(self.size, dtype=dtype, device=device)
         self._holes: list[tuple[int, int]] = [(0, self.size)]  # (offset, size) by offset
+        # Up to here the memory has been written to; all of a GPU's is there from the start.
+        self._touched = 0 if device.type == "cpu" else self.size
 
     @property
     def itemsize(self) -> int:
@@ -35,6 +37,15 @@ class Arena:
                 self._holes[i : i + 1] = [(offset + size, hole - size)] if hole > size else []
                 return offset
         return None
+
+    def touch(self, size: int) -> None:
+        """Write to the next `size` numbers behind all pieces, unless somebody has: fresh memory
+        costs more than what is then copied into it, and this can be done ahead."""
+        offset, hole = self._holes[-1] if self._holes else (self.size, 0)
+        if offset + hole == self.size:
+            start, end = max(offset, self._touched), min(offset + size, self.size)
+            self.memory[start : max(start, end)].zero_()
+            self._touched = max(self._touched, end)
 
     def give_back(self, offset: int, size: int) -> None:
         """A piece that `take` returned; holes beside it grow together."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -12,10 +13,10 @@ import numpy as np
 import torch
 from llguidance import LLExecutor, LLMatcher, LLTokenizer
 from llguidance.hf import from_tokenizer
-from llguidance.torch import fill_next_token_bitmask_par
 
 from cyrex.engine.errors import GrammarRefused
 from cyrex.engine.grammar import Grammar
+from cyrex.engine.kernels import bar
 
 # Compiled grammars kept: a company asks with the same few again and again.
 MAX_COMPILED = 256
@@ -44,18 +45,31 @@ class Constraint:
 
 
 @dataclass(frozen=True, slots=True)
-class Forbidden:
-    """Tokens that some rows of a batch may not take.
+class Allowed:
+    """Tokens that some rows of a batch may take.
 
-    rows: (constrained,) their places in the batch; mask: (constrained, vocabulary), true is barred.
+    which: (rows,) int64, for each row of the batch its row of `words`; -1 where it is free.
+    words: (constrained, vocabulary / 32) int32, a bit for each token, the lowest first.
     """
 
-    rows: torch.Tensor
-    mask: torch.Tensor
+    which: Any
+    words: Any
+
+    def of(self, logits: torch.Tensor) -> torch.Tensor:
+        """A copy of `logits` (rows, vocabulary), fp32, in which what is barred is -inf."""
+        if logits.device.type == "cpu":
+            allowed = torch.empty(logits.shape)
+            bar(logits.contiguous().numpy(), self.words, self.which, allowed.numpy())
+            return allowed
+        octets, size = self.words.view(np.uint8), logits.shape[1]
+        bits = np.unpackbits(octets, axis=1, count=size, bitorder="little")
+        barred = np.zeros(logits.shape, dtype=bool)
+        barred[self.which >= 0] = bits[self.which[self.which >= 0]] == 0
+        return logits.masked_fill(torch.from_numpy(barred).to(logits.device), float("-inf"))
 
 
 class Constraints:
-    """Compiles grammars for one tokenizer. Thread-safe but for `forbidden`."""
+    """Compiles grammars for one tokenizer. Thread-safe but for `allowed`."""
 
     def __init__(
         self, tokenizer: Any, vocabulary: int, end_tokens: frozenset[int], threads: int
@@ -65,6 +79,7 @@ class Constraints:
         self._end_tokens = end_tokens
         self._lock = threading.Lock()
         self._wrapped: LLTokenizer | None = None
+        self._threads = threads
         self._executor = LLExecutor(num_threads=threads)
         self._compiled: OrderedDict[Grammar, LLMatcher] = OrderedDict()
 
@@ -85,22 +100,22 @@ class Constraints:
                 self._compiled.popitem(last=False)
         return Constraint(matcher)
 
-    def forbidden(
-        self, constraints: Sequence[Constraint | None], device: torch.device
-    ) -> Forbidden | None:
-        """What the constrained rows of a batch may not take next; None where no row is."""
-        bound = [(i, c.matcher) for i, c in enumerate(constraints) if c is not None]
+    def allowed(self, constraints: Sequence[Constraint | None]) -> Allowed | None:
+        """What the constrained rows of a batch may take next; None where no row is."""
+        bound = [c.matcher for c in constraints if c is not None]
         if not bound:
             return None
-        words = -(-self._width // BITS)
-        bitmask = torch.zeros((len(bound), words), dtype=torch.int32)
-        matchers = [(matcher, place) for place, (_, matcher) in enumerate(bound)]
-        fill_next_token_bitmask_par(self._executor, matchers, bitmask)
-        octets = bitmask.numpy().view(np.uint8)
-        bits = np.unpackbits(octets, axis=1, count=self._vocabulary, bitorder="little")
-        mask = torch.from_numpy(bits) == 0
-        rows = torch.tensor([row for row, _ in bound])
-        return Forbidden(rows.to(device), mask.to(device))
+        words = np.zeros((len(bound), -(-self._width // BITS)), dtype=np.int32)
+        numbers = itertools.count()
+        which = [-1 if c is None else next(numbers) for c in constraints]
+        pointer, octets = words.ctypes.data, words.strides[0]
+        if self._threads > 1:
+            matchers = [(matcher, place) for place, matcher in enumerate(bound)]
+            self._executor.unsafe_compute_mask_ptr(matchers, pointer, octets, len(bound))
+        else:
+            for place, matcher in enumerate(bound):
+                matcher.unsafe_compute_mask_ptr(pointer + place * octets, octets)
+        return Allowed(np.array(which), words)
 
     @property
     def _width(self) -> int:

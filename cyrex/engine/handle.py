@@ -19,7 +19,7 @@ FinishReason = Literal["stop", "length"]
 TopLogprobs = list[list[tuple[int, float]]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Delta:
     """What one step added to an answer.
 

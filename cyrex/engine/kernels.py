@@ -1,4 +1,4 @@
-"""The two inner loops of decoding on a CPU in fp32, compiled: LoRA by row, and attention by row.
+"""The inner loops of decoding on a CPU in fp32, compiled: LoRA, attention and grammars by row.
 
 With one token a row there is next to nothing to multiply, and everything to read: torch's
 operators spend their time on starting, padding and copying. These loops read each number once
@@ -8,84 +8,99 @@ and run at the speed of memory.
 from __future__ import annotations
 
 import functools
-import types
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 
-# Sums may be taken in any order, which is what lets them run in vectors. Not among the flags:
-# those that let the compiler believe that no number is ever NaN, by which broken rows are told.
-_FLAGS = {"reassoc", "contract", "arcp", "nsz"}
+from cyrex.engine.compiling import ROWS_ALONE, compiled, inlined, twin
+
 # Ranks are padded to a multiple of this: so many rows of A are read side by side.
 RANK_BLOCK = 4
 
-_OPTIONS: dict[str, Any] = {"fastmath": _FLAGS, "error_model": "numpy", "nogil": True}
-
-# Rows are shared out among threads, and nothing else is made parallel.
-_ROWS_ALONE = {
-    "prange": True, "comprehension": False, "reduction": False, "inplace_binop": False,
-    "setitem": False, "numpy": False, "stencil": False, "fusion": False,
-}  # fmt: skip
-
 _ZERO, _ONE = np.float32(0), np.float32(1)
+_NEVER = np.float32(-np.inf)
 _LOWEST = np.float32(-87)  # exp of less is no normal number
 
 
-def _compiled(
-    signature: str, function: Callable[..., None], parallel: dict[str, bool] | bool = False
-) -> Callable[..., None]:
-    """Compile now, or take the last run's machine code where there is a folder to keep it in."""
-    options = {**_OPTIONS, "parallel": parallel}
-    try:
-        compiled: Callable[..., None] = numba.njit(signature, cache=True, **options)(function)
-    except (RuntimeError, OSError):
-        compiled = numba.njit(signature, **options)(function)
-    return compiled
+@inlined
+def _add_one(x: Any, y: Any, arena: Any, a: int, b: int, rank: int) -> None:
+    """`y += B (A x)`: see `_add_lora`."""
+    width, out = x.shape[0], y.shape[0]
+    for _ in range(0, rank, 4):
+        a0 = arena[a : a + width]
+        a1 = arena[a + width : a + 2 * width]
+        a2 = arena[a + 2 * width : a + 3 * width]
+        a3 = arena[a + 3 * width : a + 4 * width]
+        h0 = h1 = h2 = h3 = _ZERO
+        for k in range(width):
+            value = x[k]
+            h0 += a0[k] * value
+            h1 += a1[k] * value
+            h2 += a2[k] * value
+            h3 += a3[k] * value
+        b0 = arena[b : b + out]
+        b1 = arena[b + out : b + 2 * out]
+        b2 = arena[b + 2 * out : b + 3 * out]
+        b3 = arena[b + 3 * out : b + 4 * out]
+        for k in range(out):
+            y[k] += h0 * b0[k] + h1 * b1[k] + h2 * b2[k] + h3 * b3[k]
+        a += 4 * width
+        b += 4 * out
 
 
-def _inlined(function: Callable[..., Any]) -> Any:
-    """Part of a compiled function."""
-    return numba.njit(**_OPTIONS)(function)
+@inlined
+def _add_two(x: Any, y: Any, v: Any, w: Any, arena: Any, a: int, b: int, rank: int) -> None:
+    """`y += B (A x)` and `w += B (A v)`: what is read serves both."""
+    width, out = x.shape[0], y.shape[0]
+    for _ in range(0, rank, 4):
+        a0 = arena[a : a + width]
+        a1 = arena[a + width : a + 2 * width]
+        a2 = arena[a + 2 * width : a + 3 * width]
+        a3 = arena[a + 3 * width : a + 4 * width]
+        h0 = h1 = h2 = h3 = _ZERO
+        g0 = g1 = g2 = g3 = _ZERO
+        for k in range(width):
+            one, two = x[k], v[k]
+            h0 += a0[k] * one
+            h1 += a1[k] * one
+            h2 += a2[k] * one
+            h3 += a3[k] * one
+            g0 += a0[k] * two
+            g1 += a1[k] * two
+            g2 += a2[k] * two
+            g3 += a3[k] * two
+        b0 = arena[b : b + out]
+        b1 = arena[b + out : b + 2 * out]
+        b2 = arena[b + 2 * out : b + 3 * out]
+        b3 = arena[b + 3 * out : b + 4 * out]
+        for k in range(out):
+            y[k] += h0 * b0[k] + h1 * b1[k] + h2 * b2[k] + h3 * b3[k]
+            w[k] += g0 * b0[k] + g1 * b1[k] + g2 * b2[k] + g3 * b3[k]
+        a += 4 * width
+        b += 4 * out
 
 
-def _add_lora(x: Any, y: Any, arena: Any, a_at: Any, b_at: Any, ranks: Any, module: int) -> None:
-    """`y[i] += B (A x[i])`, with a matrix pair of its own for every row i.
+def _add_lora(
+    x: Any, y: Any, arena: Any, a_at: Any, b_at: Any, ranks: Any, module: int, pairs: Any
+) -> None:
+    """`y[i] += B (A x[i])`, with the matrices of row i, for every row in `pairs`.
 
     x: (rows, in); y: (rows, out). A is (rank, in) at `arena[a_at[module, i]]`, B is (rank, out),
     transposed and scaled, at `arena[b_at[module, i]]`. ranks: (modules, rows), 0 for no adapter.
+    pairs: (n, 2), two rows of one adapter each, or one row and -1.
     """
-    width, out = x.shape[1], y.shape[1]
-    for i in numba.prange(a_at.shape[1]):
-        rank = ranks[module, i]
-        row = x[i]
-        sums = y[i]
-        a = a_at[module, i]
-        b = b_at[module, i]
-        for _ in range(0, rank, 4):
-            a0 = arena[a : a + width]
-            a1 = arena[a + width : a + 2 * width]
-            a2 = arena[a + 2 * width : a + 3 * width]
-            a3 = arena[a + 3 * width : a + 4 * width]
-            h0 = h1 = h2 = h3 = _ZERO
-            for k in range(width):
-                value = row[k]
-                h0 += a0[k] * value
-                h1 += a1[k] * value
-                h2 += a2[k] * value
-                h3 += a3[k] * value
-            b0 = arena[b : b + out]
-            b1 = arena[b + out : b + 2 * out]
-            b2 = arena[b + 2 * out : b + 3 * out]
-            b3 = arena[b + 3 * out : b + 4 * out]
-            for k in range(out):
-                sums[k] += h0 * b0[k] + h1 * b1[k] + h2 * b2[k] + h3 * b3[k]
-            a += 4 * width
-            b += 4 * out
+    for n in numba.prange(pairs.shape[0]):
+        i, j = pairs[n, 0], pairs[n, 1]
+        a, b, rank = a_at[module, i], b_at[module, i], ranks[module, i]
+        if j < 0:
+            _add_one(x[i], y[i], arena, a, b, rank)
+        else:
+            _add_two(x[i], y[i], x[j], y[j], arena, a, b, rank)
 
 
-@_inlined
+@inlined
 def _dots(query: Any, key: Any, first: int, end: int, scale: float, scores: Any) -> None:
     """`scores[p] = scale * query . key[p]` for the places from `first` to before `end`."""
     width = query.shape[0]
@@ -110,7 +125,7 @@ def _dots(query: Any, key: Any, first: int, end: int, scale: float, scores: Any)
         place += 1
 
 
-@_inlined
+@inlined
 def _exponents(scores: Any, first: int, end: int, bits: Any, powers: Any) -> Any:
     """Make of each score `exp(score - the highest)`; returns their sum.
 
@@ -142,7 +157,7 @@ def _exponents(scores: Any, first: int, end: int, bits: Any, powers: Any) -> Any
     return total
 
 
-@_inlined
+@inlined
 def _mix(weights: Any, value: Any, first: int, end: int, share: float, out: Any) -> None:
     """`out = share * sum of weights[p] * value[p]` over the places from `first` to before `end`."""
     depth = out.shape[0]
@@ -204,14 +219,34 @@ def _attend(
                 _mix(scores, value, first, end, _ONE / total, out[i, head])
 
 
-_LORA_SIGNATURE = "void(f4[:,::1], f4[:,::1], f4[::1], i8[:,::1], i8[:,::1], i8[:,::1], i8)"
+def _bar(logits: Any, words: Any, which: Any, out: Any) -> None:
+    """Copy `logits` (rows, vocabulary), with minus infinity for what row `which[i]` of `words`
+    has no bit for; nothing is barred where that is -1. words: (constrained, vocabulary / 32)."""
+    size = logits.shape[1]
+    for i in range(which.shape[0]):
+        if which[i] < 0:
+            out[i] = logits[i]
+            continue
+        for w in range(size >> 5):
+            word = words[which[i], w]
+            source, target = logits[i, w * 32 : w * 32 + 32], out[i, w * 32 : w * 32 + 32]
+            for k in range(32):
+                target[k] = source[k] if (word >> np.int32(k)) & np.int32(1) else _NEVER
+        for k in range(size & ~31, size):
+            out[i, k] = logits[i, k] if (words[which[i], k >> 5] >> (k & 31)) & 1 else _NEVER
+
+
+_LORA_SIGNATURE = (
+    "void(f4[:,::1], f4[:,::1], f4[::1], i8[:,::1], i8[:,::1], i8[:,::1], i8, i8[:,::1])"
+)
 _ATTEND_SIGNATURE = (
     "void(f4[:,:,::1], f4[:,:,::1], f4[:,:,::1], f4[:,:,:,::1], f4[:,:,:,::1], f4[:,:,::1],"
     " i8[::1], i8[::1], f4, f4, i8)"
 )
 
-add_lora = _compiled(_LORA_SIGNATURE, _add_lora)
-attend = _compiled(_ATTEND_SIGNATURE, _attend)
+add_lora = compiled(_LORA_SIGNATURE, _add_lora)
+attend = compiled(_ATTEND_SIGNATURE, _attend)
+bar = compiled("void(f4[:,::1], i4[:,::1], i8[::1], f4[:,::1])", _bar)
 
 
 class Kernels(NamedTuple):
@@ -227,18 +262,11 @@ def kernels(threads: int) -> Kernels:
     if threads == 1:
         return Kernels(add_lora, attend)
     return Kernels(
-        _compiled(_LORA_SIGNATURE, _twin(_add_lora), _ROWS_ALONE),
-        _compiled(_ATTEND_SIGNATURE, _twin(_attend), _ROWS_ALONE),
+        compiled(_LORA_SIGNATURE, twin(_add_lora), ROWS_ALONE),
+        compiled(_ATTEND_SIGNATURE, twin(_attend), ROWS_ALONE),
     )
 
 
 def use_threads(count: int) -> None:
     """How many threads the calling one may share its rows with."""
     numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))
-
-
-def _twin(function: Callable[..., None]) -> Callable[..., None]:
-    """The same under another name: by it alone the folder of machine code tells functions apart."""
-    twin = types.FunctionType(function.__code__, function.__globals__)
-    twin.__qualname__ = f"{function.__qualname__}_in_threads"
-    return twin

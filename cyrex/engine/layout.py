@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 NO_SLOT = -1
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """Consecutive tokens of one row.
 
     past: tokens of the row that the cache holds already.
@@ -64,7 +63,6 @@ class Layout:
         self.cache = cache
         self.decoding = len(decoding)
         self.slots: Any = np.array([piece.slot for piece in decoding], dtype=np.int64)
-        self.places: Any = np.array([piece.past for piece in decoding], dtype=np.int64)
         self.segments: list[Segment] = []
         tokens = [piece.tokens[0] for piece in decoding]
         positions = [piece.past for piece in decoding]
@@ -73,8 +71,10 @@ class Layout:
             self.segments.append(Segment(start, start + length, piece.past, piece.slot))
             tokens += piece.tokens
             positions += range(piece.past, piece.past + length)
-        self.tokens = torch.tensor([tokens], device=device)
-        self.positions = torch.tensor([positions], device=device)
+        line = np.array([tokens, positions], dtype=np.int64)
+        both = torch.from_numpy(line).to(device)
+        self.tokens, self.positions = both[:1], both[1:]
+        self.places: Any = line[1, : self.decoding]
         # The same numbers where torch indexes with them.
         self.slot_index = torch.from_numpy(self.slots).to(device)
         self.place_index = torch.from_numpy(self.places).to(device)

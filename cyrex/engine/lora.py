@@ -92,6 +92,7 @@ class Plan:
         self._ranks: Any = pool.ranks.take(columns, 1)
         self._used = [bool(ranks.any()) for ranks in self._ranks]
         self._add_rows = self._by_kernel if by == "kernel" else self._by_gather
+        self._pairs = _pairs(rows, pool.none)
         self._add_lora = kernels(threads).add_lora
         self._numbers = self._memory.numpy() if by == "kernel" else None
         self._gathered: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
@@ -108,7 +109,7 @@ class Plan:
                 _add_segment(x[start:end], y[start:end], *views)
 
     def _by_kernel(self, place: int, x: torch.Tensor, y: torch.Tensor) -> None:
-        tables = self._numbers, self._a_at, self._b_at, self._ranks, place
+        tables = self._numbers, self._a_at, self._b_at, self._ranks, place, self._pairs
         if y.dtype == torch.float32:
             self._add_lora(x.contiguous().numpy(), y.numpy(), *tables)
         else:
@@ -136,6 +137,21 @@ class Plan:
             copies.append(whole.view(-1, highest, width).masked_fill_(~is_own[:, :, None], 0.0))
         self._gathered[place] = (copies[0], copies[1])
         return self._gathered[place]
+
+
+def _pairs(columns: Sequence[int], none: int) -> Any:
+    """(n, 2): rows of the same column two by two, and next to each other; the odd one with -1.
+
+    What the first of them reads is still in the cache when the others need it.
+    """
+    rows: dict[int, list[int]] = {}
+    for row, column in enumerate(columns):
+        if column != none:
+            rows.setdefault(column, []).append(row)
+    for own in rows.values():
+        if len(own) % 2:
+            own.append(-1)
+    return np.array([row for own in rows.values() for row in own], np.int64).reshape(-1, 2)
 
 
 def _add_segment(x: torch.Tensor, y: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> None:

@@ -100,6 +100,9 @@ class LanguageModel:
         Keys and values of pieces with a slot are stored. Without a planner, adapters are ignored.
         """
         layout = Layout(decoding, prompts, self.cache, self.device)
+        kept: int | torch.Tensor = 0  # All of them, without copying any.
+        if len(keep) < layout.tokens.shape[1]:
+            kept = torch.tensor(keep, dtype=torch.long, device=self.device)
         if planner is not None:
             self._current.plan = planner.plan(
                 [piece.adapter for piece in decoding],
@@ -111,7 +114,7 @@ class LanguageModel:
                 position_ids=layout.positions,
                 past_key_values=self.cache,
                 use_cache=True,
-                logits_to_keep=torch.tensor(keep, dtype=torch.long, device=self.device),
+                logits_to_keep=kept,
                 layout=layout,
             ).logits
         finally:

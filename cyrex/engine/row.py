@@ -104,24 +104,26 @@ class Row:
 
     def take(self, choice: Choice, model: LanguageModel) -> None:
         """Add a token, and end the row if it is the last one."""
-        token = choice.token
+        token, logprob, top = choice
         if not self.tokens:
             self.first_token_at = time.monotonic()
         self.tokens.append(token)
-        self.logprobs.append(choice.logprob)
-        if self.handle.request.sampling.top_logprobs:
-            self.top.append(choice.top)
-        if math.isnan(choice.logprob):
+        self.logprobs.append(logprob)
+        if self.sampler.options.top_logprobs:
+            self.top.append(top)
+        if math.isnan(logprob):
             self.fail(GenerationFailed("the model's numbers are not finite"))
             return
         wrong = self.constraint.accept(token) if self.constraint is not None else None
         if wrong is not None:
             self.fail(GenerationFailed(f"grammar: {wrong}"))
             return
-        self.sampler.saw(token)
-        if self.text is not None and token not in model.end_tokens:
+        if self.sampler.is_penalised:
+            self.sampler.saw(token)
+        is_end = token in model.end_tokens
+        if self.text is not None and not is_end:
             self.text.take(token)
-        if token in model.end_tokens or self._is_complete():
+        if is_end or (self.constraint is not None and self.constraint.is_complete):
             self._finish(model.decode(self.tokens), "stop")
         elif self.text is not None and self.text.cut is not None:
             self._finish(self.text.text[: self.text.cut], "stop")
@@ -129,9 +131,6 @@ class Row:
             self._finish(model.decode(self.tokens), "length")
         elif self.text is not None:
             self._push(self.text.hand_out())
-
-    def _is_complete(self) -> bool:
-        return self.constraint is not None and self.constraint.is_complete
 
     def _push(self, text: str) -> None:
         if self.handle.request.stream:

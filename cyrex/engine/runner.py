@@ -73,9 +73,9 @@ class Runner:
 
     def _choose(self, rows: Sequence[Row], logits: torch.Tensor) -> list[Choice]:
         constraints = [row.constraint for row in rows]
-        forbidden = self._model.constraints.forbidden(constraints, logits.device)
+        allowed = self._model.constraints.allowed(constraints)
         places = [len(row.tokens) for row in rows]
-        return choose(logits, [row.sampler for row in rows], places, forbidden)
+        return choose(logits, [row.sampler for row in rows], places, allowed)
 
 
 def _reason(error: Exception) -> EngineError:

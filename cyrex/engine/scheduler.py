@@ -20,6 +20,7 @@ from cyrex.engine.errors import EngineError, QueueFull
 from cyrex.engine.kv import SlotCache
 from cyrex.engine.layout import NO_SLOT
 from cyrex.engine.prefix import Name, PrefixCache
+from cyrex.engine.request import AdapterKey
 from cyrex.engine.row import Row
 from cyrex.engine.step import Step
 
@@ -180,19 +181,43 @@ class Scheduler:
         self.retire()
 
     def _admit(self) -> None:
-        """Give free slots to whose turn it is. Nobody overtakes a row that does not fit yet."""
-        while self._cache.free_slots and not self._pool.is_full:
+        """Give free slots to whose turn it is. Nobody overtakes a row that does not fit yet, but
+        for an adapter that has no room: then others go on, and its company stays the next."""
+        passed_over: list[tuple[float, int, Lane]] = []
+        limit = self._overtaking_limit()
+        while self._cache.free_slots:
             lane = self._whose_turn()
             if lane is None:
-                return
+                break
             row = lane.waiting[0]
+            if row.key is not None and limit is not None and not self._passes(row.key, lane, limit):
+                passed_over.append(heapq.heappop(self._turns))
+                continue
             # Alone, even a row above the budget runs: it is within the model's context.
             fits = self.kv_tokens + row.most_tokens <= self._config.kv_tokens
             if not fits and self.running:
-                return
+                break
             lane.waiting.popleft()
             self._left_queue(lane)
             self._start(row, lane)
+        for entry in passed_over:
+            heapq.heappush(self._turns, entry)
+
+    def _overtaking_limit(self) -> float | None:
+        """While an adapter waits for others to be unpinned: the lowest counter of the companies
+        whose rows wait for one. None: there is room."""
+        if not self._pool.is_full:
+            return None
+        rows = (row for row in self.running if row.adapter is not None and not row.adapter.is_ready)
+        return min((self._lanes[row.handle.request.company].counter for row in rows), default=0.0)
+
+    def _passes(self, key: AdapterKey, lane: Lane, limit: float) -> bool:
+        """Whether a row with this adapter may start although another one waits for room.
+
+        It needs none if its adapter is there, but keeps that one's. Who got more than the one
+        that waits leaves the room to it, so that it waits for so long and no longer.
+        """
+        return lane.counter < limit and self._pool.holds(key)
 
     def _whose_turn(self) -> Lane | None:
         """The lane with the lowest counter of those that wait; its first row is alive."""

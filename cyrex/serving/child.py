@@ -1,14 +1,18 @@
 """The process that holds the engine: `python -m cyrex.serving.child SOCKET PARENT_PID`.
 
-The main thread receives, the engine's thread works, a third one sends. It ends when its parent
+The main thread receives, the engine's thread works and sends, a third one sends what the socket
+does not take at once. It ends when its parent
 does: by the kernel's signal, and by the end of the socket.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import os
+import pickle
+import select
 import signal
 import sys
 import threading
@@ -37,28 +41,47 @@ class Outbox:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._room = select.poll()
+        self._room.register(connection.fileno(), select.POLLOUT)
         self._said: deque[Ready | Said] = deque()
+        self._sending = threading.Lock()
         self._stepped = threading.Event()
 
     def add(self, message: Ready | Said) -> None:
         self._said.append(message)
 
     def flush(self) -> None:
-        """Send what there is, now. Costs the caller nothing: another thread sends."""
-        if self._said:
+        """Send what there is, now: on the caller's thread, as handing it to another one costs
+        more than sending, but on another one while the socket is full."""
+        if self._said and not self._send_at_once():
             self._stepped.set()
 
     def run(self) -> None:
+        """Send what `flush` could not."""
         while True:
             self._stepped.wait(SWEEP_SECONDS)
             self._stepped.clear()
-            batch = [self._said.popleft() for _ in range(len(self._said))]
-            if not batch:
-                continue
-            try:
-                self._connection.send(batch)
-            except OSError:
-                return  # The parent is gone; the receiving thread ends the process.
+            with self._sending:
+                self._send()
+
+    def _send_at_once(self) -> bool:
+        if not self._sending.acquire(blocking=False):
+            return False
+        try:
+            has_room = bool(self._room.poll(0))
+            if has_room:
+                self._send()
+            return has_room
+        finally:
+            self._sending.release()
+
+    def _send(self) -> None:
+        """With `_sending` held, so that nothing overtakes."""
+        batch = [self._said.popleft() for _ in range(len(self._said))]
+        if batch:
+            # Where the parent is gone, the receiving thread ends the process.
+            with contextlib.suppress(OSError):
+                self._connection.send_bytes(pickle.dumps(batch, pickle.HIGHEST_PROTOCOL))
 
 
 def main() -> None:

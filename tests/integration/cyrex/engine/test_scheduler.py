@@ -4,75 +4,17 @@ from __future__ import annotations
 
 import gc
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
-from cyrex.engine import (
-    AdapterRef,
-    Cancelled,
-    DeadlineExceeded,
-    EngineClosed,
-    EngineConfig,
-    Handle,
-    QueueFull,
-    Request,
-)
-from cyrex.engine.adapters import AdapterPool
-from cyrex.engine.arena import Arena
+from cyrex.engine import AdapterRef, Cancelled, DeadlineExceeded, EngineClosed, QueueFull
 from cyrex.engine.config import MIB
-from cyrex.engine.lora import Planner
-from cyrex.engine.model import LanguageModel
-from cyrex.engine.prefix import PrefixCache
 from cyrex.engine.row import Row
-from cyrex.engine.runner import Runner
-from cyrex.engine.scheduler import SPARE_ROWS, Scheduler
-from cyrex.engine.step import Step
-
-SLOTS = 4
-
-
-class Bench:
-    """An engine without its thread."""
-
-    def __init__(self, base: Path, **options: Any) -> None:
-        config = EngineConfig(str(base), **{"max_batch": SLOTS, "prefix_cache_bytes": 0, **options})
-        self.model = LanguageModel(config)
-        arena = Arena(MIB, torch.float32, self.model.device)
-        self.pool = AdapterPool(self.model.places, 4, arena, lambda: None)
-        prefix = PrefixCache(self.model.cache, config.prefix_cache_bytes)
-        self.scheduler = Scheduler(config, self.model.cache, self.pool, prefix)
-        planner = Planner(self.pool, self.model.device)
-        self.runner = Runner(self.model, planner, prefix)
-        self.served: Counter[str] = Counter()
-
-    def add(self, company: str, ref: AdapterRef | None = None, **options: Any) -> Row:
-        length = options.pop("length", 4)
-        request = Request(company, ref, [9] * length, options.pop("tokens", 20), **options)
-        row = Row(Handle(request), self.model)
-        self.scheduler.add(row)
-        return row
-
-    def play(self, steps: int) -> list[Step]:
-        played = []
-        with torch.inference_mode():
-            for _ in range(steps):
-                step = self.scheduler.next()
-                if step is None:
-                    break
-                rows = self.runner.run(step)
-                self.served.update(row.handle.request.company for row in rows)
-                self.scheduler.charge(rows)
-                self.scheduler.retire()
-                played.append(step)
-        return played
-
-    def running(self) -> list[Row]:
-        return self.scheduler.running
+from cyrex.engine.scheduler import SPARE_ROWS
+from tests.integration.cyrex.engine.bench import SLOTS, Bench
 
 
 @pytest.fixture(scope="module")
@@ -220,6 +162,7 @@ def test_rows_that_have_ended_are_not_held(bench: Bench) -> None:
         bench.scheduler.drop(row)
     assert bench.scheduler.waiting == 0
     bench.add("a", tokens=1, deadline=soon)
+    gc.collect()
     # By type, as isinstance asks proxies of others what they stand for.
     held = [o for o in gc.get_objects() if type(o) is Row and o.finished]
     assert len(held) <= 2 * SPARE_ROWS + 8

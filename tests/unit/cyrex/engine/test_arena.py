@@ -51,3 +51,17 @@ def test_nothing_is_given_back_twice() -> None:
 
 def test_sizes_are_rounded_up() -> None:
     assert [aligned(n) for n in (1, 16, 17)] == [16, 16, 32]
+
+
+def test_memory_ahead_is_touched_and_no_piece_changed() -> None:
+    whole = arena(8)
+    assert whole.take(2 * ALIGNMENT) == 0
+    whole.memory.fill_(7.0)
+    for _ in range(2):  # The second time there is nothing left to do.
+        whole.touch(3 * ALIGNMENT)
+        assert whole.memory[: 2 * ALIGNMENT].eq(7.0).all()
+        assert whole.memory[2 * ALIGNMENT : 5 * ALIGNMENT].eq(0.0).all()
+        assert whole.memory[5 * ALIGNMENT :].eq(7.0).all()
+    assert whole.take(6 * ALIGNMENT) == 2 * ALIGNMENT
+    whole.touch(ALIGNMENT)
+    assert whole.memory[5 * ALIGNMENT :].eq(7.0).all()

@@ -16,17 +16,22 @@ from cyrex.engine import kernels
 def test_each_row_gets_its_own_adapter(width: int, out: int) -> None:
     torch.manual_seed(0)
     ranks = [4, 0, 16, 8, 4]
-    pairs = [(torch.randn(rank, width), torch.randn(rank, out)) for rank in ranks]
-    parts = [part.flatten() for pair in pairs for part in pair]
+    adapters = [(torch.randn(rank, width), torch.randn(rank, out)) for rank in ranks]
+    parts = [part.flatten() for pair in adapters for part in pair]
     starts = np.cumsum([0, *(len(part) for part in parts)])
     arena = torch.cat(parts).numpy()
     tables = [np.zeros((2, len(ranks)), np.int64) for _ in range(3)]
     tables[0][1], tables[1][1], tables[2][1] = starts[0:-1:2], starts[1::2], ranks
-    x, y = torch.randn(len(ranks) + 1, width), torch.randn(len(ranks) + 1, out)
+    # Rows 0 and 5 share an adapter, and so do 2 and 6; the last row has none.
+    owners = [0, 1, 2, 3, 4, 0, 2]
+    tables = [table.take(owners, 1) for table in tables]
+    pairs = np.array([[0, 5], [6, 2], [1, -1], [3, -1], [4, -1]])
+    x, y = torch.randn(len(owners) + 1, width), torch.randn(len(owners) + 1, out)
     expected = y.clone()
-    for i, (a, b) in enumerate(pairs):
+    for i, owner in enumerate(owners):
+        a, b = adapters[owner]
         expected[i] += x[i] @ a.T @ b
-    kernels.add_lora(x.numpy(), y.numpy(), arena, *tables, 1)
+    kernels.add_lora(x.numpy(), y.numpy(), arena, *tables, 1, pairs)
     assert torch.allclose(y, expected, rtol=1e-4, atol=1e-4)
 
 
@@ -102,14 +107,14 @@ def test_threads_share_the_rows_and_change_no_bit() -> None:
     torch.manual_seed(3)
     x, arena = torch.randn(5, 16), torch.randn(5 * 2 * 4 * 16)
     starts = np.arange(5)[None] * 2 * 4 * 16
-    ranks = np.full((1, 5), 4)
+    ranks, rows = np.full((1, 5), 4), np.array([[0, -1], [1, -1], [2, -1], [3, -1], [4, -1]])
     sums = [torch.zeros(5, 16) for _ in range(2)]
     q, new = torch.randn(5, 4, 8), torch.randn(5, 2, 8)
     keys, values = torch.randn(5, 2, 9, 8), torch.randn(5, 2, 9, 8)
     outs = [torch.zeros(5, 4, 8) for _ in range(2)]
     for threads in (1, 2):
         chosen, y, out = kernels.kernels(threads), sums[threads - 1], outs[threads - 1]
-        chosen.add_lora(x.numpy(), y.numpy(), arena.numpy(), starts, starts + 64, ranks, 0)
+        chosen.add_lora(x.numpy(), y.numpy(), arena.numpy(), starts, starts + 64, ranks, 0, rows)
         chosen.attend(
             q.numpy(), new.numpy(), new.numpy(), keys.numpy(), values.numpy(), out.numpy(),
             np.arange(5), np.array([0, 3, 8, 5, 1]), 0.3, 0.0, 0,
@@ -132,3 +137,16 @@ def test_attention_in_torch_agrees() -> None:
     )  # fmt: skip
     expected = scaled_dot_product_attention(q[:, :, None], k, v, enable_gqa=True)[:, :, 0]
     assert torch.allclose(out, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("vocabulary", [32, 70])
+def test_each_row_loses_what_its_own_grammar_bars(vocabulary: int) -> None:
+    logits = torch.randn(4, vocabulary)
+    bits = np.random.default_rng(4).integers(0, 2, (2, 96), dtype=np.uint8)
+    words = np.packbits(bits, axis=1, bitorder="little").view(np.int32)
+    allowed = torch.empty_like(logits)
+    kernels.bar(logits.numpy(), words, np.array([-1, 1, 0, -1]), allowed.numpy())
+    expected = logits.clone()
+    for row, own in ((1, 1), (2, 0)):
+        expected[row, torch.from_numpy(bits[own, :vocabulary]) == 0] = -math.inf
+    assert torch.equal(allowed, expected)

@@ -4,11 +4,12 @@ import math
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from cyrex.engine import Sampling
-from cyrex.engine.constraint import Forbidden
+from cyrex.engine.constraint import Allowed
 from cyrex.engine.sampling import CANDIDATES, Choice, Sampler, choose
 
 LOGITS = torch.tensor([0.0, 2.0, 1.0, -1.0])
@@ -143,11 +144,10 @@ def test_presence_and_frequency_count_the_answer_alone() -> None:
 
 
 def test_a_barred_token_is_never_taken() -> None:
-    mask = torch.tensor([[False, True, True, False]])
-    forbidden = Forbidden(torch.tensor([1]), mask)
+    may_take = Allowed(np.array([-1, 0]), np.array([[0b1001]], dtype=np.int32))
     rows = torch.stack([LOGITS, LOGITS])
     for place in range(50):
-        free, bound = choose(rows, [sampler(0), sampler(9.0, place)], [0, 0], forbidden)
+        free, bound = choose(rows, [sampler(0), sampler(9.0, place)], [0, 0], may_take)
         assert free.token == 1
         assert bound.token in (0, 3)
         assert bound.logprob == pytest.approx(math.log(PROBABILITIES[bound.token]))
