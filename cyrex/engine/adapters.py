@@ -7,7 +7,6 @@ not fit leaves nothing behind.
 from __future__ import annotations
 
 import logging
-import math
 import queue
 import threading
 from collections import OrderedDict
@@ -22,7 +21,7 @@ from cyrex.engine.adapter_file import Pair, Place, Staging
 from cyrex.engine.arena import ALIGNMENT, Arena, aligned
 from cyrex.engine.errors import AdapterRefused, EngineClosed, EngineError
 from cyrex.engine.handle import ResidentAdapter
-from cyrex.engine.kernels import RANK_BLOCK
+from cyrex.engine.kernels import RANK_BLOCK, place
 from cyrex.engine.request import AdapterKey, AdapterRef
 
 logger = logging.getLogger(__name__)
@@ -197,12 +196,10 @@ class AdapterPool:
             for width in (pair.place.inputs, pair.place.outputs):
                 views.append(memory[end : end + rank * width].view(rank, width))
                 end += rank * width
-            views[0][: pair.rank].copy_(pair.down)
-            _scaled_transpose(pair, views[1][: pair.rank])
+            if not _placed(pair, views[0][: pair.rank], views[1][: pair.rank]):
+                name = adapter.ref.adapter_id
+                raise AdapterRefused(f"adapter {name}: its weights are not finite")
             adapter.views[pair.place.index] = (views[0], views[1])
-        # One pass instead of one test a tensor; what is not a number shows in either.
-        if not all(map(math.isfinite, map(float, torch.aminmax(piece)))):
-            raise AdapterRefused(f"adapter {adapter.ref.adapter_id}: its weights are not finite")
 
     def _make_room(self, adapter: Adapter) -> int:
         """Give it a column and a piece of the arena, however long that takes."""
@@ -237,11 +234,14 @@ class AdapterPool:
         self._columns.append(column)
 
 
-def _scaled_transpose(pair: Pair, out: torch.Tensor) -> None:
-    if out.device.type == "cpu":  # numpy takes half as long as torch for it.
-        np.multiply(pair.up.float().numpy().T, np.float32(pair.scale), out=out.numpy())
-    else:
-        torch.mul(pair.up.T.to(out.device), pair.scale, out=out)
+def _placed(pair: Pair, a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Copy to a (rank, in) and, scaled, b (rank, out); returns whether all of it is finite."""
+    if a.device.type == "cpu":
+        down, up = (np.require(t.float().numpy(), None, ["C", "A"]) for t in (pair.down, pair.up))
+        return bool(place(down, up, pair.scale, a.numpy(), b.numpy()))
+    a.copy_(pair.down)
+    b.copy_(pair.up.T).mul_(pair.scale)
+    return bool(a.isfinite().all() & b.isfinite().all())
 
 
 def _padded(rank: int) -> int:

@@ -21,12 +21,12 @@ ROWS_ALONE = {
 
 
 def compiled(
-    signature: str, function: Callable[..., None], parallel: dict[str, bool] | bool = False
-) -> Callable[..., None]:
+    signature: str, function: Callable[..., Any], parallel: dict[str, bool] | bool = False
+) -> Callable[..., Any]:
     """Compile now, or take the last run's machine code where there is a folder to keep it in."""
     options = {**_OPTIONS, "parallel": parallel}
     try:
-        code: Callable[..., None] = numba.njit(signature, cache=True, **options)(function)
+        code: Callable[..., Any] = numba.njit(signature, cache=True, **options)(function)
     except (RuntimeError, OSError):
         code = numba.njit(signature, **options)(function)
     return code

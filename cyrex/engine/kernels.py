@@ -236,6 +236,23 @@ def _bar(logits: Any, words: Any, which: Any, out: Any) -> None:
             out[i, k] = logits[i, k] if (words[which[i], k >> 5] >> (k & 31)) & 1 else _NEVER
 
 
+def _place(down: Any, up: Any, scale: float, a: Any, b: Any) -> bool:
+    """`a = down` (rank, in) and `b = scale * up.T` (rank, out); returns whether all is finite."""
+    check = _ZERO
+    for j in range(down.shape[0]):
+        source, target = down[j], a[j]
+        for k in range(source.shape[0]):
+            value = source[k]
+            target[k] = value
+            check += value * _ZERO  # NaN for what is not finite.
+        target = b[j]
+        for k in range(up.shape[0]):
+            value = up[k, j] * scale
+            target[k] = value
+            check += value * _ZERO
+    return bool(check == _ZERO)
+
+
 _LORA_SIGNATURE = (
     "void(f4[:,::1], f4[:,::1], f4[::1], i8[:,::1], i8[:,::1], i8[:,::1], i8, i8[:,::1])"
 )
@@ -247,6 +264,7 @@ _ATTEND_SIGNATURE = (
 add_lora = compiled(_LORA_SIGNATURE, _add_lora)
 attend = compiled(_ATTEND_SIGNATURE, _attend)
 bar = compiled("void(f4[:,::1], i4[:,::1], i8[::1], f4[:,::1])", _bar)
+place = compiled("b1(f4[:,::1], f4[:,::1], f4, f4[:,::1], f4[:,::1])", _place)
 
 
 class Kernels(NamedTuple):
