@@ -3,6 +3,7 @@
 The parent loads no model library: it may run hundreds of threads and restart the engine at will.
 """
 
-from cyrex.serving.process import EngineDied, EngineProcess, EngineStartError
+from cyrex.serving.errors import EngineDied, EngineStartError
+from cyrex.serving.process import EngineProcess
 
 __all__ = ["EngineDied", "EngineProcess", "EngineStartError"]

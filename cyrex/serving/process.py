@@ -24,6 +24,7 @@ from cyrex.engine import (
     Request,
     ResidentAdapter,
 )
+from cyrex.serving.errors import EngineDied, EngineStartError
 from cyrex.serving.spawn import Child
 from cyrex.serving.waiters import Waiter, Waiters, fail
 from cyrex.serving.wire import Answer, Call, CallName, Cancel, Done, Ready, StartFailed, Submit
@@ -39,21 +40,9 @@ CALL_SECONDS = 60.0
 DRAIN_SECONDS = 10.0
 # How often those who wait for an engine that starts are searched for late ones.
 SWEEP_SECONDS = 0.5
-
-
 # A child that is killed while it starts may have been in somebody's way; so many are not.
 KILLED_STARTS = 3
 DIED_STARTING = "its process has died while it started"
-
-
-class EngineDied(EngineError):
-    """The engine's process died with the request under way. Send it again: a new one starts."""
-
-    retryable = True
-
-
-class EngineStartError(EngineError):
-    """The engine's process cannot start; the message names the base model and the cause."""
 
 
 class EngineProcess:
