@@ -17,7 +17,7 @@ from database.base import Json
 from database.models import CompanyMemory, CompanyTool, Job, ToolCall, Usage
 from database.session import company_session, operator_session
 from synapse.streams import COMPANY_AUTOMATION_JOBS
-from tasks import dispatch, reconciler
+from tasks import dead_workers, dispatch, reconciler
 from tasks.jobs import process
 from tasks.tools import call
 from tests import rows
@@ -212,7 +212,7 @@ def test_reconciler_resumes_what_waits_for_nothing(
     (made,) = calls(company, ended)
     rows.change(ToolCall, made.call_id, status="unknown", error={"message": "not known"})
     rows.change(Job, late, deadline_at=rows.ago(1))
-    monkeypatch.setattr(reconciler, "_trustworthy", lambda _session: False)
+    monkeypatch.setattr(dead_workers, "_trustworthy", lambda _session: False)
     reconciler.reconcile()
     assert [job_row(j).status for j in (waits, ended, late)] == ["waiting", "admitted", "admitted"]
     assert run(company, late)["error"]["code"] == "deadline_exceeded"
