@@ -1,11 +1,11 @@
 """A worker's connection to the broker: it outlives the broker's death, and is back soon.
 
 Three things differ from Celery's own consumer. When the connection dies between the reading and the
-acknowledging of a message, Celery (5.7) tries to give that message back over the dead connection,
-and the whole worker ends with an AttributeError; here the message is let go, for it is a hint and
-the reconciler gives it again. And a lost broker is asked for several times a second at first and
-every two seconds later, not every thirty. And a worker may have a reason to take nothing for a
-while, which leaves the messages to others.
+acknowledging of a message, Celery (5.7) tries to give that message back, or to acknowledge it once
+its task has ended, over the dead connection, and the whole worker ends with an AttributeError; here
+the message is let go, for it is a hint and the reconciler gives it again. And a lost broker is
+asked for several times a second at first and every two seconds later, not every thirty. And a
+worker may have a reason to take nothing for a while, which leaves the messages to others.
 """
 
 from __future__ import annotations
@@ -25,14 +25,24 @@ RETRY = {"interval_start": 0.2, "interval_step": 0.2, "interval_max": 2.0}
 
 class Consumer(consumer.Consumer):
     def on_connection_error_after_connected(self, exc: Exception) -> None:
-        transport = getattr(self.connection, "_transport", None)
-        for channel in list(getattr(transport, "channels", ())):
-            channel.do_restore = False
+        let_go(self.connection)
         super().on_connection_error_after_connected(exc)
 
     def ensure_connected(self, conn: Any) -> Any:
         conn.ensure_connection = partial(conn.ensure_connection, **RETRY)
         return super().ensure_connected(conn)
+
+
+def let_go(connection: Any) -> None:
+    """What was received over a connection that has died is neither given back nor acknowledged."""
+    transport = getattr(connection, "_transport", None)
+    for channel in list(getattr(transport, "channels", ())):
+        channel.do_restore = False
+        channel.basic_ack = channel.basic_reject = _too_late
+
+
+def _too_late(*_arguments: Any, **_options: Any) -> None:
+    """Nobody is there any more to be told how a message fared."""
 
 
 _conditions: list[Callable[[], bool]] = []

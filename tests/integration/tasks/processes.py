@@ -18,15 +18,16 @@ QUIET = ("--without-mingle", "--without-gossip")
 
 
 @contextmanager
-def running(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    """`celery -A tasks …` beside the test; killed at its end."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "celery", "-A", "tasks", *arguments],
-        cwd=REPOSITORY,
-        env={**os.environ, **environment},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+def running(log: Path, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    """`celery -A tasks …` beside the test, which writes to `log`; killed at its end."""
+    with log.open("ab") as said:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "celery", "-A", "tasks", *arguments],
+            cwd=REPOSITORY,
+            env={**os.environ, **environment},
+            stdout=said,
+            stderr=subprocess.STDOUT,
+        )
     try:
         yield process
     finally:
@@ -42,12 +43,15 @@ def worker(
     """A worker that takes from `queues`, once it is ready."""
     ready = folder / f"{name}.ready"
     options = ("-Q", queues, "-P", pool, "-c", "4", "-n", f"{name}@test", *QUIET)
-    with running("worker", *options, CYREX_READY_FILE=str(ready), **environment) as process:
+    log = folder / f"{name}.log"
+    environment["CYREX_READY_FILE"] = str(ready)
+    with running(log, "worker", *options, **environment) as process:
         eventually(ready.exists, START_SECONDS, f"the start of {name}")
         yield process
 
 
 @contextmanager
 def beat(folder: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    with running("beat", "--schedule", str(folder / "beat"), **environment) as process:
+    schedule = str(folder / "beat")
+    with running(folder / "beat.log", "beat", "--schedule", schedule, **environment) as process:
         yield process
