@@ -25,15 +25,21 @@ ENDS = """
 """
 
 
+REPLAYS = "SELECT reference FROM dead_letters WHERE kind = 'job' AND replayed_at IS NOT NULL"
+
+
 def jobs(sources: Sources) -> Iterator[Finding]:
-    """A completed job has one answer, one announcement of it, one memory and one bill."""
+    """A completed job has one answer, one announcement of it, one memory and one bill.
+
+    One that an operator had go on after it was set aside has ended before.
+    """
     kinds = {asked.marker: asked for asked in sources.asked}
     rows = sources.rows
     steps = _counted(rows, "SELECT job_id FROM job_steps")
     answered = _counted(rows, "SELECT job_id FROM job_steps WHERE kind = 'answer'")
     billed = _counted(rows, "SELECT split_part(reference, ':', 1) FROM usage WHERE kind = 'job'")
     remembered = _counted(rows, "SELECT job_id FROM company_memory WHERE job_id IS NOT NULL")
-    ends = _counted(rows, ENDS)
+    ends, replays = _counted(rows, ENDS), _counted(rows, REPLAYS)
     for job_id, marker, status, bare, code in rows.all(JOBS):
         asked = kinds.get(marker)
         name = f"job {job_id} ({asked.kind if asked else 'unasked'} {marker})"
@@ -43,8 +49,10 @@ def jobs(sources: Sources) -> Iterator[Finding]:
         answers, bills, memories = answered[job_id], billed[job_id], remembered[job_id]
         if status == "completed" and (bare or not answers or not memories or not bills):
             yield LOST, f"{name}: completed, without its answer, memory or bill"
-        if answers > 1 or memories > 1 or bills > steps[job_id] or ends[job_id] > 1:
-            yield DOUBLED, f"{name}: {answers} answers, {memories} memories, {bills} bills"
+        lives = 1 + replays[job_id]
+        if answers > 1 or memories > 1 or bills > steps[job_id] or ends[job_id] > lives:
+            found = f"{answers} answers, {memories} memories, {bills} bills, {ends[job_id]} ends"
+            yield DOUBLED, f"{name}: {found} in {lives} lives"
         if status in ("completed", "failed", "cancelled") and not ends[job_id]:
             yield LOST, f"{name}: its end was not announced"
         yield from _outcome(name, asked, status, code, answers)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import delete
+from sqlalchemy import delete, func, update
 
 from cyrex import jobs
 from database.models import (
     CompanyMemory,
+    DeadLetter,
     Job,
     JobStep,
     Usage,
@@ -47,6 +48,18 @@ def test_an_end_announced_twice_is_doubled(world: World) -> None:
     with operator_session() as session:
         jobs.end(session, session.get_one(Job, job_id))
     assert world.counts() == found(doubled=1)
+
+
+def test_a_replayed_job_has_ended_before(world: World) -> None:
+    job_id = world.job()
+    with operator_session() as session:
+        jobs.end(session, session.get_one(Job, job_id))
+        letter = DeadLetter(kind="job", reference=job_id, reason="worker lost")
+        session.add(letter)
+    assert world.counts()["doubled"] == 1, "it was set aside, and nobody had it go on"
+    with operator_session() as session:
+        session.execute(update(DeadLetter).values(replayed_at=func.now()))
+    assert world.counts()["doubled"] == 0
 
 
 def test_an_answer_after_a_cancel_is_doubled(world: World) -> None:
