@@ -2,21 +2,22 @@
 
     python benchmarks/engine_stack.py [--rounds N]
 
-Two arms take turns: `Engine.submit` in a process that does nothing else, and streamed chat
-completions of a whole stack (API, Valkey, Postgres, worker). Both engines are pinned to the same
-core and never run at once; everything else, clients included, has the machine's other cores. The
-model is the benchmark's `small`, where a token costs the engine least and the way to it counts
-most. The last line is JSON.
+Two arms take turns: `Engine.submit` in a process that does nothing else, and chat completions of
+a whole stack (API, Valkey, Postgres, worker). Both engines are pinned to the same core and never
+run at once; everything else, clients included, has the machine's other cores. The model is the
+benchmark's `small`, where a token costs the engine least and the way to it counts most. The last
+line is JSON.
 
-stack_over_engine     tokens a second of 48 clients with answers of 64 tokens, batch 32, medians
-stack_over_engine_whole   the same with answers that come whole
+stack_over_engine     tokens a second of 48 clients with answers of 64 tokens, batch 32, medians;
+                      an answer comes whole in either arm
+stack_over_engine_streamed   the stack's answers come token by token, the engine's still whole
 stack_overhead_ms     median latency of one client with answers of 8 tokens, less the engine's own
 stack_first_token_ms  median time to the first piece of that client's streams
 
 On a machine that others use too, time on the wall says little. Beside it, in CPU seconds:
 
 stack_engine_cpu      the engine's own for a token, alone over streaming in the stack: what
-                      stack_over_engine comes to where the rest has cores enough
+                      stack_over_engine_streamed comes to where the rest has cores enough
 stack_rest_cpu        of API, worker, Valkey and Postgres, over the engine's: cores that they need
 stack_overhead_cpu_ms the same four, for one short answer
 """
@@ -182,8 +183,8 @@ def compare(alone: Arm, http: Arm, stack: Stack, rounds: int) -> dict[str, float
         slow = http.run(1, SHORT_REQUESTS, SHORT)
         note("stack_overhead_cpu_ms", 1000 * (cpu_of(stack)[1] - before[1]) / SHORT_REQUESTS)
         first = http.run(1, SHORT_REQUESTS, SHORT, stream=True)
-        note("stack_over_engine", streamed["rate"] / direct["rate"])
-        note("stack_over_engine_whole", whole["rate"] / direct["rate"])
+        note("stack_over_engine_streamed", streamed["rate"] / direct["rate"])
+        note("stack_over_engine", whole["rate"] / direct["rate"])
         note("stack_overhead_ms", 1000 * (slow["latency"] - quick["latency"]))
         note("stack_first_token_ms", 1000 * first["first"])
         shown = {name: round(values[-1], 3) for name, values in samples.items()}
