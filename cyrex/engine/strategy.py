@@ -1,12 +1,13 @@
 """How the adapters of one pass are applied. The one place where this is decided.
 
-microseconds beside a linear layer of 1024 x 1024, which takes 600 itself; 32 tokens, rank 16, a
-CPU core in fp32, by the number of distinct adapters (2026-11):
+microseconds beside a linear layer of 1024 x 1024, which takes 850 itself; 32 tokens, rank 16, a
+CPU core in fp32, 24 layers in turn so that matrices come from memory, by the number of distinct
+adapters (2026-11):
 
               1    4   16   32
-    kernel   36   38   69  152    reads each matrix once, copies nothing
-    segments 51   93  378  704    two small matrix products for each adapter
-    gather   46   64  212  404    batched products, over copies made when the batch changes
+    kernel   40   64  157  307    reads each matrix once, copies nothing
+    segments 36   77  266  521    two small matrix products for each adapter
+    gather  450  401  396  404    batched products, over copies made when the batch changes
 
 | device | tokens in a row that share an adapter | by       | because                             |
 |--------|---------------------------------------|----------|-------------------------------------|
