@@ -32,14 +32,15 @@ NAMING = {
 Json = dict[str, Any]
 
 
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+# Characters that neither text nor JSON columns take.
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 # In JSON both can only be escapes; pairs of surrogates, which are characters, are found too.
 _SUSPECT = re.compile(r"\\u(?:0000|d[89a-f])")
 
 
 def storable(text: str) -> str:
     """`text` as Postgres can keep it: it has no place for NUL or for half a character."""
-    return _UNSTORABLE.sub("\ufffd", text)
+    return UNSTORABLE.sub("\ufffd", text)
 
 
 def to_json(value: Any) -> str:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from typing import Any
 
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+from database.base import UNSTORABLE
 
 
 class EnvelopeInvalid(ValueError):
@@ -81,7 +80,7 @@ def _finite(text: str) -> float:
 def storable(value: Any) -> bool:
     """Whether a JSON column can hold every text in `value`."""
     if isinstance(value, str):
-        return _UNSTORABLE.search(value) is None
+        return UNSTORABLE.search(value) is None
     if isinstance(value, dict):
         return all(storable(key) and storable(item) for key, item in value.items())
     if isinstance(value, list):
