@@ -17,6 +17,7 @@ from database.models import Canary, Worker
 from settings import get_settings
 from synapse.streams import connect
 from tasks import app as celery_app
+from tasks.pulse import LOOK_SECONDS
 from tests.integration.web.support import (
     Api,
     Proxy,
@@ -101,6 +102,7 @@ def test_without_redis_nothing_is_begun_but_all_can_be_read(
     made = answers.Job.model_validate(acme.api.process().json)
     before = row_counts()
     outside.redis.cut()
+    time.sleep(2 * LOOK_SECONDS)  # For so long what was seen a moment ago is believed.
     try:
         for refused in (
             acme.api.train(),
