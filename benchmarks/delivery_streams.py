@@ -32,6 +32,7 @@ from synapse.streams import (
 from tasks import app
 from tasks.bridge import effect
 from tasks.dispatch import QUEUES
+from tasks.queues import lists_of
 
 COMPANIES = [f"bench-{n}" for n in range(8)]
 BATCH = 100
@@ -117,7 +118,7 @@ def chains(count: int) -> float:
         [{"adapter_id": adapter_id, "company_id": company} for company, adapter_id in ids],
     )
     seconds = _seconds(lambda: _consume(redis, count))
-    assert redis.llen(_list_of("inference")) == count, "each event has published its chain"
+    assert _depth(redis, "inference") == count, "each event has published its chain"
     return count / seconds
 
 
@@ -143,12 +144,12 @@ def bare_publish(count: int) -> float:
             ).apply_async()
 
     seconds = _seconds(loop)
-    assert redis.llen(_list_of("inference")) == count
+    assert _depth(redis, "inference") == count
     return count / seconds
 
 
-def _list_of(queue: str) -> str:
-    return f"{queue}\x06\x163"
+def _depth(redis: Redis, queue: str) -> int:
+    return sum(redis.llen(name) for name in lists_of(queue))
 
 
 def _registered(count: int) -> list[tuple[str, str]]:

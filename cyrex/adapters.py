@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 from cyrex.base_model import base_sha256, name_of, served_name
 from cyrex.companies import lock_company
 from cyrex.errors import NotFound, UserError
+from database.claims import is_alive
 from database.models import AdapterAlias, LoraAdapter, Worker
-from database.transitions import HEARTBEAT_EXPIRY_SECONDS
 from settings import get_settings
 
 
@@ -110,11 +110,8 @@ def champion_ids(session: Session, company_id: str | None = None) -> set[str]:
 
 def resident_on(session: Session, company_id: str, adapter_id: str) -> list[str]:
     """The live workers that hold the adapter, by their own word of a moment ago."""
-    expiry = func.make_interval(0, 0, 0, 0, 0, 0, HEARTBEAT_EXPIRY_SECONDS)
     wanted = [{"company_id": company_id, "adapter_id": adapter_id}]
-    query = select(Worker.node).where(
-        Worker.heartbeat_at > func.now() - expiry, Worker.details["resident"].contains(wanted)
-    )
+    query = select(Worker.node).where(is_alive(), Worker.details["resident"].contains(wanted))
     return list(session.scalars(query.order_by(Worker.node)))
 
 

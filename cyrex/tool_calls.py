@@ -31,7 +31,7 @@ from cyrex.tool_connection import Limits
 from cyrex.tool_definition import is_secret_header
 from cyrex.tool_registry import Tool, get_tool
 from database import claims
-from database.base import Json, new_id
+from database.base import Json, interval, new_id
 from database.models import Job, ToolCall
 from database.session import company_session
 from database.transitions import JOB
@@ -275,7 +275,7 @@ def _await_turn(tool: Tool, row: ToolCall, lease: Lease, job: Job, client: Scrip
 def _put_off(row: ToolCall, lease: Lease, seconds: float) -> None:
     """Give the call back, to be hinted at again when its turn comes. Always raises `Lost`."""
     # The reconciler hints at a row that was published once when it has waited for HINT_SECONDS.
-    due = func.make_interval(0, 0, 0, 0, 0, 0, seconds - HINT_SECONDS)
+    due = interval(seconds - HINT_SECONDS)
     with company_session(row.company_id) as session:
         lease.write(
             session,

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
     DateTime,
     ForeignKey,
     ForeignKeyConstraint,
@@ -36,6 +37,11 @@ Json = dict[str, Any]
 UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 # In JSON both can only be escapes; pairs of surrogates, which are characters, are found too.
 _SUSPECT = re.compile(r"\\u(?:0000|d[89a-f])")
+
+
+def interval(seconds: Any) -> ColumnElement[Any]:
+    """So many seconds, a number or an expression, to add to a time."""
+    return func.make_interval(0, 0, 0, 0, 0, 0, seconds)
 
 
 def storable(text: str) -> str:

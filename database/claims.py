@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session
 
-from database.base import Stepped, storable
+from database.base import Stepped, interval, storable
 from database.guarded import claiming, updating, writing, writing_also
 from database.models import DeadLetter, Worker
 from database.transitions import HEARTBEAT_EXPIRY_SECONDS, MAX_FAILURES, Machine
@@ -243,10 +243,14 @@ def release(
     return changed
 
 
+def is_alive() -> ColumnElement[bool]:
+    """Of a worker's row: its heartbeat is fresh."""
+    return Worker.heartbeat_at > func.now() - interval(HEARTBEAT_EXPIRY_SECONDS)
+
+
 def alive_workers() -> Select[str]:
     """The ids of workers with a fresh heartbeat."""
-    expiry = func.make_interval(0, 0, 0, 0, 0, 0, HEARTBEAT_EXPIRY_SECONDS)
-    return select(Worker.worker_id).where(Worker.heartbeat_at > func.now() - expiry)
+    return select(Worker.worker_id).where(is_alive())
 
 
 def orphans(session: Session, machine: Machine, limit: int) -> list[Any]:

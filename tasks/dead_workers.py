@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
 from sqlalchemy import delete, func, select, update
@@ -16,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from cyrex.lease import Hint
 from database import claims
+from database.base import interval
 from database.models import Worker
 from database.transitions import HEARTBEAT_EXPIRY_SECONDS, MACHINES
 from tasks.neighbours import born, home
@@ -52,10 +52,6 @@ def bury(session: Session) -> Burial:
     return Burial(hints, silent, gone)
 
 
-def _seconds(value: float) -> Any:
-    return func.make_interval(0, 0, 0, 0, 0, 0, value)
-
-
 def _dead_neighbours(session: Session) -> tuple[list[Hint], list[str]]:
     """Workers of this machine whose process is gone, whatever their heartbeats say."""
     here = home()
@@ -70,7 +66,7 @@ def _dead_neighbours(session: Session) -> tuple[list[Hint], list[str]]:
     hints: list[Hint] = []
     for worker_id in dead:
         hints += free_leases(session, held_by(session, worker_id), LOST)
-    expired = func.now() - _seconds(HEARTBEAT_EXPIRY_SECONDS)
+    expired = func.now() - interval(HEARTBEAT_EXPIRY_SECONDS)
     buried = session.scalars(
         update(Worker)
         .where(Worker.worker_id.in_(dead), Worker.heartbeat_at > expired)
@@ -105,6 +101,6 @@ def _orphans(session: Session) -> Iterator[Hint]:
 
 def _forgotten(session: Session) -> list[str]:
     """Rows of processes that are long gone; their leases were freed above. Returns their nodes."""
-    gone = func.now() - _seconds(GONE_WORKER_SECONDS)
+    gone = func.now() - interval(GONE_WORKER_SECONDS)
     query = delete(Worker).where(Worker.heartbeat_at < gone).returning(Worker.node)
     return list(session.scalars(query))

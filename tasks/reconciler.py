@@ -21,6 +21,7 @@ from cyrex.dead_ends import fail_dead_ends
 from cyrex.endings import end
 from cyrex.lease import Hint
 from database import claims
+from database.base import interval
 from database.session import operator_session
 from database.transitions import (
     EVENT_SECONDS,
@@ -48,10 +49,6 @@ RESTARTED_KEY = "cyrex:epoch:restarted"
 RESTART_SECONDS = 30
 # How long one tick goes on when there are more hints to give than a batch holds.
 HURRY_SECONDS = 30.0
-
-
-def _seconds(value: Any) -> Any:
-    return func.make_interval(0, 0, 0, 0, 0, 0, value)
 
 
 def reconcile() -> None:
@@ -180,7 +177,7 @@ def _due_hints(session: Session) -> list[Hint]:
         doublings = func.greatest(func.least(model.publications - 1, MAX_HINT_DOUBLINGS), 0)
         patience = HINT_SECONDS * func.power(2, doublings)
         waited: ColumnElement[bool] = or_(
-            model.published_at.is_(None), model.published_at < func.now() - _seconds(patience)
+            model.published_at.is_(None), model.published_at < func.now() - interval(patience)
         )
         guard = [model.status.in_(machine.claimable), model.lease_owner.is_(None), waited]
         chosen = (

@@ -15,14 +15,14 @@ import psycopg2
 import redis
 import structlog
 from kombu import Queue
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from cyrex.logs import one_line
+from database.claims import is_alive
 from database.models import Worker
 from database.session import UnsafeDatabaseRole, keyless_session
-from database.transitions import HEARTBEAT_EXPIRY_SECONDS
 from tasks import app
 from tasks.queues import lists_of
 
@@ -67,9 +67,8 @@ live_workers = LiveWorkers()
 
 def inference_nodes(session: Session) -> list[Worker]:
     """The rows of the inference workers with a fresh heartbeat. Any role may ask."""
-    fresh = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, HEARTBEAT_EXPIRY_SECONDS)
-    alive = (Worker.heartbeat_at > fresh, Worker.queues.contains([COMMON_QUEUE]))
-    return list(session.scalars(select(Worker).where(*alive).order_by(Worker.node)))
+    query = select(Worker).where(is_alive(), Worker.queues.contains([COMMON_QUEUE]))
+    return list(session.scalars(query.order_by(Worker.node)))
 
 
 def _ready_nodes() -> tuple[str, ...]:
