@@ -53,11 +53,15 @@ def _end_tree() -> None:
     """End what the supervisor left: nothing, unless it was killed."""
     deadline = time.monotonic() + GRACE_SECONDS
     patient = True
-    while kernel.kill_strangers((), ending_signal if patient else _kill):
+    while kernel.kill_strangers(_nobody, ending_signal if patient else _kill):
         patient = time.monotonic() < deadline
         time.sleep(PAUSE_SECONDS)
         while (pid := kernel.ended_child()) is not None:
             os.waitpid(pid, 0)
+
+
+def _nobody(_pid: int) -> bool:
+    return False
 
 
 def _kill(_pid: int) -> signal.Signals:

@@ -11,7 +11,7 @@ import enum
 import os
 import signal
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
@@ -94,10 +94,12 @@ def child_setup(
     return setup
 
 
-def kill_strangers(known: Collection[int], signal_of: Callable[[int], signal.Signals]) -> int:
-    """Signal every living child of ours not in `known`: an adopted orphan. Returns how many."""
+def kill_strangers(
+    is_known: Callable[[int], bool], signal_of: Callable[[int], signal.Signals]
+) -> int:
+    """Signal every living child of ours that is not known: an adopted orphan. Returns how many."""
     mine = [pid for pid in all_pids() if _state_and_parent(pid)[1] == os.getpid()]
-    strangers = [pid for pid in mine if pid not in known and is_alive(pid)]
+    strangers = [pid for pid in mine if is_alive(pid) and not is_known(pid)]
     for pid in strangers:
         send(pid, signal_of(pid))
     return len(strangers)
@@ -141,6 +143,14 @@ def executable(pid: int) -> str:
         return (PROC / str(pid) / "exe").readlink().name
     except OSError:
         return ""
+
+
+def command_line(pid: int) -> list[str]:
+    """The words that started `pid`; none when it is gone or may not be seen."""
+    try:
+        return (PROC / str(pid) / "cmdline").read_text().split("\0")
+    except (OSError, UnicodeDecodeError):
+        return []
 
 
 def working_folder(pid: int) -> Path | None:

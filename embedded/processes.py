@@ -70,6 +70,7 @@ def worker(context: Context, name: str, queues: str, pool: str, concurrency: int
         prepare=lambda: ready.unlink(missing_ok=True),
         start_seconds=START_SECONDS,
         grace_seconds=WORKER_GRACE_SECONDS,
+        outlived_by="cyrex.serving.child" if queues == "inference" else "",
     )
 
 

@@ -38,6 +38,8 @@ class ProcessSpec:
     `stop_signal` asks it to end within `grace_seconds`; `hurry_signal` is sent on the second
     Ctrl-C; `death_signal` is what the kernel sends it when the supervisor is killed.
     `prepare` runs in the supervisor before each start and may raise `OSError` or `RuntimeError`.
+    `outlived_by` is a word of the command line of a child that may live on when the process dies,
+    for the next one to take over, and sees to its own end if there is none.
     """
 
     name: str
@@ -54,3 +56,4 @@ class ProcessSpec:
     death_signal: signal.Signals = signal.SIGKILL
     identity: Identity = Identity.SELF
     address: str = ""
+    outlived_by: str = ""

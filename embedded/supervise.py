@@ -185,10 +185,20 @@ class Supervisor:
             self._sweep()
 
     def _sweep(self) -> None:
-        """Kill adopted orphans: the children of a process that died, and theirs."""
-        known = {process.pid for process in self._processes if process.pid is not None}
+        """Kill adopted orphans: the children of a process that died, and theirs.
+
+        While the stack runs, those that its successor is to take over are left.
+        """
+        pids = {process.pid for process in self._processes}
+        words = {process.spec.outlived_by for process in self._processes} - {""}
+        if self._phase is Phase.STOPPING:
+            words = set()
+
+        def is_known(pid: int) -> bool:
+            return pid in pids or not words.isdisjoint(kernel.command_line(pid))
+
         deadline = time.monotonic() + SWEEP_SECONDS
-        while kernel.kill_strangers(known, lambda _pid: signal.SIGKILL):
+        while kernel.kill_strangers(is_known, lambda _pid: signal.SIGKILL):
             if time.monotonic() > deadline:
                 say("some children of a process that died cannot be killed")
                 return

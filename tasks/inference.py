@@ -116,8 +116,12 @@ def _start(sender: Any = None, **_kwargs: Any) -> None:
         return
     try:
         _template = ChatTemplate.load(base_model_dir())
-        base_sha256()
-        _engine = EngineProcess(_config(), on_step=_replies.flush)
+        _engine = EngineProcess(
+            _config(),
+            on_step=_replies.flush,
+            place=f"{get_settings().work_dir.resolve()} {sender.hostname}",
+            base_sha256=base_sha256(),
+        )
         _engine.wait_ready()
     except (SettingsError, UserError, EngineStartError) as error:
         raise SystemExit(f"inference worker: {error}") from None
@@ -162,6 +166,7 @@ def _details(node: str) -> Json:
     stats = engine().stats(RESIDENT_SECONDS) if ready else None
     return {
         "ready": ready,
+        "engine_pid": engine().pid,
         "resident": [
             {"company_id": r.key.company, "adapter_id": r.key.adapter_id, "bytes": r.bytes}
             for r in (engine().resident(RESIDENT_SECONDS) if ready else ())

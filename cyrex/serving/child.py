@@ -1,8 +1,8 @@
 """The process that holds the engine: `python -m cyrex.serving.child SOCKET PARENT_PID`.
 
 The main thread receives, the engine's thread works and sends, a third one sends what the socket
-does not take at once. It ends when its parent
-does: by the kernel's signal, and by the end of the socket.
+does not take at once. When its parent ends it drops what that one wanted, and waits for the next
+one where there may be one: see `takeover`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,20 @@ from functools import partial
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
-from cyrex.engine import Delta, EngineConfig, EngineError, Handle
-from cyrex.serving.wire import Answer, Call, Cancel, Done, Ready, Said, StartFailed, Submit, row_of
+from cyrex.engine import Delta, EngineError, Handle
+from cyrex.serving.takeover import Door
+from cyrex.serving.wire import (
+    Answer,
+    Call,
+    Cancel,
+    Done,
+    Ready,
+    Said,
+    StartFailed,
+    Submit,
+    Terms,
+    row_of,
+)
 from helox.cli import die_with_parent
 
 if TYPE_CHECKING:
@@ -37,15 +49,18 @@ SWEEP_SECONDS = 0.02
 
 
 class Outbox:
-    """What the engine says, gathered until its step is over and then sent as one message."""
+    """What the engine says to one parent, gathered until its step is over and then sent as one
+    message. What it says to one that is gone goes nowhere."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._is_closed = False
         self._room = select.poll()
         self._room.register(connection.fileno(), select.POLLOUT)
         self._said: deque[Ready | Said] = deque()
         self._sending = threading.Lock()
         self._stepped = threading.Event()
+        threading.Thread(target=self._run, name="send", daemon=True).start()
 
     def add(self, message: Ready | Said) -> None:
         self._said.append(message)
@@ -56,9 +71,14 @@ class Outbox:
         if self._said and not self._send_at_once():
             self._stepped.set()
 
-    def run(self) -> None:
+    def close(self) -> None:
+        with self._sending:
+            self._is_closed = True
+            self._connection.close()
+
+    def _run(self) -> None:
         """Send what `flush` could not."""
-        while True:
+        while not self._is_closed:
             self._stepped.wait(SWEEP_SECONDS)
             self._stepped.clear()
             with self._sending:
@@ -68,7 +88,7 @@ class Outbox:
         if not self._sending.acquire(blocking=False):
             return False
         try:
-            has_room = bool(self._room.poll(0))
+            has_room = self._is_closed or bool(self._room.poll(0))
             if has_room:
                 self._send()
             return has_room
@@ -85,41 +105,83 @@ class Outbox:
 
 
 def main() -> None:
-    connection = Connection(int(sys.argv[1]))
-    die_with_parent(int(sys.argv[2]))
+    parent = Connection(int(sys.argv[1]))
+    try:
+        terms: Terms = parent.recv()
+    except EOFError:  # It died at once.
+        return
+    door = _door(terms, parent, int(sys.argv[2]))
     # Ctrl-C in a terminal is the parent's business: it drains, then ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     # On import it tells of a kernel that is not installed, and does without.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    config: EngineConfig = connection.recv()
-    outbox = Outbox(connection)
     # What is loaded now stays: looking through it again and again takes a quarter of the start.
     gc.disable()
+    line = Line()
     try:
-        config.check_base_model()
+        terms.config.check_base_model()
         # Imported here, so that a failing import is reported like any other failure to start.
         from cyrex.engine.loop import Engine
 
-        engine = Engine(config, on_stopped=lambda: os._exit(EXIT_LOOP_BROKEN), on_step=outbox.flush)
+        engine = Engine(
+            terms.config, on_stopped=lambda: os._exit(EXIT_LOOP_BROKEN), on_step=line.flush
+        )
     except BaseException as error:
         traceback.print_exc()
-        connection.send([StartFailed(f"{type(error).__name__}: {error}"[:1000])])
+        with contextlib.suppress(OSError):
+            parent.send([StartFailed(f"{type(error).__name__}: {error}"[:1000])])
         os._exit(EXIT_START_FAILED)
     gc.freeze()
     gc.enable()
-    outbox.add(Ready())
-    threading.Thread(target=outbox.run, name="send", daemon=True).start()
-    _receive(connection, engine, outbox)
+    served: Connection | None = parent
+    while served is not None:
+        line.serve(served, engine)
+        served = door.next() if door is not None else None
     os._exit(0)
 
 
-def _receive(connection: Connection, engine: Engine, outbox: Outbox) -> None:
+def _door(terms: Terms, parent: Connection, parent_pid: int) -> Door | None:
+    """Where the next parent may come in; without one, this process dies with its parent."""
+    if terms.place is not None and sys.platform == "linux":
+        try:
+            return Door(terms, parent)
+        except OSError:  # A twin of our parent has an engine with the same address.
+            logging.exception("this engine cannot be taken over")
+    die_with_parent(parent_pid)
+    return None
+
+
+class Line:
+    """To the parent of the moment."""
+
+    def __init__(self) -> None:
+        self._outbox: Outbox | None = None
+
+    def flush(self) -> None:
+        outbox = self._outbox
+        if outbox is not None:
+            outbox.flush()
+
+    def serve(self, parent: Connection, engine: Engine) -> None:
+        """Do what `parent` asks until it is gone."""
+        handles: dict[int, Handle] = {}
+        self._outbox = outbox = Outbox(parent)
+        outbox.add(Ready())
+        outbox.flush()
+        _receive(parent, engine, handles, outbox)
+        outbox.close()
+        for handle in list(handles.values()):
+            handle.cancel()
+
+
+def _receive(
+    parent: Connection, engine: Engine, handles: dict[int, Handle], outbox: Outbox
+) -> None:
     """Hand on what comes until the parent is gone. Nothing here waits for the engine."""
-    handles: dict[int, Handle] = {}
     while True:
         try:
-            message = connection.recv()
+            message = parent.recv()
         except (EOFError, OSError):
             return
         if isinstance(message, Submit):

@@ -26,8 +26,19 @@ from cyrex.engine import (
 )
 from cyrex.serving.errors import EngineDied, EngineStartError
 from cyrex.serving.spawn import Child
+from cyrex.serving.takeover import Adopted, code_sha256, take_over
 from cyrex.serving.waiters import Waiter, Waiters, fail
-from cyrex.serving.wire import Answer, Call, CallName, Cancel, Done, Ready, StartFailed, Submit
+from cyrex.serving.wire import (
+    Answer,
+    Call,
+    CallName,
+    Cancel,
+    Done,
+    Ready,
+    StartFailed,
+    Submit,
+    Terms,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +49,8 @@ RETRY_SECONDS = 1.0
 MAX_RETRY_SECONDS = 30.0
 CALL_SECONDS = 60.0
 DRAIN_SECONDS = 10.0
+# So long an engine waits for its next parent: a worker's restart on a busy machine.
+LINGER_SECONDS = 30.0
 # How often those who wait for an engine that starts are searched for late ones.
 SWEEP_SECONDS = 0.5
 # A child that is killed while it starts may have been in somebody's way; so many are not.
@@ -57,13 +70,20 @@ class EngineProcess:
         config: EngineConfig,
         start_seconds: float = START_SECONDS,
         on_step: Callable[[], None] | None = None,
+        place: str | None = None,
+        base_sha256: str = "",
+        linger_seconds: float = LINGER_SECONDS,
     ) -> None:
         """Start the child. Returns at once: `wait_ready` waits for it.
 
+        With a `place`, the child outlives this process for `linger_seconds` if that is killed, and
+        the next EngineProcess on the machine with the same place, configuration and `base_sha256`
+        (of the base model's files) takes it over, loaded as it is.
         `on_step` is called after everything that a step of the engine said was handed to the
         handles, on the thread that hands it on: it must not wait for anything.
         """
         self.config = config
+        self._terms = Terms(config, place, linger_seconds, base_sha256, code_sha256())
         self._start_seconds = start_seconds
         self._on_step = on_step
         self._numbers = itertools.count(1)
@@ -71,7 +91,7 @@ class EngineProcess:
         self._changed = threading.Condition(threading.Lock())
         self._waiters = Waiters(self._changed)
         self._ready: Connection | None = None
-        self._child: Child | None = None
+        self._child: Child | Adopted | None = None
         self._start_error: EngineStartError | None = None
         self._killed_starts = 0
         self._closing = threading.Event()
@@ -215,7 +235,11 @@ class EngineProcess:
         with self._changed:
             if self._closing.is_set():
                 return None
-            self._child = child = Child(self.config)
+        child = take_over(self._terms) or Child(self._terms)
+        with self._changed:
+            self._child = child
+            if self._closing.is_set():
+                child.kill()
         try:
             failure = self._await_ready(child)
             if failure is None:
@@ -233,6 +257,9 @@ class EngineProcess:
             logger.warning("the engine's process %d has ended: %s", child.pid, code)
             self._fail_all(EngineDied(f"the engine's process has died ({code})"), keep_unsent=True)
             return None
+        if isinstance(child, Adopted):
+            logger.warning("the engine %d that was taken over is gone: %s", child.pid, failure)
+            return None
         if failure == DIED_STARTING and code.startswith("SIG"):
             self._killed_starts += 1
             if self._killed_starts < KILLED_STARTS:
@@ -240,7 +267,7 @@ class EngineProcess:
                 return None
         return EngineStartError(f"no engine starts on {self.config.base_model}: {failure}")
 
-    def _await_ready(self, child: Child) -> str | None:
+    def _await_ready(self, child: Child | Adopted) -> str | None:
         """Wait until the child has loaded its model; returns what went wrong, if anything."""
         give_up = time.monotonic() + self._start_seconds
         try:

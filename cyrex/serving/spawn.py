@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from cyrex.engine import EngineConfig
+from cyrex.serving.wire import Terms
 
 CODE_FOLDER = Path(__file__).resolve().parents[2]
 REAP_SECONDS = 10.0
@@ -20,10 +21,11 @@ class Child:
     """A fresh interpreter that runs `cyrex.serving.child`.
 
     It is not multiprocessing's spawn, which would run the parent's main module again (Celery's,
-    gunicorn's) in the child. It is killed by the kernel when the thread that made it ends.
+    gunicorn's) in the child. Without a place where it may be taken over, it is killed by the
+    kernel when the thread that made it ends.
     """
 
-    def __init__(self, config: EngineConfig) -> None:
+    def __init__(self, terms: Terms) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
@@ -36,14 +38,14 @@ class Child:
                 ],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                env=_environment(config),
+                env=_environment(terms.config),
                 # A group of its own: a terminal's Ctrl-C reaches the parent, which then drains.
                 start_new_session=True,
             )
         self.pid = self._process.pid
         self.connection = Connection(ours.detach())
         try:
-            self.connection.send(config)
+            self.connection.send(terms)
         except OSError:
             # It died at once; whoever reads from the connection learns that.
             self.kill()

@@ -1,7 +1,7 @@
 """What parent and child say to each other over their socket.
 
-Messages are pickled. Both ends are the same code on one machine, and the socket is a pair that
-nobody else can open. The child sends lists: all that its engine said in a step, in order.
+Messages are pickled. Both ends are the same code on one machine, and the socket is one that only
+processes of one user can open. The child sends lists: all that its engine said in a step, in order.
 """
 
 from __future__ import annotations
@@ -9,11 +9,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from cyrex.engine import Completion, Delta, EngineError, Request
+from cyrex.engine import Completion, Delta, EngineConfig, EngineError, Request
 
 CallName = Literal["warm", "resident", "stats", "ping"]
 
-# ---- parent to child; the very first thing sent is the EngineConfig ----
+# ---- parent to child ----
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The very first thing sent: what an engine is started with, or taken over on.
+
+    place: who names the same one may take it over; with None it dies with its parent.
+    linger_seconds: how long it waits for that.
+    base_sha256: of the base model's files, which may be replaced in place.
+    code_sha256: of the source of both ends.
+    """
+
+    config: EngineConfig
+    place: str | None
+    linger_seconds: float
+    base_sha256: str
+    code_sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +54,10 @@ class Call:
 
 
 # ---- child to parent ----
+
+# What an engine says to a process that would be its next parent: it is its parent now; it has a
+# living one; it was started on other terms. The last two are said for one that says nothing.
+Meeting = Literal["taken", "busy", "unlike", "unknown", "mute"]
 
 
 @dataclass(frozen=True, slots=True)

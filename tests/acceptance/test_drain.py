@@ -7,19 +7,12 @@ import threading
 from typing import Any
 
 import openai
-import psutil
 import pytest
 
 from embedded import Stack
 from embedded.client import Api
+from tests.acceptance.engines import engine_of
 from tests.waiting import eventually
-
-
-def engine_of(stack: Stack) -> psutil.Process:
-    for child in psutil.Process(stack.pid("inference")).children(recursive=True):
-        if "cyrex.serving.child" in child.cmdline():
-            return child
-    raise AssertionError("the worker has no engine")
 
 
 @pytest.mark.slow

@@ -9,13 +9,14 @@ import pytest
 
 from embedded import Stack
 from embedded.client import Api
+from tests.acceptance.engines import engine_of
 from tests.acceptance.small_demo import SmallDemo, Table
 
 
-def kill_child(stack: Stack, name: str, words: str) -> bool:
-    """SIGKILL the descendant of `name` whose command line holds `words`; False: none is there."""
-    for child in psutil.Process(stack.pid(name)).children(recursive=True):
-        if words in " ".join(child.cmdline()):
+def kill_helox(stack: Stack) -> bool:
+    """SIGKILL the trainer; False: none is there."""
+    for child in psutil.Process(stack.pid("training")).children(recursive=True):
+        if "helox" in " ".join(child.cmdline()):
             child.send_signal(signal.SIGKILL)
             return True
     return False
@@ -42,9 +43,9 @@ def test_killed_engine_and_trainer(stack: Stack, operator: Api, undisturbed: Tab
 
     def kill(phase: str) -> None:
         if phase == "training":
-            assert kill_child(stack, "training", "helox")
+            assert kill_helox(stack)
         else:
-            assert kill_child(stack, "inference", "cyrex.serving")
+            engine_of(stack).kill()
 
     demo = SmallDemo(operator, kill)
     assert demo.run() == undisturbed

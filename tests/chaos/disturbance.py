@@ -6,8 +6,8 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import psutil
@@ -20,11 +20,7 @@ from tests.chaos.plan import STOP_SECONDS, Action
 from tests.chaos.rows import Rows
 from tests.chaos.watch import CONSUMERS, Crew, Engines, Watch
 
-# A child of a worker: whose, and what its command line says.
-CHILDREN = {
-    "engine": (("inference", "inference2"), "cyrex.serving"),
-    "helox": (("training", "training2"), "helox"),
-}
+TRAINERS = ("training", "training2")
 BACK_SECONDS = 60.0
 # The first death of Redis is let alone until it has shown how long it lasts, or for so long.
 PEACE_SECONDS = 5.0
@@ -145,26 +141,31 @@ class Disturbance:
             return []
 
     def _child(self, name: str) -> None:
-        """The engine, or Helox: children of workers, which live on. Waits for one to be there."""
-        parents, words = CHILDREN[name]
+        """An engine, or a Helox, whose worker lives on. Waits for one to be there."""
+        kill = self._kill_engine if name == "engine" else self._kill_helox
         give_up = time.monotonic() + (BACK_SECONDS / 4)
         while time.monotonic() < give_up:
-            for parent in parents:
-                if self._kill_below(parent, words):
+            with suppress(StackError, psutil.Error, psycopg2.Error):
+                if kill():
                     return
             time.sleep(POLL_SECONDS)
         self.record.missed.append(f"no {name} ran")
 
-    def _kill_below(self, parent: str, words: str) -> bool:
-        try:
-            children = psutil.Process(self._stack.pid(parent)).children(recursive=True)
-            for child in children:
-                if words in " ".join(child.cmdline()):
-                    owners = self._owners(parent)
-                    self._strike(parent, owners, partial(child.send_signal, signal.SIGKILL))
+    def _kill_engine(self) -> bool:
+        """By what its worker says of it: whose child it is depends on who died before."""
+        for parent, owner, pid in self._rows.engines():
+            engine = psutil.Process(pid)
+            if "cyrex.serving.child" in engine.cmdline():
+                self._strike(parent, [owner], engine.kill)
+                return True
+        return False
+
+    def _kill_helox(self) -> bool:
+        for parent in TRAINERS:
+            for child in psutil.Process(self._stack.pid(parent)).children(recursive=True):
+                if "helox" in " ".join(child.cmdline()):
+                    self._strike(parent, self._owners(parent), child.kill)
                     return True
-        except (StackError, psutil.Error):
-            pass
         return False
 
     def _point(self, point: str) -> None:

@@ -65,6 +65,14 @@ class Rows:
         query = "SELECT split_part(node, '@', 1) FROM workers WHERE (details->>'ready')::bool"
         return {str(name) for (name,) in self.all(query)}
 
+    def engines(self) -> list[tuple[str, str, int]]:
+        """(process, worker, pid of its engine) of the inference workers whose engine is ready."""
+        query = """
+            SELECT split_part(node, '@', 1), worker_id, (details->>'engine_pid')::int FROM workers
+            WHERE (details->>'ready')::bool AND details->>'engine_pid' IS NOT NULL ORDER BY 1
+        """
+        return [(str(name), str(worker), int(pid)) for name, worker, pid in self.all(query)]
+
     def canaries(self) -> list[tuple[str, float]]:
         """(queue, when a worker last took a message of no other use from it)."""
         query = "SELECT queue, extract(epoch FROM seen_at)::float FROM canaries"

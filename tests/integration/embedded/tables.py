@@ -33,9 +33,11 @@ while True:
 """
 
 # A process with a child and, in a session of its own, a grandchild.
-PARENT = """
+GRANDCHILD_SECONDS = "1001"
+PARENT = f"""
 import subprocess, sys, time
-child = "import subprocess, time; subprocess.Popen(['sleep', '1000'], start_new_session=True); "
+command = ["sleep", "{GRANDCHILD_SECONDS}"]
+child = f"import subprocess, time; subprocess.Popen({{command}}, start_new_session=True); "
 subprocess.Popen([sys.executable, "-c", child + "time.sleep(1000)"])
 time.sleep(1000)
 """
@@ -155,6 +157,16 @@ def trees(context: Context) -> list[ProcessSpec]:
             environment={"CYREX_READY_FILE": str(context.layout.ready_file("pool"))},
         ),
         ProcessSpec("parent", (sys.executable, "-c", PARENT), Stage.WORKER, ready=stays_up(0.5)),
+    ]
+
+
+def heirs(_context: Context) -> list[ProcessSpec]:
+    """A process whose grandchild may live on without it."""
+    command = (sys.executable, "-c", PARENT)
+    return [
+        ProcessSpec(
+            "parent", command, Stage.WORKER, ready=stays_up(0.5), outlived_by=GRANDCHILD_SECONDS
+        )
     ]
 
 

@@ -35,6 +35,31 @@ def test_an_ordinary_stop_leaves_nothing(tree: Stack, tmp_path: Path) -> None:
     assert left(tmp_path) == []
 
 
+def test_what_may_outlive_its_process_is_left_until_the_stack_stops(
+    make_stack: StackMaker, tmp_path: Path
+) -> None:
+    stack = make_stack("heirs").start()
+    assert wait_for(lambda: sleepers(tmp_path), 10)
+    (first,) = sleepers(tmp_path)
+    family = left(tmp_path)
+    stack.kill("parent")
+    assert wait_for(lambda: len(sleepers(tmp_path)) == 2, 10)
+    stack.wait_ready("parent")
+    assert first in left(tmp_path)
+    middle = [pid for pid in family if pid in left(tmp_path) and "sleep(1000)" in words(pid)]
+    assert not middle, "its other children have ended"
+    assert stack.stop() == 0
+    assert left(tmp_path) == []
+
+
+def sleepers(folder: Path) -> list[int]:
+    return [pid for pid in left(folder) if kernel.executable(pid) == "sleep"]
+
+
+def words(pid: int) -> str:
+    return " ".join(kernel.command_line(pid))
+
+
 @pytest.mark.parametrize("victim", ["guard", "supervisor"])
 def test_kill_of_either_watcher(tree: Stack, tmp_path: Path, victim: str) -> None:
     pids = {"guard": tree.guard_pid, "supervisor": tree.supervisor_pid}
