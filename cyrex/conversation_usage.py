@@ -1,15 +1,21 @@
-"""What conversations used, metered once each, by a thread that nobody's answer waits for."""
+"""What conversations used, metered once each, by threads that nobody's answer waits for.
+
+The worker that answered meters; the API, which has seen the end of the answer too, looks a little
+later whether that worker lived to do it.
+"""
 
 from __future__ import annotations
 
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import psycopg2
 import structlog
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -17,7 +23,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from cyrex.logs import one_line
 from database.base import new_id
 from database.models import Usage
-from database.session import company_session
+from database.session import company_session, operator_session
 
 log = structlog.get_logger()
 
@@ -27,6 +33,10 @@ MAX_WAITING = 100_000
 RETRY_SECONDS = 1.0
 AWAY = (OperationalError, InterfaceError, PoolTimeout, psycopg2.OperationalError)
 STOP_SECONDS = 5.0
+# After this time a worker that lives has metered its answer.
+RECOUNT_SECONDS = 5.0
+LOOK_SECONDS = 1.0
+RECOUNT_ROWS = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +112,52 @@ class Meter:
                     "not_metered", company_id=company_id, rows=len(rows), error=one_line(error)
                 )
         return failed
+
+
+class Recount:
+    """Meters the answers whose worker died before it had: each is looked for once, in batches."""
+
+    def __init__(self) -> None:
+        self._ended: deque[tuple[float, Used]] = deque(maxlen=MAX_WAITING)
+        self._meter = Meter()
+        self._thread = threading.Thread(target=self._run, name="recount", daemon=True)
+
+    def start(self) -> None:
+        self._meter.start()
+        self._thread.start()
+
+    def add(self, used: Used) -> None:
+        """This answer has just ended."""
+        self._ended.append((time.monotonic(), used))
+
+    def _run(self) -> None:
+        due: list[Used] = []
+        while True:
+            time.sleep(LOOK_SECONDS)
+            due += self._due(RECOUNT_ROWS - len(due))
+            try:
+                missing = _unmetered(due) if due else []
+            except AWAY as error:
+                log.warning("recount_postponed", rows=len(due), error=one_line(error))
+                continue
+            except Exception as error:  # the next ones are looked for all the same
+                log.error("not_recounted", rows=len(due), error=one_line(error))
+                missing = []
+            for used in missing:
+                log.warning("metered_late", **asdict(used))
+                self._meter.add(used)
+            due = []
+
+    def _due(self, most: int) -> list[Used]:
+        found: list[Used] = []
+        before = time.monotonic() - RECOUNT_SECONDS
+        while len(found) < most and self._ended and self._ended[0][0] < before:
+            found.append(self._ended.popleft()[1])
+        return found
+
+
+def _unmetered(rows: Sequence[Used]) -> list[Used]:
+    with operator_session() as session:
+        wanted = [used.reference for used in rows]
+        known = set(session.scalars(select(Usage.reference).where(Usage.reference.in_(wanted))))
+    return [used for used in rows if used.reference not in known]

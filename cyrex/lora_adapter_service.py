@@ -70,10 +70,11 @@ class LoRAAdapterService:
         def request() -> str:
             check_request(training_data, config, self.base_model_path)
             ensure_company(company_id)
+            data = training.store(training_data)
             run = written(
                 company_id,
                 lambda session: training.request_training(
-                    session, company_id, training_data, config, use_qlora, source="python"
+                    session, company_id, data, config, use_qlora, source="python"
                 ),
             )
             return str(run.request_id)

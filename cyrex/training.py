@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,23 +33,39 @@ def blob_store() -> BlobStore:
     return get_blob_store(get_settings())
 
 
+@dataclass(frozen=True)
+class StoredLines:
+    """A dataset's bytes in the blob store; nobody's until a row names them."""
+
+    sha256: str
+    size_bytes: int
+    examples: int
+
+
+def store(lines: Sequence[Any]) -> StoredLines:
+    """Durable before the row that names them commits, and before its transaction begins: a store
+    that hangs holds no connection to the database. Raises `OSError`."""
+    body = b"".join(map(jsonl, lines))
+    return StoredLines(blob_store().put_bytes(body), len(body), len(lines))
+
+
 def request_training(
     session: Session,
     company_id: str,
-    lines: Sequence[Any],
+    data: StoredLines,
     config: Mapping[str, Any] | None = None,
     use_qlora: bool = True,
     seed: int | None = None,
     source: str = "api",
 ) -> TrainingRun:
-    """Store the data, then the run and the event that asks for it, in the caller's transaction.
+    """Add the dataset, its run and the event that asks for it, in the caller's transaction.
 
     Raises `TooMany` when the company has too many open trainings.
     """
     require_place(session, TRAINING, company_id)
-    dataset = _new_dataset(session, company_id, lines)
+    dataset = _new_dataset(session, company_id, data)
     run = train_on(session, dataset, config, use_qlora, seed, source)
-    add_event(session, run, "requested", f"training on {len(lines)} examples requested")
+    add_event(session, run, "requested", f"training on {data.examples} examples requested")
     return run
 
 
@@ -96,7 +113,7 @@ def accept_from_stream(
     if wanted.seed is not None and not 0 <= wanted.seed <= MAX_SEED:
         raise UserError("invalid_seed", f"seed: must be from 0 to {MAX_SEED}", "seed")
     check_request(lines, wanted.config, wanted.base_model)
-    dataset = _new_dataset(session, wanted.company_id, lines)
+    dataset = _new_dataset(session, wanted.company_id, store(lines))
     run = _new_run(dataset, wanted.config, wanted.use_qlora, wanted.seed, "stream")
     run.request_id = wanted.request_id
     run.correlation_id = correlation_id or wanted.request_id
@@ -108,16 +125,8 @@ def accept_from_stream(
     return run
 
 
-def _new_dataset(session: Session, company_id: str, lines: Sequence[Any]) -> Dataset:
-    """The bytes first: they are durable before the row that names them commits."""
-    body = b"".join(map(jsonl, lines))
-    dataset = Dataset(
-        dataset_id=new_id(),
-        company_id=company_id,
-        sha256=blob_store().put_bytes(body),
-        size_bytes=len(body),
-        examples=len(lines),
-    )
+def _new_dataset(session: Session, company_id: str, data: StoredLines) -> Dataset:
+    dataset = Dataset(dataset_id=new_id(), company_id=company_id, **asdict(data))
     session.add(dataset)
     session.flush()
     return dataset

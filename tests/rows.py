@@ -55,7 +55,7 @@ def job(company_id: str, data: Any = None, **values: Any) -> str:
 def run(company_id: str, lines: list[Any] = LINES, **values: Any) -> str:
     """A requested training run with its event in the outbox; `values` are written over it."""
     with company_session(company_id) as session:
-        row = training.request_training(session, company_id, lines, seed=7)
+        row = training.request_training(session, company_id, training.store(lines), seed=7)
     change(TrainingRun, row.request_id, **values)
     return row.request_id
 

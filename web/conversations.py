@@ -28,6 +28,7 @@ from cyrex.conversation import (
     replies_channel,
     ticket_key,
 )
+from cyrex.conversation_usage import Recount, Used
 from cyrex.errors import Unavailable, UserError
 from database.base import Json, new_id
 from settings import get_settings
@@ -59,6 +60,7 @@ class Conversations:
         self._listener: Listener | None = None
         self.channel = ""
         self._open: dict[str, Conversation] = {}
+        self._recount = Recount()
 
     def begin(self, ask: Ask) -> Conversation:
         """Ask for an answer; `reply_to` is filled in. Raises a 503 while the broker is down."""
@@ -79,6 +81,18 @@ class Conversations:
     def remove(self, call_id: str) -> None:
         self._open.pop(call_id, None)
 
+    def ended(self, ask: Ask, end: Json) -> None:
+        """This is what `ask` was answered with."""
+        self._recount.add(
+            Used(
+                ask.company_id,
+                ask.conversation_id,
+                ask.adapter_id,
+                end["prompt_tokens"],
+                end["completion_tokens"],
+            )
+        )
+
     def _listening(self) -> bool:
         """Start listening lazily, in the process that serves and not in the one that forked it."""
         with self._lock:
@@ -87,6 +101,8 @@ class Conversations:
                 self.channel = replies_channel(new_id())
                 self._listener = Listener(self.channel, self._hear)
                 self._listener.start()
+                self._recount = Recount()
+                self._recount.start()
             listener = self._listener
         return listener.wait_ready()
 
@@ -173,6 +189,8 @@ class Conversation:
             else:
                 self._has_begun = True
                 self._has_ended = event.kind == "end"
+                if self._has_ended:
+                    self._home.ended(self._ask, event.value)
                 return event
 
     def close(self) -> None:

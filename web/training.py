@@ -11,6 +11,7 @@ from cyrex import adapters as adapter_service
 from cyrex import checkpoints as checkpoint_service
 from cyrex import training as service
 from cyrex.errors import Unavailable
+from cyrex.limits import require_place
 from cyrex.logs import one_line
 from cyrex.training_check import check_request
 from database.base import Json
@@ -57,30 +58,38 @@ def train_adapter(header: schemas.CreateHeaders, body: schemas.TrainAdapter) -> 
     with session_for(company_id) as session:
         require_company(session, company_id)
         stored = once.seen(session)
-    if stored is not None:
-        return _accepted(stored, replayed=True)
+        if stored is not None:
+            return _accepted(stored, replayed=True)
+        require_place(session, TRAINING_STATES, company_id)
     check_request(body.training_data, body.config, body.base_model)
     require_broker()
+    data = _stored(body)
     with session_for(company_id) as session:
         stored, replayed = once.do(
-            session, lambda: Stored(ACCEPTED, _request(session, company_id, body))
+            session, lambda: Stored(ACCEPTED, _request(session, company_id, body, data))
         )
     if not replayed:
         wake_relay()
     return _accepted(stored, replayed)
 
 
-def _request(session: Any, company_id: str, body: schemas.TrainAdapter) -> Json:
+def _stored(body: schemas.TrainAdapter) -> service.StoredLines:
     try:
-        run = service.request_training(
-            session, company_id, body.training_data, body.config, body.use_qlora, body.seed
-        )
+        return service.store(body.training_data)
     except OSError as error:
         log.error("storage_unavailable", error=one_line(error))
         raise Unavailable(
             "storage_unavailable",
             "the blob store does not take the data; nothing was changed, try again",
         ) from error
+
+
+def _request(
+    session: Any, company_id: str, body: schemas.TrainAdapter, data: service.StoredLines
+) -> Json:
+    run = service.request_training(
+        session, company_id, data, body.config, body.use_qlora, body.seed
+    )
     return {
         "request_id": run.request_id,
         "status": run.status,

@@ -20,7 +20,8 @@ class Report:
     """Findings by kind, a sentence each.
 
     Beside them, what no promise covers. `beyond`: outside events that Redis forgot. `unbilled`:
-    conversations that were answered by a worker which died before it wrote what they used.
+    conversations that were answered by a worker and an API which died before one of them wrote what
+    they used.
     """
 
     found: dict[str, list[str]] = field(

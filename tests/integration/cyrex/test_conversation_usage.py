@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import OperationalError
 
 from cyrex import conversation_usage
-from cyrex.conversation_usage import Meter, Used, write_usage
+from cyrex.conversation_usage import Meter, Recount, Used, write_usage
 from database.models import Usage
 from database.session import operator_session
 from tests import rows
@@ -69,3 +69,43 @@ def test_a_company_that_is_gone_costs_the_others_nothing(meter: Meter) -> None:
     eventually(lambda: metered(acme))
     meter.stop()
     assert not meter._thread.is_alive()
+
+
+def test_what_its_worker_did_not_live_to_meter_is_metered_once(
+    meter: Meter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversation_usage, "RECOUNT_SECONDS", 0.3)
+    monkeypatch.setattr(conversation_usage, "LOOK_SECONDS", 0.05)
+    acme, globex = rows.company(), rows.company()
+    recount = Recount()
+    recount.start()
+    recount.add(Used("deleted", "of-no-company", None, 1, 1))
+    for number in range(6):
+        for company in (acme, globex):
+            used = Used(company, f"{company}-{number}", None, number, 2)
+            recount.add(used)
+            if number % 2:
+                meter.add(used)
+    for company in (acme, globex):
+        wanted = sorted((f"{company}-{n}", n, 2) for n in range(6))
+        eventually(lambda company=company, wanted=wanted: metered(company) == wanted)
+
+
+def test_the_recount_waits_for_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+    look = conversation_usage._unmetered
+
+    def flaky(used: list[Used]) -> list[Used]:
+        looks.append(len(used))
+        if len(looks) < 3:
+            raise OperationalError("select", {}, Exception("gone"))
+        return look(used)
+
+    monkeypatch.setattr(conversation_usage, "RECOUNT_SECONDS", 0.0)
+    monkeypatch.setattr(conversation_usage, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(conversation_usage, "_unmetered", flaky)
+    acme = rows.company()
+    recount = Recount()
+    recount.start()
+    recount.add(Used(acme, f"{acme}-late", None, 1, 2))
+    eventually(lambda: metered(acme) == [(f"{acme}-late", 1, 2)])

@@ -42,7 +42,7 @@ def view(company_id: str, request_id: str) -> dict[str, Any]:
 def test_a_request_is_a_dataset_a_run_and_an_event_in_one_transaction(acme: str) -> None:
     with company_session(acme, WEB) as session:
         run = training.request_training(
-            session, acme, rows.LINES, {"rank": 8}, use_qlora=False, seed=3
+            session, acme, training.store(rows.LINES), {"rank": 8}, use_qlora=False, seed=3
         )
     found = rows.get(TrainingRun, run.request_id)
     assert (found.status, found.step, found.source) == ("requested", "accept", "api")
@@ -62,9 +62,9 @@ def test_a_request_is_a_dataset_a_run_and_an_event_in_one_transaction(acme: str)
 
 
 def test_a_rollback_leaves_no_row_at_all(acme: str) -> None:
-    before = counts()
+    before, data = counts(), training.store(rows.LINES)
     with pytest.raises(RuntimeError, match="stop"), company_session(acme, WEB) as session:
-        training.request_training(session, acme, rows.LINES)
+        training.request_training(session, acme, data)
         raise RuntimeError("stop")
     assert counts() == before
 
@@ -77,8 +77,9 @@ def test_any_text_survives_the_way_to_the_blob_and_back(acme: str) -> None:
 
 
 def test_seeds_differ_unless_one_is_given(acme: str) -> None:
+    data = training.store(rows.LINES)
     with company_session(acme) as session:
-        seeds = {training.request_training(session, acme, rows.LINES).seed for _ in range(5)}
+        seeds = {training.request_training(session, acme, data).seed for _ in range(5)}
     assert len(seeds) > 1
     assert all(0 <= seed < training.MAX_SEED for seed in seeds)
 

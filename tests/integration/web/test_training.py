@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from sqlalchemy import select
 
+from cyrex import training
 from cyrex.training import add_event, blob_store
 from database import claims
 from database.models import AdapterAlias, Dataset, LoraAdapter, Outbox, TrainingRun, Worker
-from database.session import company_session, operator_session
+from database.session import company_session, get_engine, operator_session
 from database.transitions import TRAINING
 from tests import rows
 from tests.integration.web.support import LINES, Api, Tenant, error_of, row_counts
@@ -46,6 +48,21 @@ def test_a_request_stores_data_run_and_event_together(acme: Tenant) -> None:
     stored = blob_store().read(dataset.sha256).decode().splitlines()
     assert [json.loads(line) for line in stored] == LINES
     assert event.stream == "lora_training_requests"
+
+
+def test_a_slow_store_holds_no_connection_to_the_database(
+    acme: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = []
+    store = training.store
+
+    def slow(lines: list[object]) -> training.StoredLines:
+        held.append(get_engine().pool.checkedout())  # type: ignore[attr-defined]
+        return store(lines)
+
+    monkeypatch.setattr(training, "store", slow)
+    assert acme.api.train().status_code == 202
+    assert held == [0]
 
 
 def test_a_training_is_followed(acme: Tenant) -> None:
