@@ -52,6 +52,23 @@ def test_a_token_that_does_not_exist_is_refused(engine: Engine, token: int) -> N
     assert isinstance(ask(engine), str)
 
 
+def test_a_prompt_that_cannot_be_read_fails_alone(engine: Engine) -> None:
+    handle = engine.submit(Request("company0", None, [5, "6"]))  # type: ignore[list-item]
+    with pytest.raises(RequestRefused, match="TypeError"):
+        handle.result(60)
+    assert isinstance(ask(engine), str)
+
+
+def test_a_deadline_may_be_as_late_as_can_be(
+    engine: Engine, make_adapter: Callable[..., AdapterRef], tmp_path: Path
+) -> None:
+    """The loop waits for an adapter of which nothing is there yet."""
+    for number, deadline in enumerate((math.inf, 1e300)):
+        ref = make_adapter(tmp_path / str(number), "acme", f"late{number}", seed=51)
+        handle = engine.submit(Request("acme", ref, PROMPT, 8, deadline=deadline))
+        assert handle.result(60).tokens
+
+
 def no_config(folder: Path) -> None:
     (folder / "adapter_config.json").unlink()
 
