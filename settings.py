@@ -192,6 +192,8 @@ class Settings(BaseSettings):
     # is, not ended. Beyond that the API answers 429.
     jobs_in_broker: int = Field(64, ge=1)
     trainings_in_broker: int = Field(1, ge=1)
+    # Half of a tools worker's threads: tools that hang must not keep those of others waiting.
+    tool_calls_in_broker: int = Field(8, ge=1)
     open_jobs_per_company: int = Field(10_000, ge=1)
     open_trainings_per_company: int = Field(50, ge=1)
     max_new_tokens: int = Field(256, ge=1)

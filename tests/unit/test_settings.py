@@ -43,6 +43,7 @@ WRONG = {
     "WEB_PROCESSES": ["0"],
     "JOBS_IN_BROKER": ["0"],
     "TRAININGS_IN_BROKER": ["0"],
+    "TOOL_CALLS_IN_BROKER": ["0"],
     "OPEN_JOBS_PER_COMPANY": ["0"],
     "OPEN_TRAININGS_PER_COMPANY": ["0"],
     "STREAM_DAYS": ["0", "inf", "nan"],
