@@ -182,7 +182,10 @@ class Settings(BaseSettings):
     blob_grace_seconds: float = Field(24 * 3600.0, ge=60, le=MAX_DAYS * 86_400)
     work_dir: Path = Path(".data/work")
 
+    # Of a request to train; and of any other, whose content goes through Postgres, Redis and the
+    # memory of every process on its way.
     max_body_bytes: int = Field(64 * MIB, ge=1024)
+    max_request_bytes: int = Field(MIB, ge=1024)
     max_training_examples: int = Field(200_000, ge=1)
     wait_seconds: float = Field(30.0, ge=0, le=300)
     web_threads: int = Field(128, ge=4)

@@ -37,6 +37,7 @@ WRONG = {
     "S3_ENDPOINT_URL": ["minio:9000", "ftp://minio", "http://minio:port"],
     "S3_BUCKET": ["b", "Upper", "with space", "a/b", "s3://bucket"],
     "MAX_BODY_BYTES": ["64MB", "12"],
+    "MAX_REQUEST_BYTES": ["1MB", "12"],
     "MAX_TRAINING_EXAMPLES": ["0", "many"],
     "WAIT_SECONDS": ["-1", "301", "nan"],
     "WEB_THREADS": ["3", "4.5"],
