@@ -35,6 +35,8 @@ OwnCompanyId = Annotated[
     CompanyId | None,
     Field(description="The company. A company's key may leave it out; an operator's must name it."),
 ]
+# In an address: what no column takes can be in no row either.
+Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 RowId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
 
 

@@ -233,6 +233,8 @@ def test_a_malformed_idempotency_key(acme: Tenant, key: str) -> None:
         "/company-automation/jobs?stauts=queued",
         "/company-automation/training?status=done",
         "/company-automation/adapters?status=done",
+        "/company-automation/memory?q=%00",
+        "/v1/models/a%00",
         "/company-automation/jobs/%00",
         "/company-automation/training/%00",
         "/company-automation/adapters/" + "x" * 129,
