@@ -12,13 +12,13 @@ from flask import Request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from cyrex.errors import UserError
+from database.base import UNSTORABLE
 from settings import get_settings
 from web.errors import path_of
 
 MAX_DEPTH = 64
 # A NUL or half a surrogate pair can only come as an escape: UTF-8 and JSON refuse them raw.
 SUSPECT = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
-UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 # Endpoints that take whole datasets.
 LARGE = {"training.train_adapter"}
