@@ -226,11 +226,12 @@ class Settings(BaseSettings):
     inbox_days: float = Field(30.0, gt=0, le=MAX_DAYS)
     outbox_days: float = Field(7.0, gt=0, le=MAX_DAYS)
     # What ended jobs were asked and have answered, ended tool calls, what is remembered of jobs,
-    # dead letters that were replayed.
+    # dead letters that were replayed, and those that nobody has cared for.
     job_payload_days: float = Field(90.0, gt=0, le=MAX_DAYS)
     tool_call_days: float = Field(90.0, gt=0, le=MAX_DAYS)
     memory_days: float = Field(365.0, gt=0, le=MAX_DAYS)
     dead_letter_days: float = Field(90.0, gt=0, le=MAX_DAYS)
+    open_dead_letter_days: float = Field(365.0, gt=0, le=MAX_DAYS)
 
     # A run's newest checkpoints in the blob store, and the days that they outlive the run.
     training_checkpoints: int = Field(3, ge=1, le=100)

@@ -54,6 +54,7 @@ WRONG = {
     "TOOL_CALL_DAYS": ["0", "inf"],
     "MEMORY_DAYS": ["0", "inf"],
     "DEAD_LETTER_DAYS": ["0", "inf"],
+    "OPEN_DEAD_LETTER_DAYS": ["0", "inf"],
     "MAX_NEW_TOKENS": ["0"],
     "JOB_SECONDS": ["0", "nan", "inf", "1e300"],
     "AGENT_STEPS": ["0", "65", "few"],
