@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Executable, TextClause, and_, func, or_, s
 from sqlalchemy.orm import Session
 
 from cyrex import jobs
-from cyrex.companies import lock_company
+from cyrex.companies import LOCK_ALL, lock_company
 from database.transitions import JOB, MACHINES, TOOL_CALL, TRAINING, Machine
 from settings import get_settings
 
@@ -96,13 +96,8 @@ def _statements(kind: str) -> tuple[TextClause, Executable]:
     )
 
 
-# Sent together with what follows, which sees what was committed until the locks were had. In one
-# order, so that two callers never wait for each other in a circle, and no stronger than needed: see
-# `lock_company`.
-LOCKED = """
-    SELECT FROM companies WHERE company_id = ANY(CAST(:companies AS text[]))
-    ORDER BY company_id FOR NO KEY UPDATE;
-"""
+# Sent together with what follows, which sees what was committed until the locks were had.
+LOCKED = f"{LOCK_ALL};"
 WAITING = """
     SELECT company_id FROM companies
     WHERE company_id = ANY(CAST(:companies AS text[])) AND EXISTS (
