@@ -92,13 +92,9 @@ def get_card(path: schemas.ModelPath, query: OfCompany) -> Response:
 
 
 def _messages(body: schemas.ChatCompletion) -> list[Message]:
-    """The messages as training renders them. What is null or empty in one was not said."""
-    said = [
-        {key: value for key, value in message.items() if value is not None and value != []}
-        for message in body.messages
-    ]
+    """The messages as training renders them."""
     try:
-        return messages_of_chat(said)
+        return messages_of_chat(body.messages)
     except LineError as error:
         raise UserError("invalid_request", str(error), param=error.field) from error
 
