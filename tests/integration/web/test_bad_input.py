@@ -149,7 +149,7 @@ def test_a_base_model_that_is_not_served(acme: Tenant) -> None:
 def test_wrong_types_and_unknown_fields_of_a_training(
     acme: Tenant, fields: dict[str, Any], param: str
 ) -> None:
-    assert error_of(acme.api.train(**fields), 400)["param"].startswith(param)
+    assert error_of(acme.api.train(**fields), 400)["param"] == param
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_wrong_types_and_unknown_fields_of_a_training(
 def test_wrong_types_and_unknown_fields_of_a_job(
     acme: Tenant, fields: dict[str, Any], param: str
 ) -> None:
-    assert error_of(acme.api.process(**fields), 400)["param"].startswith(param)
+    assert error_of(acme.api.process(**fields), 400)["param"] == param
 
 
 def test_a_missing_field(acme: Tenant) -> None:
