@@ -21,7 +21,7 @@ from web import chat_schemas as schemas
 from web.auth import company_of, session_for
 from web.conversations import ClientGone, Conversation, Conversations
 from web.errors import error_shape
-from web.openapi import CHAT, blueprint
+from web.openapi import CHAT, blueprint, refusals
 from web.openapi import answers as answered
 from web.schemas import OfCompany
 from web.waiting import Waiters
@@ -40,7 +40,7 @@ DONE = b"data: [DONE]\n\n"
 @api.post(
     "/chat/completions",
     summary="Answer a conversation",
-    responses={**answered((200, schemas.Completion), creates=True)},
+    responses={**answered((200, schemas.Completion), limited=True), **refusals(413, 415, 504)},
 )
 def create_completion(body: schemas.ChatCompletion) -> Response:
     """OpenAI's chat completions. With `stream`, pieces come as server-sent events.
@@ -92,13 +92,9 @@ def get_card(path: schemas.ModelPath, query: OfCompany) -> Response:
 
 
 def _messages(body: schemas.ChatCompletion) -> list[Message]:
-    """The messages as training renders them. What is null or empty in one was not said."""
-    said = [
-        {key: value for key, value in message.items() if value is not None and value != []}
-        for message in body.messages
-    ]
+    """The messages as training renders them."""
     try:
-        return messages_of_chat(said)
+        return messages_of_chat(body.messages)
     except LineError as error:
         raise UserError("invalid_request", str(error), param=error.field) from error
 

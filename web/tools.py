@@ -19,7 +19,7 @@ from tasks.dispatch import broker
 from web import schemas, tool_shapes
 from web.auth import company_of, require_company, session_for
 from web.idempotency import Once, Stored
-from web.openapi import AUTOMATION, blueprint
+from web.openapi import AUTOMATION, blueprint, refusals
 from web.openapi import answers as answered
 
 api = blueprint("tools", __name__, "/company-automation", AUTOMATION)
@@ -125,7 +125,7 @@ def delete_tool(path: tool_shapes.ToolPath, query: schemas.OfCompany) -> Respons
 @api.post(
     "/tools/<name>/test",
     summary="Call a tool once",
-    responses=answered((200, tool_shapes.ToolTested), creates=True),
+    responses={**answered((200, tool_shapes.ToolTested), limited=True), **refusals(413, 415)},
 )
 def test_tool(
     path: tool_shapes.ToolPath, query: schemas.OfCompany, body: tool_shapes.CallTool
