@@ -132,7 +132,7 @@ def _wait(view: Json, give: Give | None, seconds: float, started: float) -> Json
         if give is not None:
             give()
         return latest
-    with waiters().seat(job_id) as seat:
+    with waiters().seat(job_id, company_id) as seat:
         # Only with the seat taken: a job that ends at once is not missed.
         if give is not None:
             give()

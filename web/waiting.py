@@ -12,6 +12,7 @@ import socket
 import ssl
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -27,6 +28,8 @@ POLL_SECONDS = 2.0
 LISTEN_SECONDS = 5.0
 RECONNECT_SECONDS = 1.0
 CONNECT_TIMEOUT_SECONDS = 3.0
+# A company that waits alone has seven eighths of the seats, two have seven fifteenths each.
+SHARE = 7
 
 Found = TypeVar("Found")
 
@@ -41,7 +44,10 @@ def release_when(leaving: Callable[[], bool]) -> None:
 
 
 class Waiters:
-    """At most `seats` clients of this process wait at a time; the others are answered at once."""
+    """At most `seats` clients of this process wait at a time; the others are answered at once.
+
+    A company may hold `SHARE` times as many as are free: however many ask for more, some are left.
+    """
 
     def __init__(self, redis_url: str, seats: int) -> None:
         self.seats = seats
@@ -51,16 +57,16 @@ class Waiters:
         self._reader: threading.Thread | None = None
         self._waiting: dict[str, set[threading.Event]] = {}
         self._taken = 0
+        self._held: Counter[str] = Counter()
 
     @contextmanager
-    def seat(self, job_id: str) -> Iterator[Seat | None]:
-        """A place from which to wait for `job_id`; None when all are taken.
+    def seat(self, job_id: str, company_id: str) -> Iterator[Seat | None]:
+        """A place from which to wait for `job_id`; None when there is none for the company.
 
         Take it before the job can end, or before looking at its row: then no end is missed.
         """
         woken = threading.Event()
-        free = self.take()
-        if not free:
+        if not self.take(company_id):
             yield None
             return
         with self._lock:
@@ -69,24 +75,29 @@ class Waiters:
         try:
             yield Seat(woken)
         finally:
-            self.leave()
+            self.leave(company_id)
             with self._lock:
                 others = self._waiting[job_id]
                 others.discard(woken)
                 if not others:
                     del self._waiting[job_id]
 
-    def take(self) -> bool:
-        """Occupy a seat for something else than a job, if one is free; `leave` frees it."""
+    def take(self, company_id: str) -> bool:
+        """Occupy a seat, if there is one for the company; `leave` frees it."""
         with self._lock:
             self._forget_parent()
-            free = self._taken < self.seats
-            self._taken += free
-            return free
+            if self._held[company_id] >= SHARE * (self.seats - self._taken):
+                return False
+            self._taken += 1
+            self._held[company_id] += 1
+            return True
 
-    def leave(self) -> None:
+    def leave(self, company_id: str) -> None:
         with self._lock:
             self._taken -= 1
+            self._held[company_id] -= 1
+            if not self._held[company_id]:
+                del self._held[company_id]
 
     def wake(self, job_id: str) -> None:
         """Let those who wait for `job_id` look at its row now."""
@@ -96,7 +107,8 @@ class Waiters:
 
     def _forget_parent(self) -> None:
         if self._pid != os.getpid():
-            self._pid, self._reader, self._waiting, self._taken = os.getpid(), None, {}, 0
+            self._pid, self._reader, self._waiting = os.getpid(), None, {}
+            self._taken, self._held = 0, Counter()
 
     def _start_reader(self) -> None:
         """Lazily, so that it runs in the process that serves and not in the one that forked it."""
