@@ -27,7 +27,7 @@ from web import (
     training,
 )
 from web.answers import Error
-from web.body import JsonRequest
+from web.body import JsonRequest, give_seat_back
 from web.conversations import Conversations
 from web.errors import DATABASE_ERRORS, refuse_invalid, register_errors
 from web.openapi import (
@@ -78,6 +78,7 @@ def create_app() -> Flask:
     app.before_request(_begin)
     app.before_request(auth.identify)
     app.after_request(_end)
+    app.teardown_request(give_seat_back)
     register_errors(app)
     for api in (
         jobs.api,
