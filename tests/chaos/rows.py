@@ -18,7 +18,7 @@ HINTED = {
     "job": ("admitted", "running"),
     "training": ("admitted", "running"),
     "adapter": ("announced",),
-    "tool": ("queued", "running"),
+    "tool": ("admitted", "running"),
 }
 CONNECT_SECONDS = 3
 
