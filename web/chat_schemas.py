@@ -12,7 +12,7 @@ from cyrex.engine import Grammar
 from cyrex.models import Model
 from settings import get_settings
 from web.answers import Answer
-from web.schemas import Body, OwnCompanyId, Parameters
+from web.schemas import Body, OwnCompanyId, Parameters, Text
 
 MAX_MESSAGES = 2000
 MAX_STOP_STRINGS = 16
@@ -76,7 +76,7 @@ class ChatCompletion(Body):
     company_id: OwnCompanyId = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    max_completion_tokens: Tokens = None
+    max_completion_tokens: Tokens = Field(None, description="Default MAX_NEW_TOKENS.")
     max_tokens: Tokens = Field(None, description="The older name of `max_completion_tokens`.")
     temperature: float | None = Field(None, ge=0, le=2, description="Default 1; 0 is greedy.")
     top_p: float | None = Field(None, gt=0, le=1)
@@ -160,7 +160,7 @@ class ChatCompletion(Body):
 
 
 class ModelPath(Parameters):
-    model: str = Field(max_length=200)
+    model: Text = Field(max_length=200)
 
 
 # ---- answers ----
