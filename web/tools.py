@@ -137,7 +137,8 @@ def test_tool(
     check_call(tool, body.arguments)
     wait = take_turn(tool, broker())
     if wait:
-        raise TooMany("rate_limited", f"the tool's rate limit lets it be called in {wait:.1f} s")
+        message = f"the tool's rate limit lets it be called in {wait:.1f} s"
+        raise TooMany("rate_limited", message, retry_after_seconds=wait)
     if not _tests.acquire(blocking=False):
         raise TooMany("too_many_tests", f"{MAX_TESTS} test calls are running; try again")
     try:
