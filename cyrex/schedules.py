@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from cyrex.companies import lock_company
 from cyrex.cron import Cron, CronRefused, zone_of
 from cyrex.errors import Conflict, NotFound, UserError
 from cyrex.training_check import check_config
@@ -66,6 +67,7 @@ def _check(schedule: RetrainingSchedule) -> None:
 
 def create_schedule(session: Session, company_id: str, **values: Any) -> RetrainingSchedule:
     """Insert a schedule; `values` are those of `CHANGEABLE`. Raises `UserError`, `Conflict`."""
+    lock_company(session, company_id)
     count = session.scalar(
         select(func.count())
         .select_from(RetrainingSchedule)

@@ -24,10 +24,17 @@ def append_to(path: Path) -> int:
 
 
 def limit(path: Path, limit_bytes: int = LIMIT_BYTES) -> bool:
-    """Move what has been written to `NAME.log.1` when it is too much; the process writes on."""
+    """Move what has been written to `NAME.log.1` when it is too much; the process writes on.
+
+    Raises `OSError` when there is no room for the copy; then nothing has been cut.
+    """
     if not path.exists() or path.stat().st_size <= limit_bytes:
         return False
-    shutil.copyfile(path, _previous(path))
+    try:
+        shutil.copyfile(path, _previous(path))
+    except OSError:
+        _previous(path).unlink(missing_ok=True)
+        raise
     os.truncate(path, 0)
     return True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -57,7 +58,8 @@ class Process:
         self.spec.prepare()
         output = logs.append_to(self.log)
         try:
-            os.write(output, f"--- {time.strftime('%F %T')} start {self.starts}\n".encode())
+            with contextlib.suppress(OSError):  # a full disk
+                os.write(output, f"--- {time.strftime('%F %T')} start {self.starts}\n".encode())
             self._popen = subprocess.Popen(
                 self.spec.command,
                 env=self._environment,

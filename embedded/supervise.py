@@ -49,6 +49,7 @@ class Supervisor:
         ]
         self._phase = Phase.STARTING
         self._written: StackState | None = None
+        self._complaint = ""
         self._must_stop = False
         self._in_a_hurry = False
         self._logs_checked = time.monotonic()
@@ -161,10 +162,16 @@ class Supervisor:
         self._write_state()
         if time.monotonic() - self._logs_checked > LOG_CHECK_SECONDS:
             self._logs_checked = time.monotonic()
-            for process in self._processes:
-                logs.limit(process.log)
+            self._limit_logs()
         busy = any(process.status in (Status.STARTING, Status.DOWN) for process in self._processes)
         self._wait(TICK_SECONDS if busy else idle_seconds)
+
+    def _limit_logs(self) -> None:
+        for process in self._processes:
+            try:
+                logs.limit(process.log)
+            except OSError as error:
+                self._complain(error)
 
     def _collect(self) -> None:
         """Note which processes ended, and end what they leave behind."""
@@ -211,9 +218,22 @@ class Supervisor:
             phase=self._phase,
             processes={process.spec.name: process.state for process in self._processes},
         )
-        if state != self._written:
+        if state == self._written:
+            return
+        try:
             state.write(self._layout)
-            self._written = state
+        except OSError as error:
+            # A full disk ends no stack: what it runs goes on, and is written once there is room.
+            self._complain(error)
+            return
+        self._written, self._complaint = state, ""
+
+    def _complain(self, error: OSError) -> None:
+        """Say once what cannot be written."""
+        complaint = f"{error.filename or self._layout.root}: {error.strerror}"
+        if complaint != self._complaint:
+            self._complaint = complaint
+            say(complaint)
 
     # --- down
 

@@ -57,7 +57,7 @@ def create_completion(body: schemas.ChatCompletion) -> Response:
     except RequestRefused as error:
         raise UserError("invalid_request", str(error), param="response_format") from error
     with ExitStack() as held:
-        held.enter_context(_seat())
+        held.enter_context(_seat(company_id))
         conversation = _conversations().begin(ask)
         held.callback(conversation.close)
         held.enter_context(_watcher().watch(request.environ, conversation.client_gone))
@@ -124,13 +124,17 @@ def _watcher() -> Watcher:
     return found
 
 
-def _seat() -> AbstractContextManager[Any]:
+def _seat(company_id: str) -> AbstractContextManager[Any]:
     """A place among the clients that wait, on threads that others need too. Raises `TooMany`."""
     waiters: Waiters = current_app.extensions["cyrex.waiters"]
-    if not waiters.take():
-        raise TooMany("too_many_waiting", f"{waiters.seats} clients are waiting here; try again")
+    if not waiters.take(company_id):
+        raise TooMany(
+            "too_many_waiting",
+            f"{company_id} has as many clients waiting here as it may, of {waiters.seats} in all; "
+            "try again",
+        )
     held = ExitStack()
-    held.callback(waiters.leave)
+    held.callback(waiters.leave, company_id)
     return held
 
 

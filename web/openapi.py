@@ -58,7 +58,10 @@ _REASONS = {
     403: ("company_forbidden", "The key may not do this, or is another company's."),
     404: ("job_not_found", "There is no such thing, or it is another company's."),
     409: ("already_ended", "It stands against the present state, or against an Idempotency-Key."),
-    413: ("body_too_large", "The body is larger than MAX_BODY_BYTES."),
+    413: (
+        "body_too_large",
+        "The body is larger than MAX_REQUEST_BYTES (a training's: MAX_BODY_BYTES).",
+    ),
     415: ("unsupported_media_type", "Content-Type is not application/json."),
     429: ("too_many_open_jobs", "A limit is reached, which is named; see Retry-After."),
     503: ("database_unavailable", "A part does not answer; see Retry-After. Nothing was changed."),

@@ -10,6 +10,7 @@ from cyrex.agents import MOST
 from cyrex.companies import COMPANY_ID, check_company_id
 from cyrex.jobs import DEFAULT_TASK_TYPE, MAX_CHOICES, TASK_TYPE
 from cyrex.training import MAX_SEED
+from synapse.payloads import ROW_ID
 
 MAX_WAIT_SECONDS = 300.0
 MAX_PAGE = 200
@@ -35,7 +36,9 @@ OwnCompanyId = Annotated[
     CompanyId | None,
     Field(description="The company. A company's key may leave it out; an operator's must name it."),
 ]
-RowId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
+# In an address: what no column takes can be in no row either.
+Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+RowId = Annotated[str, Field(pattern=ROW_ID)]
 
 
 def _no_nul(text: str) -> str:

@@ -212,12 +212,17 @@ def test_characters_that_cannot_be_stored(acme: Tenant) -> None:
 
 
 def test_a_body_that_is_too_large(acme: Tenant) -> None:
-    limit = get_settings().max_body_bytes
-    raw = b'{"data": "' + b"a" * limit + b'"}'
-    for path in (TRAIN, PROCESS):
+    settings = get_settings()
+    for path, name, limit in (
+        (TRAIN, "MAX_BODY_BYTES", settings.max_body_bytes),
+        (PROCESS, "MAX_REQUEST_BYTES", settings.max_request_bytes),
+        ("/v1/chat/completions", "MAX_REQUEST_BYTES", settings.max_request_bytes),
+        ("/company-automation/agents", "MAX_REQUEST_BYTES", settings.max_request_bytes),
+    ):
+        raw = b'{"data": "' + b"a" * limit + b'"}'
         refused = acme.api.post(path, data=raw, content_type="application/json")
         error = error_of(refused, 413, "body_too_large")
-        assert str(limit) in error["message"]
+        assert f"{name}, which is {limit} bytes" in error["message"]
 
 
 @pytest.mark.parametrize("key", ["", "k" * 256, "k\tk", "ké"])
@@ -237,6 +242,8 @@ def test_a_malformed_idempotency_key(acme: Tenant, key: str) -> None:
         "/company-automation/jobs?stauts=queued",
         "/company-automation/training?status=done",
         "/company-automation/adapters?status=done",
+        "/company-automation/memory?q=%00",
+        "/v1/models/a%00",
         "/company-automation/jobs/%00",
         "/company-automation/memory?q=a%00",
         "/v1/models/a%00",
