@@ -41,16 +41,6 @@ Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 RowId = Annotated[str, Field(pattern=ROW_ID)]
 
 
-def _no_nul(text: str) -> str:
-    if "\0" in text:
-        raise ValueError("holds a NUL character")
-    return text
-
-
-# From a path or a query. Postgres compares no text that it could not store.
-Text = Annotated[str, AfterValidator(_no_nul)]
-
-
 def _not_null(value: Any) -> Any:
     if value is None:
         raise ValueError("must not be null")
