@@ -245,8 +245,6 @@ def test_a_malformed_idempotency_key(acme: Tenant, key: str) -> None:
         "/company-automation/memory?q=%00",
         "/v1/models/a%00",
         "/company-automation/jobs/%00",
-        "/company-automation/memory?q=a%00",
-        "/v1/models/a%00",
         "/company-automation/training/%00",
         "/company-automation/adapters/" + "x" * 129,
         "/company-automation/training/x/events?after=-1",
