@@ -32,7 +32,8 @@ def judge(evaluation: dict[str, Any], has_champion: bool) -> tuple[bool, str]:
     label = "champion" if has_champion and "champion" in scores else "base"
     rival = scores.get(label)
     if candidate is None or rival is None:
-        return True, f"there was no hold-out to compare with the {label} on"
+        label = "champion" if has_champion else "base"
+        return True, f"there was no hold-out to compare with the {label} on: the newest serves"
     mine, theirs = candidate["exact_match"], rival["exact_match"]
     if mine != theirs:
         verb = "beats" if mine > theirs else "loses to"

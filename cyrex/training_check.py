@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from cyrex.base_model import name_of, served_name
 from cyrex.errors import UserError
-from helox.check import check_lines
+from helox.check import MAX_LINE_BYTES, check_lines
 from helox.spec import TrainingConfig, problems_of
 from settings import get_settings
 
@@ -63,10 +63,16 @@ def _check_values(lines: Sequence[Any]) -> None:
             message = f"{place}: must be an object (line {number})"
             raise UserError("invalid_training_data", message, place)
         try:
-            jsonl(line)
+            length = len(jsonl(line).rstrip(b"\n"))
         except (ValueError, TypeError) as error:
             message = f"{place}: cannot be written as JSON in UTF-8 (line {number}): {error}"
             raise UserError("invalid_training_data", message, place) from None
+        # The trainer reads no longer ones.
+        if length > MAX_LINE_BYTES:
+            message = (
+                f"{place}: is {length} bytes of JSON, the limit is {MAX_LINE_BYTES} (line {number})"
+            )
+            raise UserError("invalid_training_data", message, place)
 
 
 def jsonl(line: Any) -> bytes:

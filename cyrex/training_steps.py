@@ -20,7 +20,7 @@ from cyrex.packages import get_package
 from cyrex.training import add_event, blob_store
 from cyrex.training_child import dataset_lines, stop_of
 from cyrex.work_dirs import work_dir
-from database.base import new_id
+from database.base import Json, new_id
 from database.models import Dataset, Example, LoraAdapter, TrainingRun
 from database.session import company_session
 from helox.check import Report, read_records
@@ -32,6 +32,16 @@ from settings import get_settings
 from synapse.outbox import announce, ready_event_id
 from synapse.payloads import ADAPTER_READY
 from synapse.streams import LORA_ADAPTER_READY
+
+# What may be odd about a dataset, and of it what is a loss: it is not learned as it stands.
+ODD = {
+    "truncated": "cut off at max_length",
+    "nothing_to_learn": "left out, with no answer to learn",
+    "contradictions": "that contradict an earlier one",
+    "duplicates": "that repeat an earlier one",
+}
+LOSSES = ("truncated", "nothing_to_learn", "contradictions")
+SHOWN_FIELDS = 20
 
 
 def split_dataset(lines: list[bytes], fraction: float) -> tuple[list[bytes], list[bytes]]:
@@ -82,15 +92,26 @@ def accept(run: TrainingRun, lease: Lease) -> Outcome:
                     for record, key, out in zip(records, keys, held_out, strict=True)
                 ],
             )
-        add_event(
-            session,
-            row,
-            "accepted",
-            f"{report.examples} examples, {sum(held_out)} held out, {report.tokens} tokens",
-            {"held_out": sum(held_out), "truncated": len(report.truncated)},
-        )
+        add_event(session, row, "accepted", *_what_was_accepted(report, sum(held_out)))
 
     return Advance(also=also)
+
+
+def _what_was_accepted(report: Report, held_out: int) -> tuple[str, Json, str]:
+    """Message, data and level of the event. That something of the data is lost is a warning."""
+    counts = {
+        "truncated": len(report.truncated),
+        "nothing_to_learn": len(report.fully_masked),
+        "contradictions": report.contradictions,
+        "duplicates": report.duplicates,
+    }
+    said = [f"{report.examples} examples, {held_out} held out, {report.tokens} tokens"]
+    said += [f"{count} {ODD[name]}" for name, count in counts.items() if count]
+    unread = sorted(report.ignored_fields)[:SHOWN_FIELDS]
+    if unread:
+        said.append(f"fields not read: {', '.join(unread)}")
+    level = "warning" if any(counts[name] for name in LOSSES) else "info"
+    return "; ".join(said), {"held_out": held_out, **counts, "ignored_fields": unread}, level
 
 
 def evaluate(run: TrainingRun, lease: Lease, leaving: Callable[[], bool]) -> Outcome:

@@ -76,7 +76,7 @@ class ChatCompletion(Body):
     company_id: OwnCompanyId = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    max_completion_tokens: Tokens = None
+    max_completion_tokens: Tokens = Field(None, description="Default MAX_NEW_TOKENS.")
     max_tokens: Tokens = Field(None, description="The older name of `max_completion_tokens`.")
     temperature: float | None = Field(None, ge=0, le=2, description="Default 1; 0 is greedy.")
     top_p: float | None = Field(None, gt=0, le=1)

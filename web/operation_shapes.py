@@ -4,18 +4,32 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from database.transitions import MACHINES
+from synapse.streams import CONSUMED
 from web.answers import MOMENT, Answer
 from web.schemas import CompanyId, Page, Parameters, RowId
 
+# Of dead letters.
+KINDS = (*MACHINES, *CONSUMED)
+
+
+def _known(kind: str) -> str:
+    if kind not in KINDS:
+        raise ValueError(f"must be one of {', '.join(KINDS)}")
+    return kind
+
+
+Kind = Annotated[
+    str,
+    AfterValidator(_known),
+    Field(description="Of a row, or the name of a stream.", json_schema_extra={"enum": [*KINDS]}),
+]
+
 
 class DeadLetterQuery(Page):
-    kind: str | None = Field(
-        None,
-        pattern=r"^[a-z_-]{1,64}$",
-        description="`training`, `job`, `adapter`, `tool`, or the name of a stream.",
-    )
+    kind: Kind | None = None
     company_id: Annotated[CompanyId | None, Field(description="Only this company's.")] = None
     replayed: bool | None = Field(None, description="Only those replayed, or not replayed yet.")
 

@@ -140,9 +140,8 @@ def test_tool(
     try:
         wait = take_turn(tool, broker())
         if wait:
-            raise TooMany(
-                "rate_limited", f"the tool's rate limit lets it be called in {wait:.1f} s"
-            )
+            message = f"the tool's rate limit lets it be called in {wait:.1f} s"
+            raise TooMany("rate_limited", message, retry_after_seconds=wait)
         limits = Limits.of_settings()
         limits = replace(limits, total=min(limits.total, TEST_SECONDS))
         result = send(tool, body.arguments, new_id(), limits=limits, tries=1)

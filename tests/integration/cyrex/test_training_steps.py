@@ -17,7 +17,7 @@ from cyrex.lease import Advance, Finish, Lease, Outcome
 from cyrex.packages import put_package
 from cyrex.training import blob_store
 from database import claims
-from database.models import Dataset, Example, LoraAdapter, TrainingRun
+from database.models import Dataset, Example, LoraAdapter, TrainingEvent, TrainingRun
 from database.session import company_session, operator_session
 from database.transitions import TRAINING
 from modelkit.registry import get_registry
@@ -110,6 +110,21 @@ def test_accept_records_the_report_and_the_split(acme: str) -> None:
     _, holdout = training_steps.split_dataset(body, 0.1)
     assert [json.loads(line) for line in holdout] == [lines[n - 1] for n in held_out]
     assert rows.events(request_id) == ["requested", "accepted"]
+
+
+def test_accept_says_what_is_odd_about_the_data(acme: str) -> None:
+    twice = {"input": "question", "output": "answer", "id": 7}
+    lines = [twice, twice, {**twice, "output": "another"}, {"input": "word " * 600, "output": "x"}]
+    request_id = rows.run(acme, lines, status="admitted")
+    do(acme, request_id, training_steps.accept)
+    with operator_session() as session:
+        query = select(TrainingEvent).where(TrainingEvent.type == "accepted")
+        event = session.scalars(query.where(TrainingEvent.request_id == request_id)).one()
+    odd = {"truncated": 1, "nothing_to_learn": 1, "contradictions": 1, "duplicates": 1}
+    assert event.data == {"held_out": event.data["held_out"], **odd, "ignored_fields": ["id"]}
+    assert event.level == "warning"
+    for said in ("cut off at max_length", "no answer to learn", "contradict", "repeat", "id"):
+        assert said in event.message
 
 
 def test_accept_twice_records_once(acme: str) -> None:

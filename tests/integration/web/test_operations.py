@@ -391,7 +391,10 @@ def test_letters_are_listed_by_page_kind_and_company(
     (one,) = letters(operator, kind="adapter")
     assert shapes.DeadLetter.model_validate(operator.get(f"{LETTERS}/{one.id}").json) == one
     error_of(operator.get(f"{LETTERS}/none"), 404, "dead_letter_not_found")
-    error_of(operator.get(f"{LETTERS}?kind=No!"), 400)
+    for unknown in ("No!", "jobs"):
+        refused = error_of(operator.get(f"{LETTERS}?kind={unknown}"), 400)
+        assert refused["param"] == "kind"
+        assert f"adapter, tool, {LORA_TRAINING_REQUESTS}" in refused["message"]
 
 
 # The whole.

@@ -225,7 +225,9 @@ def test_a_test_call_is_under_the_rate_limit(
     limit = {"requests": 1, "window": 60}
     register(acme.api, {"name": "t", "endpoint": server.url("/x"), "rate_limit": limit})
     try_tool(acme.api, "t")
-    error_of(acme.api.post(f"{TOOLS}/t/test", {}), 429, "rate_limited")
+    refused = acme.api.post(f"{TOOLS}/t/test", {})
+    error_of(refused, 429, "rate_limited")
+    assert 30 < int(refused.headers["Retry-After"]) <= 60
     proxy = Proxy(redis_url)
     use_broker(proxy.url)
     with variables(REDIS_URL=proxy.url):

@@ -52,6 +52,8 @@ def test_a_champion_is_the_rival_even_when_the_base_is_better() -> None:
     [{}, {"scores": {}}, {"scores": None}, {"scores": {"base": score(0.5)}}],
 )
 def test_with_nothing_held_out_the_newest_serves(evaluation: dict[str, Any]) -> None:
-    promoted, reason = judge(evaluation, has_champion=False)
-    assert promoted
-    assert "no hold-out" in reason
+    for rival in ("base", "champion"):
+        promoted, reason = judge(evaluation, has_champion=rival == "champion")
+        assert promoted
+        assert "no hold-out" in reason
+        assert rival in reason

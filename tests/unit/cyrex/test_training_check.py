@@ -8,6 +8,7 @@ import pytest
 
 from cyrex.errors import UserError
 from cyrex.training_check import check_request
+from helox.check import MAX_LINE_BYTES
 from settings import get_settings
 
 GOOD = {"input": "question", "output": "answer"}
@@ -94,6 +95,14 @@ def test_too_many_lines_name_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
         get_settings.cache_clear()
     assert error.code == "too_many_examples"
     assert "4 examples, the limit is 3" in error.message
+
+
+def test_a_line_that_the_trainer_would_not_read_is_refused_at_once() -> None:
+    around = len('{"input": "", "output": "b"}')
+    check_request([{"input": "é" * ((MAX_LINE_BYTES - around) // 2), "output": "b"}], {})
+    error = refusal([GOOD, {"input": "é" * (MAX_LINE_BYTES // 2), "output": "b"}], {})
+    assert (error.code, error.param) == ("invalid_training_data", "training_data[1]")
+    assert f"the limit is {MAX_LINE_BYTES} (line 2)" in error.message
 
 
 @pytest.mark.parametrize(
