@@ -234,17 +234,24 @@ def _tool_calls(calls: Any, where: str) -> list[dict[str, Any]]:
         # OpenAI sends arguments as JSON text, templates print objects.
         arguments = function.get("arguments", {})
         if isinstance(arguments, str):
-            try:
-                arguments = json.loads(arguments or "{}")
-            except ValueError as error:
-                raise LineError(
-                    f"{where}[{i}].function.arguments", f"is not JSON: {error}"
-                ) from error
+            arguments = _parsed(arguments or "{}", f"{where}[{i}].function.arguments")
         if not isinstance(arguments, Mapping):
             raise LineError(f"{where}[{i}].function.arguments", "must be an object")
         clean = {"name": function["name"], "arguments": dict(arguments)}
         cleaned.append({**call, "type": "function", "function": clean})
     return cleaned
+
+
+def _parsed(text: str, where: str) -> Any:
+    """The JSON value that `text` is. Python's own reader takes NaN and infinity too."""
+    try:
+        value = json.loads(text)
+        content_of(value)
+    except RecursionError as error:
+        raise LineError(where, "is nested too deeply") from error
+    except ValueError as error:
+        raise LineError(where, f"is not JSON: {error}") from error
+    return value
 
 
 def _tools(tools: Any) -> tuple[dict[str, Any], ...] | None:
