@@ -136,7 +136,7 @@ def find_checkpoint(
 
 def _is_of(state: dict[str, Any], fingerprint: str, optimizer: torch.optim.Optimizer) -> bool:
     kind = type(optimizer).__name__
-    return state["fingerprint"] == fingerprint and state.get("optimizer_type", kind) == kind
+    return bool(state["fingerprint"] == fingerprint and state.get("optimizer_type", kind) == kind)
 
 
 def clear_checkpoints(directory: Path) -> None:
