@@ -50,6 +50,8 @@ broker_transport_options = {
 worker_consumer = "tasks.consumer:Consumer"
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
+# A broker that is full, or whose disk is, answers with errors: that too passes, and ends no worker.
+broker_channel_error_retry = True
 task_publish_retry = False
 
 # SIGTERM: let short tasks end, then leave.

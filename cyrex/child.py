@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -20,10 +21,12 @@ LOG_TAIL_BYTES = 2_000
 # Nobody waits for a training as people wait for an answer: where both share cores, it gets less.
 NICENESS = 5
 ERROR_FILE = "error.json"
+# In the words of every library that passes the system's error on.
+NO_ROOM = os.strerror(errno.ENOSPC)
 
 
 class ChildFailed(RuntimeError):
-    """The child ended with a failure that is nobody's input: a crash, a kill, a full disk."""
+    """The child ended with a failure that is nobody's input: a crash, a kill."""
 
 
 class ChildRefused(ValueError):
@@ -44,7 +47,7 @@ def run_child(
     """Run `python -m module …` until it ends; `watch` is called meanwhile, True asks it to stop.
 
     Its output goes to `work_dir`/child.log. Raises `ChildRefused`, `ChildInterrupted`,
-    `ChildFailed`, and whatever `watch` raises, after ending the child.
+    `ChildFailed`, `OSError` where its disk was full, and whatever `watch` raises, after ending it.
     """
     _forget_report(work_dir)
     with (work_dir / "child.log").open("w+b") as log:
@@ -136,7 +139,11 @@ def _judge(status: int, work_dir: Path, log: IO[bytes]) -> None:
         raise ChildInterrupted("interrupted")
     if status < 0:
         raise ChildFailed(f"ended by signal {-status}")
-    raise ChildFailed(str(report.get("message") or f"exit status {status}: {_tail(log)}"))
+    message = str(report.get("message") or f"exit status {status}: {_tail(log)}")
+    if NO_ROOM in message:
+        # As if this process had met it: what waits for room has not failed.
+        raise OSError(errno.ENOSPC, NO_ROOM)
+    raise ChildFailed(message)
 
 
 def _said(log: IO[bytes]) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def _check_settings(made: Plan) -> None:
     Asked of a child: what it imports need not stay in this process's memory.
     """
     done = subprocess.run(
-        [sys.executable, "-c", "from settings import settings_or_exit; settings_or_exit()"],
+        [sys.executable, "-m", "cyrex.folders"],
         env={**os.environ, **made.environment},
         stdin=subprocess.DEVNULL,
         capture_output=True,

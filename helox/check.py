@@ -133,8 +133,9 @@ def _refuse_constant(name: str) -> float:
 
 
 def _refuse_unwritable(raw: Mapping[str, Any], conversation: Conversation) -> None:
-    """JSON may escape half a character; such text has no UTF-8 form and no tokens. A held-out line
-    is written down as it came, with the fields that nobody reads."""
+    """JSON may escape half a character; such text has no UTF-8 form and no tokens. `1e999` is read
+    as infinity, which JSON cannot write. Fields that nobody reads count: a held-out line is
+    written down as it came."""
     try:
         content_of([dict(raw), conversation.messages, conversation.tools]).encode()
     except UnicodeEncodeError as error:

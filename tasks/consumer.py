@@ -6,16 +6,21 @@ its task has ended, over the dead connection, and the whole worker ends with an 
 the message is let go, for it is a hint and the reconciler gives it again. And a lost broker is
 asked for several times a second at first and every two seconds later, not every thirty. And a
 worker may have a reason to take nothing for a while, which leaves the messages to others.
+
+A broker that refuses what it is told, because it is full or its disk is, is asked again every
+second.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from celery import bootsteps
 from celery.worker import consumer
+from redis import ResponseError
 
 from tasks import app
 
@@ -23,10 +28,16 @@ from tasks import app
 RETRY = {"interval_start": 0.2, "interval_step": 0.2, "interval_max": 2.0}
 
 
+# Of a pause before a broker is asked again that answers, and refuses.
+REFUSED_SECONDS = 1.0
+
+
 class Consumer(consumer.Consumer):
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         let_go(self.connection)
         super().on_connection_error_after_connected(exc)
+        if isinstance(exc, ResponseError):
+            time.sleep(REFUSED_SECONDS)
 
     def ensure_connected(self, conn: Any) -> Any:
         conn.ensure_connection = partial(conn.ensure_connection, **RETRY)

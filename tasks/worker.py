@@ -32,6 +32,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from cyrex.endings import end
+from cyrex.folders import check_folders
 from cyrex.lease import Hint
 from cyrex.logs import configure_logging, one_line
 from database import claims
@@ -39,11 +40,14 @@ from database.base import Json, new_id
 from database.models import Worker
 from database.session import dispose, operator_session
 from database.transitions import MACHINES, Machine
-from settings import get_settings
+from settings import SettingsError, get_settings
 from tasks import dispatch
 from tasks.neighbours import born, home
 
 log = structlog.get_logger()
+
+# Queues whose tasks keep files on this machine.
+STORING = {"inference", "training", "bridge"}
 
 # Shared with forked pool processes, which get no signal of a shutdown themselves.
 leaving = multiprocessing.get_context("fork").Event()
@@ -242,6 +246,11 @@ def _logging(**_kwargs: Any) -> None:
 def _remember(sender: Any = None, **_kwargs: Any) -> None:
     """In the worker's main process, before any pool process is forked."""
     queues = sorted(sender.app.amqp.queues.consume_from)
+    if STORING.intersection(queues):
+        try:
+            check_folders(get_settings())
+        except SettingsError as error:
+            raise SystemExit(f"settings: {error}") from None
     os.environ["CYREX_NODE"] = sender.hostname
     os.environ["CYREX_QUEUES"] = ",".join(queues)
     forking = "prefork" in str(getattr(sender.pool_cls, "__module__", sender.pool_cls))

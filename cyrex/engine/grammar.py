@@ -46,7 +46,8 @@ class Grammar:
 
 def literal(text: str) -> str:
     """`text` as a Lark string."""
-    return json.dumps(text, ensure_ascii=False)
+    # Lark's strings hold no control characters, of which JSON writes out the last as it is.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def alternatives(choices: Sequence[str]) -> str:

@@ -55,12 +55,17 @@ def test_run_with_a_command_that_dies(
 WITHOUT_SERVERS = {**os.environ, **ELSEWHERE}
 
 
-def test_a_wrong_setting_is_one_line_before_anything_starts(tmp_path: Path) -> None:
-    wrong = {**ENVIRONMENT, "ENGINE_BATCH": "zero"}
+@pytest.mark.parametrize(
+    ("name", "value"), [("ENGINE_BATCH", "zero"), ("BLOB_DIR", f"{__file__}/blobs")]
+)
+def test_a_wrong_setting_is_one_line_before_anything_starts(
+    tmp_path: Path, name: str, value: str
+) -> None:
+    wrong = {**ENVIRONMENT, name: value}
     done = embedded(tmp_path, "run", "--", "echo", "never", environment=wrong)
     assert done.returncode == 1
     assert done.stdout == ""
-    assert "embedded: settings: ENGINE_BATCH: " in done.stderr
+    assert f"embedded: settings: {name}: " in done.stderr
     assert "postgres" not in done.stderr
     assert left(tmp_path) == []
 

@@ -52,6 +52,25 @@ def test_a_killed_process_comes_back_and_the_others_stay(make_stack: StackMaker)
     assert {name: stack.pid(name) for name in others} == others
 
 
+def test_a_state_that_cannot_be_written_ends_nothing(make_stack: StackMaker) -> None:
+    stack = make_stack("simple").start()
+    # Stands for a full disk, which a test cannot make.
+    obstacle = stack.layout.run / ".state.json.new"
+    obstacle.mkdir()
+    others = {name: stack.pid(name) for name in ("first", "second", "third")}
+    supervisor = stack.supervisor_pid
+    stack.kill("web")
+    log = stack.layout.log("supervisor")
+    assert wait_for(lambda: "web        ready again" in log.read_text(), 10)
+    assert log.read_text().count(str(obstacle)) == 1
+    assert answers(stack)
+    obstacle.rmdir()
+    stack.wait_ready("web", 10)
+    assert stack.restarts("web") == 1
+    assert {name: stack.pid(name) for name in others} == others
+    assert stack.supervisor_pid == supervisor
+
+
 @pytest.mark.parametrize("name", ["first", "second", "third"])
 def test_restarts_whatever_ends(make_stack: StackMaker, name: str) -> None:
     stack = make_stack("simple").start()

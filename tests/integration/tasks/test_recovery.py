@@ -30,6 +30,7 @@ KILLS = 5
 KILLED_SECONDS = 5.0
 FLUSHED_SECONDS = 60.0
 STOPPED_SECONDS = 60.0
+FULL_SECONDS = 12.0
 BACK_SECONDS = 60.0
 TELL_SECONDS = 0.1
 
@@ -105,6 +106,23 @@ def test_a_stopped_broker_is_found_again(valkey: OwnValkey, tmp_path: Path) -> N
         valkey.signal(signal.SIGCONT)
         took = consuming_again(BACK_SECONDS)
     print(f"stopped_back_s: {took:.2f}")
+
+
+@pytest.mark.parametrize("pool", ["threads", "prefork"])
+def test_a_full_broker_ends_no_worker(valkey: OwnValkey, tmp_path: Path, pool: str) -> None:
+    with processes.worker(tmp_path, "tools", pool=pool) as worker:
+        consuming_again(KILLED_SECONDS)
+        # A message that waits can still be read, but nothing can be noted of it.
+        for _ in range(20):
+            app.send_task("maintenance.canary", queue="tools", priority=0, expires=60)
+        dispatch.broker().config_set("maxmemory", 1)
+        with pytest.raises(RedisError, match="maxmemory"):
+            dispatch.broker().set("some", "thing")
+        time.sleep(FULL_SECONDS)
+        assert worker.poll() is None
+        dispatch.broker().config_set("maxmemory", 0)
+        consuming_again(KILLED_SECONDS)
+        assert worker.poll() is None, "it is still the same worker"
 
 
 def test_a_flushed_broker_is_told_of_everything(valkey: OwnValkey, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -55,6 +56,16 @@ def is_gone(folder: Path) -> bool:
 def test_a_child_that_ends_well(run: Run, tmp_path: Path) -> None:
     run("print('hello', os.environ['OMP_NUM_THREADS'])", threads=3)
     assert (tmp_path / "child.log").read_text() == "hello 3\n"
+
+
+@pytest.mark.parametrize("reported", [True, False])
+def test_a_full_disk_is_an_outage_and_no_failure(run: Run, reported: bool) -> None:
+    said = "SafetensorError: I/O error: No space left on device (os error 28)"
+    report = json.dumps({"code": "internal", "message": said})
+    body = f"(folder / 'error.json').write_text({report!r})" if reported else f"print({said!r})"
+    with pytest.raises(OSError, match="No space left on device") as error:
+        run(f"{body}\nsys.exit(1)")
+    assert error.value.errno == errno.ENOSPC
 
 
 def test_a_refusal_carries_the_childs_report(run: Run) -> None:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
+
+import pytest
 
 from embedded import logs
 
@@ -34,6 +37,20 @@ def test_a_process_writes_on_after_its_log_was_cut(tmp_path: Path) -> None:
     assert path.read_bytes() == b"the next\n"
     assert (tmp_path / "web.log.1").read_bytes() == b"a long line\n"
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_without_room_for_the_copy_nothing_is_cut(tmp_path: Path) -> None:
+    path = tmp_path / "web.log"
+    path.write_bytes(b"a long line\n")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4, hard))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            logs.limit(path, limit_bytes=5)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == b"a long line\n"
+    assert not (tmp_path / "web.log.1").exists()
 
 
 def test_tail(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ ARGUMENTS = "messages[1].tool_calls[0].function.arguments"
     [
         (calling('{"a": NaN}'), ARGUMENTS, "is not JSON"),
         (calling('{"a": 1e999}'), ARGUMENTS, "is not JSON"),
-        (calling('{"a": ' + "[" * 100_000), ARGUMENTS, "is nested too deeply"),
+        (calling('{"a": ' + "[" * 100_000), ARGUMENTS, "is nested deeper"),
         (calling({"a": math.inf}), "line", "is not JSON"),
         (calling("{}", nested(900)), "line", "is nested too deeply"),
         ('{"input": "a", "output": "b", "note": "\\ud800"}', "line", "half a surrogate"),
@@ -82,6 +82,16 @@ def test_what_cannot_be_written_down_again_is_a_bad_line(
     assert report.examples == 1
     assert [(p.line, p.field) for p in report.problems] == [(2, field)]
     assert message in report.problems[0].message
+
+
+@pytest.mark.parametrize("depth", range(100, 1000, 50))
+def test_a_line_that_python_reads_and_cannot_write_is_a_problem_of_the_line(depth: int) -> None:
+    nested = "[" * depth + "]" * depth
+    tool = '{"function": {"name": "f", "parameters": {"maximum": 1e999}}}'
+    asked = '"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]'
+    lines = ['{"input": ' + nested + ', "output": "y"}', "{" + asked + ', "tools": [' + tool + "]}"]
+    report = check_lines(lines)
+    assert [p.line for p in report.problems] in ([1, 2], [2])
 
 
 def test_good_data_of_every_kind_of_line() -> None:
