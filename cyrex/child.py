@@ -49,6 +49,7 @@ def run_child(
     Its output goes to `work_dir`/child.log. Raises `ChildRefused`, `ChildInterrupted`,
     `ChildFailed`, `OSError` where its disk was full, and whatever `watch` raises, after ending it.
     """
+    _forget_report(work_dir)
     with (work_dir / "child.log").open("w+b") as log:
         process = _start(module, arguments, threads, subprocess.DEVNULL, log)
         _see_through(process, work_dir, watch, log)
@@ -71,6 +72,7 @@ class Standby:
     def run(self, argument: str, work_dir: Path, watch: Callable[[], bool]) -> None:
         """`run_child` from here on: the child goes on with `argument`, a line of text."""
         assert self._process.stdin is not None
+        _forget_report(work_dir)
         with suppress(BrokenPipeError), self._process.stdin as stdin:
             stdin.write(argument.encode() + b"\n")
         with self._log as log:
@@ -93,11 +95,14 @@ def _start(
     return process
 
 
+def _forget_report(work_dir: Path) -> None:
+    """What an earlier attempt left must not be taken for this one's words: before it begins."""
+    (work_dir / ERROR_FILE).unlink(missing_ok=True)
+
+
 def _see_through(
     process: subprocess.Popen[bytes], work_dir: Path, watch: Callable[[], bool], log: IO[bytes]
 ) -> None:
-    # What an earlier attempt left must not be taken for this one's words.
-    (work_dir / ERROR_FILE).unlink(missing_ok=True)
     try:
         _attend(process, watch)
     finally:

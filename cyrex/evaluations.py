@@ -20,6 +20,7 @@ from settings import get_settings
 
 # More held-out examples than this tell little more and take longer.
 MAX_HOLDOUT = 500
+REPORT_FILE = "evaluation.json"
 
 
 def evaluate(
@@ -70,27 +71,33 @@ def evaluate(
 def _run(
     base_model: Path, folder: Path, arms: list[dict[str, Any]], stop: Callable[[], bool]
 ) -> dict[str, Any] | None:
-    settings = get_settings()
-    out = folder / "evaluation.json"
-    spec = {
-        "base_model": str(base_model.resolve()),
-        "holdout": str(folder / "holdout.jsonl"),
-        "candidates": arms,
-        "out": str(out),
-        "threads": settings.training_threads,
-        "dtype": settings.engine_dtype,
-        "device": settings.engine_device,
-        "max_new_tokens": settings.max_new_tokens,
-    }
-    path = folder / "spec.json"
-    path.write_text(json.dumps(spec))
+    path, threads = folder / "spec.json", get_settings().training_threads
+    path.write_text(json.dumps(spec_of(base_model, folder, arms)))
     try:
-        run_child("cyrex.evaluation", [str(path)], folder, stop, settings.training_threads)
+        run_child("cyrex.evaluation", [str(path)], folder, stop, threads)
     except ChildInterrupted:
         return None
     except ChildRefused as refused:
         raise UserError("not_servable", str(refused), param="adapter_id") from None
-    return read_json(out)
+    return read_json(folder / REPORT_FILE)
+
+
+def spec_of(base_model: Path, folder: Path, arms: list[dict[str, Any]]) -> dict[str, Any]:
+    """What `cyrex.evaluation` is told: an engine like the one that serves."""
+    settings = get_settings()
+    return {
+        "base_model": str(base_model.resolve()),
+        "holdout": str(folder / "holdout.jsonl"),
+        "candidates": arms,
+        "out": str(folder / REPORT_FILE),
+        "threads": settings.training_threads,
+        "dtype": settings.engine_dtype,
+        "device": settings.engine_device,
+        # On a GPU the rows share the context: with another number of them, prompts that serving
+        # answers would count as too long.
+        "max_batch": settings.engine_batch,
+        "max_new_tokens": settings.max_new_tokens,
+    }
 
 
 def sentence(evaluation: dict[str, Any]) -> str:

@@ -94,7 +94,7 @@ def read_records(
         try:
             raw = _parse(line)
             conversation = to_messages(raw)
-            _refuse_unwritable(conversation)
+            _refuse_unwritable(raw, conversation)
             examples = tuple(encoder.encode(conversation, number)) if encoder else ()
         except LineError as error:
             report.problems.append(Problem(error.message, field=error.field, line=number))
@@ -132,14 +132,15 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def _refuse_unwritable(conversation: Conversation) -> None:
+def _refuse_unwritable(raw: Mapping[str, Any], conversation: Conversation) -> None:
     """JSON may escape half a character; such text has no UTF-8 form and no tokens. `1e999` is read
-    as infinity, which JSON cannot write."""
+    as infinity, which JSON cannot write. Fields that nobody reads count: a held-out line is
+    written down as it came."""
     try:
-        content_of([conversation.messages, conversation.tools]).encode()
+        content_of([dict(raw), conversation.messages, conversation.tools]).encode()
     except UnicodeEncodeError as error:
         raise LineError("line", "holds half a surrogate pair") from error
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise LineError("line", f"is not JSON: {error}") from error
 
 

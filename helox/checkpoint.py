@@ -92,6 +92,7 @@ def save_checkpoint(
         "format": FORMAT,
         "fingerprint": fingerprint,
         "counters": asdict(counters),
+        "optimizer_type": type(optimizer).__name__,
         "optimizer": numbers,
         "files": {f.name: sha256_of_file(f) for f in sorted(partial.iterdir())},
     }
@@ -103,8 +104,13 @@ def save_checkpoint(
     return target
 
 
-def find_checkpoint(directory: Path, resume: bool | Path, fingerprint: str) -> Path | None:
+def find_checkpoint(
+    directory: Path, resume: bool | Path, fingerprint: str, optimizer: torch.optim.Optimizer
+) -> Path | None:
     """The checkpoint to go on from, if any.
+
+    One that was made on a GPU is of no use to a CPU, nor the other way round: each has an
+    optimiser of its own, which reads no other's numbers.
 
     Raises:
         UserError: a checkpoint was named, but is damaged or belongs to another run.
@@ -113,18 +119,24 @@ def find_checkpoint(directory: Path, resume: bool | Path, fingerprint: str) -> P
         state = intact_state(resume)
         if state is None:
             raise UserError("bad_checkpoint", f"{resume.name} is not whole", field="resume")
-        if state["fingerprint"] != fingerprint:
+        if not _is_of(state, fingerprint, optimizer):
             raise UserError(
                 "foreign_checkpoint",
-                f"{resume.name} is of a run with other data, base model or configuration",
+                f"{resume.name} is of a run with other data, base model or configuration, or of "
+                "another kind of device",
                 field="resume",
             )
         return resume
     for _, candidate in newest_first(directory) if resume else []:
         state = intact_state(candidate)
-        if state is not None and state["fingerprint"] == fingerprint:
+        if state is not None and _is_of(state, fingerprint, optimizer):
             return candidate
     return None
+
+
+def _is_of(state: dict[str, Any], fingerprint: str, optimizer: torch.optim.Optimizer) -> bool:
+    kind = type(optimizer).__name__
+    return bool(state["fingerprint"] == fingerprint and state.get("optimizer_type", kind) == kind)
 
 
 def clear_checkpoints(directory: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import warnings
 from dataclasses import dataclass
@@ -182,13 +183,20 @@ def _load_base(base: Base, *, use_qlora: bool, precision: Precision, device: tor
             **options,
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        if isinstance(error, torch.OutOfMemoryError):
+        if _is_of_the_machine(error):
             raise
         raise UserError(
             "bad_base_model",
             f"the base model {base.name!r} cannot be loaded: {error}",
             field="base_model",
         ) from error
+
+
+def _is_of_the_machine(error: Exception) -> bool:
+    """A GPU or a disk that fails is no fault of the base model: another try may go well."""
+    if isinstance(error, OSError):  # Transformers raises its own without a number.
+        return error.errno not in (None, errno.ENOENT)
+    return isinstance(error, torch.OutOfMemoryError | torch.AcceleratorError)
 
 
 def _check_targets(model: Any, config: TrainingConfig) -> None:

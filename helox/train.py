@@ -123,7 +123,9 @@ class Trainer:
         self._leave_if_asked()
 
     def _resume(self) -> None:
-        found = find_checkpoint(self.checkpoints, self.spec.resume, self.fingerprint)
+        found = find_checkpoint(
+            self.checkpoints, self.spec.resume, self.fingerprint, self.optimizer
+        )
         if found is None:
             clear_checkpoints(self.checkpoints)
             return

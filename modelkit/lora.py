@@ -6,8 +6,8 @@ model itself (and with it the answers of every other company) is refused by name
 
 from __future__ import annotations
 
-import math
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,7 +17,8 @@ from modelkit.tensors import Tensor
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 SERVABLE_DTYPES = ("F32", "F16", "BF16")
-MAX_RANK = 1024
+# What the engine loads.
+MAX_RANK = 512
 # Keys that may have any value: they are read here, or they do not bear on serving.
 _KNOWN_KEYS = frozenset({
     "peft_type", "task_type", "peft_version", "auto_mapping", "base_model_name_or_path",
@@ -63,7 +64,8 @@ def _check_values(config: Mapping[str, Any]) -> None:
     if config.get("init_lora_weights", True) not in _SERVABLE_INITS:
         raise PackageRefused(Refusal.NOT_SERVABLE, CONFIG_FILE, "init_lora_weights")
     if not _is_rank(config.get("r")):
-        raise refuse("r")
+        detail = f"r is {str(config.get('r'))[:20]}: a rank is an integer from 1 to {MAX_RANK}"
+        raise PackageRefused(Refusal.BAD_CONFIG, CONFIG_FILE, detail)
     if not _is_alpha(config.get("lora_alpha")):
         raise refuse("lora_alpha")
     if type(config.get("use_rslora", False)) is not bool:
@@ -81,7 +83,8 @@ def _is_rank(value: object) -> bool:
 
 
 def _is_alpha(value: object) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+    # A whole number may be larger than any float.
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max  # type: ignore[arg-type]
 
 
 def check_tensors(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:

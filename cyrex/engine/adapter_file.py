@@ -181,8 +181,10 @@ def _pairs(
         if place is None:
             raise AdapterRefused(f"the base model has no place for {name}")
         rank = config.rank_of(module)
+        if not 1 <= rank <= MAX_RANK:
+            raise AdapterRefused(f"{module}: rank {rank}, which must be from 1 to {MAX_RANK}")
         shapes = (rank, place.inputs), (place.outputs, rank)
-        if (tuple(down.shape), tuple(up.shape)) != shapes or not 1 <= rank <= MAX_RANK:
+        if (tuple(down.shape), tuple(up.shape)) != shapes:
             found = f"{list(down.shape)} and {list(up.shape)}"
             raise AdapterRefused(f"{module}: {found}, where the base model needs {shapes}")
         pairs.append(Pair(place, down, up, config.scale_of(module)))

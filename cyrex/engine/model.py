@@ -60,6 +60,8 @@ class LanguageModel:
         text = self.module.config.get_text_config()
         self.vocabulary: int = text.vocab_size
         self.max_context = _context(text, config, self.device)
+        # No text of more characters is within the context, whatever it says.
+        self.max_characters = self.max_context * max(map(len, self._text_to_tokens.get_vocab()))
         self.cache = SlotCache(
             text.num_hidden_layers, config.max_batch, self.max_context, config.threads
         )
@@ -72,8 +74,12 @@ class LanguageModel:
         self._check(CHECK_TOLERANCE[config.dtype])
 
     def encode(self, text: str) -> list[int]:
-        """Tokens of rendered text: special tokens are read where the text spells them."""
-        tokens: list[int] = self._text_to_tokens.encode(text, add_special_tokens=False).ids
+        """Tokens of rendered text: special tokens are read where the text spells them.
+
+        Other threads go on meanwhile, the decode loop for one: a megabyte takes a second.
+        """
+        batch = self._text_to_tokens.encode_batch_fast([text], add_special_tokens=False)
+        tokens: list[int] = batch[0].ids
         return tokens
 
     def decode(self, tokens: list[int]) -> str:

@@ -38,6 +38,11 @@ class Row:
         self.submitted_at = time.monotonic()
         request = handle.request
         prompt = request.prompt
+        if isinstance(prompt, str) and len(prompt) > model.max_characters:
+            raise PromptTooLong(
+                f"prompt: {len(prompt)} characters; the context holds {model.max_context} tokens "
+                "with the answer"
+            )
         self.prompt = model.encode(prompt) if isinstance(prompt, str) else list(prompt)
         if not self.prompt:
             raise RequestRefused("prompt: it has no tokens")

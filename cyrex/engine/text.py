@@ -11,14 +11,13 @@ from tokenizers.decoders import DecodeStream
 class TextStream:
     """Turns tokens into text one by one, and finds the first stop string."""
 
-    __slots__ = ("_decoder", "_handed_out", "_longest", "_stop", "_tokenizer", "cut", "text")
+    __slots__ = ("_decoder", "_handed_out", "_stops", "_tokenizer", "cut", "text")
 
     def __init__(self, tokenizer: Any, stop: Sequence[str]) -> None:
         """`tokenizer` is the Rust one: `tokenizers.Tokenizer`."""
         self._tokenizer = tokenizer
         self._decoder = DecodeStream(skip_special_tokens=False)
-        self._stop = stop
-        self._longest = max(map(len, stop), default=0)
+        self._stops = [_Stop(string) for string in stop]
         self._handed_out = 0
         self.text = ""
         # Where the answer ends, once a stop string is complete.
@@ -29,11 +28,9 @@ class TextStream:
         piece = self._decoder.step(self._tokenizer, token)
         if not piece:
             return
-        searched = max(0, len(self.text) - self._longest + 1)
+        places = [stop.find(piece, len(self.text)) for stop in self._stops]
+        self.cut = min((place for place in places if place is not None), default=None)
         self.text += piece
-        if self._stop:
-            places = [p for s in self._stop if (p := self.text.find(s, searched)) >= 0]
-            self.cut = min(places, default=None)
 
     def hand_out(self) -> str:
         """What is new and certain: the end of the text is held back if a stop may begin there."""
@@ -48,8 +45,41 @@ class TextStream:
 
     def _held_back(self) -> int:
         """Length of the longest end of the text that is the beginning of a stop string."""
-        for length in range(min(self._longest - 1, len(self.text)), 0, -1):
-            end = self.text[-length:]
-            if any(stop.startswith(end) for stop in self._stop):
-                return length
-        return 0
+        return max((stop.begun for stop in self._stops), default=0)
+
+
+class _Stop:
+    """A stop string in a text that grows, by Knuth, Morris and Pratt: a long one costs no more a
+    character than a short one, whatever the text repeats.
+
+    begun: length of its longest beginning that the text ends with.
+    """
+
+    __slots__ = ("_shorter", "_string", "begun")
+
+    def __init__(self, string: str) -> None:
+        self._string = string
+        # For each beginning the next shorter one that it ends with.
+        self._shorter = [0]
+        self.begun = 0
+        for character in string[1:]:
+            self._step(character)
+            self._shorter.append(self.begun)
+        self.begun = 0
+
+    def find(self, piece: str, start: int) -> int | None:
+        """Go on by `piece`, which begins at `start`; returns where the string that it completes
+        first begins, if any."""
+        found: int | None = None
+        for place, character in enumerate(piece, start + 1):
+            self._step(character)
+            if self.begun == len(self._string):
+                found = place - self.begun if found is None else found
+                self.begun = self._shorter[-1]
+        return found
+
+    def _step(self, character: str) -> None:
+        begun, string = self.begun, self._string
+        while begun and string[begun] != character:
+            begun = self._shorter[begun - 1]
+        self.begun = begun + 1 if string[begun] == character else 0

@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import os
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -176,6 +178,34 @@ def test_a_child_that_stood_by_ends_like_any_other(
     with pytest.raises(ChildInterrupted):
         standby("time.sleep(60)").run("x", tmp_path, lambda: True)
     assert is_gone(tmp_path)
+
+
+def test_a_refusal_that_comes_at_once_is_not_lost(
+    standby: Callable[[str], Standby], tmp_path: Path
+) -> None:
+    """Libraries loaded, a bad specification is refused before the parent looks again."""
+    (tmp_path / "error.json").write_text('{"message": "of another day"}')
+    child = standby(
+        "(folder / 'error.json').write_text('{\"message\": \"a bad field\"}'); sys.exit(2)"
+    )
+    child._process.stdin = SlowToReturn(child._process)  # type: ignore[assignment]
+    with pytest.raises(ChildRefused, match="a bad field"):
+        child.run("x", tmp_path, bool)
+
+
+class SlowToReturn:
+    """A pipe to a process that gets the processor at once, while its writer waits for it."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdin is not None
+        self._process, self._pipe = process, process.stdin
+
+    def __enter__(self) -> IO[bytes]:
+        return self._pipe
+
+    def __exit__(self, *_: object) -> None:
+        self._pipe.close()
+        self._process.wait(10)
 
 
 def test_a_child_that_died_while_it_stood_by(

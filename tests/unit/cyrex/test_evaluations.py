@@ -1,6 +1,30 @@
 from __future__ import annotations
 
-from cyrex.evaluations import sentence
+import json
+from pathlib import Path
+
+import pytest
+
+from cyrex.evaluation import read_spec
+from cyrex.evaluations import sentence, spec_of
+from settings import get_settings
+
+
+def test_it_is_measured_on_an_engine_like_the_one_that_serves(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """On a GPU the number of rows decides how long a prompt may be."""
+    monkeypatch.setenv("ENGINE_BATCH", "16")
+    monkeypatch.setenv("ENGINE_DTYPE", "nf4")
+    get_settings.cache_clear()
+    try:
+        told = spec_of(tmp_path, tmp_path, [{"label": "base", "path": None}])
+    finally:
+        get_settings.cache_clear()
+    path = tmp_path / "spec.json"
+    path.write_text(json.dumps(told))
+    spec = read_spec(path)
+    assert (spec.max_batch, spec.dtype) == (16, "nf4")
 
 
 def test_the_scores_are_told_in_one_sentence() -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,6 +41,47 @@ def test_every_bad_line_is_reported_by_number_and_field() -> None:
     ]
     assert report.lines == 10 and report.examples == 1 and not report.ok
     assert str(MAX_LINE_BYTES) in report.problems[-1].message
+
+
+def nested(levels: int) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for _ in range(levels):
+        value = {"properties": value}
+    return value
+
+
+def calling(arguments: Any, parameters: Any = None) -> dict[str, Any]:
+    """A line that calls a tool."""
+    call = {"id": "1", "type": "function", "function": {"name": "f", "arguments": arguments}}
+    asked = {"role": "user", "content": "q"}
+    answer = {"role": "assistant", "content": None, "tool_calls": [call]}
+    tool = {"type": "function", "function": {"name": "f", "parameters": parameters or {}}}
+    return {"messages": [asked, answer], "tools": [tool]}
+
+
+ARGUMENTS = "messages[1].tool_calls[0].function.arguments"
+
+
+@pytest.mark.parametrize(
+    ("line", "field", "message"),
+    [
+        (calling('{"a": NaN}'), ARGUMENTS, "is not JSON"),
+        (calling('{"a": 1e999}'), ARGUMENTS, "is not JSON"),
+        (calling('{"a": ' + "[" * 100_000), ARGUMENTS, "is nested deeper"),
+        (calling({"a": math.inf}), "line", "is not JSON"),
+        (calling("{}", nested(900)), "line", "is nested too deeply"),
+        ('{"input": "a", "output": "b", "note": "\\ud800"}', "line", "half a surrogate"),
+        ('{"input": "a", "output": "b", "note": 1e999}', "line", "is not JSON"),
+    ],
+)
+def test_what_cannot_be_written_down_again_is_a_bad_line(
+    line: dict[str, Any] | str, field: str, message: str
+) -> None:
+    """Wherever it hides: in the text of a call's arguments, in a field that nobody reads."""
+    report = check_lines([GOOD, line])
+    assert report.examples == 1
+    assert [(p.line, p.field) for p in report.problems] == [(2, field)]
+    assert message in report.problems[0].message
 
 
 @pytest.mark.parametrize("depth", range(100, 1000, 50))

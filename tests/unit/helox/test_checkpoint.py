@@ -92,24 +92,36 @@ def test_the_newest_whole_one_is_found_and_two_are_kept(tiny_base: Path, tmp_pat
         save_checkpoint(tmp_path, "f", Counters(step=step), learner, optimizer, {})
     (tmp_path / "step-12.partial").mkdir()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step-10", "step-11", "step-12.partial"]
-    assert find_checkpoint(tmp_path, True, "f") == tmp_path / "step-11"
+    assert find_checkpoint(tmp_path, True, "f", optimizer) == tmp_path / "step-11"
     damaged = tmp_path / "step-11" / "optimizer.safetensors"
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"\0")
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"\1")
-    assert find_checkpoint(tmp_path, True, "f") == tmp_path / "step-10"
-    assert find_checkpoint(tmp_path, True, "another run") is None
-    assert find_checkpoint(tmp_path, False, "f") is None
-    assert find_checkpoint(tmp_path / "none", True, "f") is None
+    assert find_checkpoint(tmp_path, True, "f", optimizer) == tmp_path / "step-10"
+    assert find_checkpoint(tmp_path, True, "another run", optimizer) is None
+    assert find_checkpoint(tmp_path, False, "f", optimizer) is None
+    assert find_checkpoint(tmp_path / "none", True, "f", optimizer) is None
+
+
+def test_another_optimisers_numbers_are_no_checkpoint(tiny_base: Path, tmp_path: Path) -> None:
+    """A run that began on a GPU and goes on on a CPU begins again: it must not fail there."""
+    learner, fused = build(tiny_base, seed=1)
+    eight_bit = bitsandbytes.optim.AdamW8bit(list(learner.trainable().values()), lr=0.1)
+    random_step(learner, eight_bit)
+    path = save_checkpoint(tmp_path, "f", Counters(step=1), learner, eight_bit, {})
+    assert find_checkpoint(tmp_path, True, "f", eight_bit) == path
+    assert find_checkpoint(tmp_path, True, "f", fused) is None
+    with pytest.raises(UserError, match="another kind of device"):
+        find_checkpoint(tmp_path, path, "f", fused)
 
 
 def test_a_named_checkpoint_must_be_whole_and_of_this_run(tiny_base: Path, tmp_path: Path) -> None:
     learner, optimizer = build(tiny_base, seed=1)
     path = save_checkpoint(tmp_path, "f", Counters(step=1), learner, optimizer, {})
-    assert find_checkpoint(tmp_path, path, "f") == path
+    assert find_checkpoint(tmp_path, path, "f", optimizer) == path
     with pytest.raises(UserError) as caught:
-        find_checkpoint(tmp_path, path, "another run")
+        find_checkpoint(tmp_path, path, "another run", optimizer)
     assert (caught.value.code, caught.value.field) == ("foreign_checkpoint", "resume")
     (path / "rng.safetensors").unlink()
     with pytest.raises(UserError) as caught:
-        find_checkpoint(tmp_path, path, "f")
+        find_checkpoint(tmp_path, path, "f", optimizer)
     assert caught.value.code == "bad_checkpoint"

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import errno
+import json
+import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import transformers
 from bitsandbytes.functional import has_avx512bf16
 from torch.nn import functional as F
 
@@ -255,3 +260,32 @@ def evaluate_once(learner: Learner, batch: Any) -> None:
     with torch.no_grad():
         learner.predict(batch)
     learner.model.train()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        torch.AcceleratorError("CUDA error: all CUDA-capable devices are busy or unavailable"),
+        OSError(errno.EIO, "Input/output error"),
+    ],
+)
+def test_what_fails_in_the_machine_is_not_the_base_models_fault(
+    tiny_base: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Or the run would end for good, with a word to a person who can mend nothing."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", fail)
+    with pytest.raises(type(error), match=re.escape(str(error))):
+        learner_of(tiny_base)
+
+
+def test_a_base_model_that_is_no_model_is_the_askers_fault(tiny_base: Path, tmp_path: Path) -> None:
+    broken = Path(shutil.copytree(tiny_base, tmp_path / "base"))
+    config = json.loads((broken / "config.json").read_text())
+    (broken / "config.json").write_text(json.dumps(config | {"model_type": "no-such-thing"}))
+    with pytest.raises(UserError, match="cannot be loaded"):
+        learner_of(broken)

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from modelkit import package
+from cyrex.engine import adapter_file
+from modelkit import lora, package
 from modelkit.errors import PackageRefused, Refusal
 from modelkit.package import FileEntry, Manifest
 
@@ -133,6 +134,7 @@ def test_a_folder_that_is_none_or_too_full_is_refused(make_package: Make, tmp_pa
         ({"r": True}, Refusal.BAD_CONFIG),
         ({"r": "16"}, Refusal.BAD_CONFIG),
         ({"r": 10**9}, Refusal.BAD_CONFIG),
+        ({"lora_alpha": 10**400}, Refusal.BAD_CONFIG),
         ({"lora_alpha": None}, Refusal.BAD_CONFIG),
         ({"lora_alpha": float("nan")}, Refusal.BAD_CONFIG),
         ({"rank_pattern": {"(a+)+$": 2}}, Refusal.BAD_CONFIG),
@@ -145,6 +147,12 @@ def test_what_cannot_be_served_is_refused_by_name(
 ) -> None:
     folder = make_package("a", **change)
     assert refusal(lambda: package.build(folder)) == (reason, "adapter_config.json")
+
+
+def test_a_rank_that_the_engine_does_not_load_is_refused_with_the_limit(make_package: Make) -> None:
+    assert lora.MAX_RANK == adapter_file.MAX_RANK
+    with pytest.raises(PackageRefused, match="r is 513: a rank is an integer from 1 to 512"):
+        package.build(make_package("a", r=513))
 
 
 @pytest.mark.parametrize("text", ["", "[]", '"x"', "{", "[" * 100_000, "\xff"])

@@ -50,6 +50,42 @@ def test_a_prompt_too_long_is_refused_by_name(engine: Engine) -> None:
     assert completion.completion_tokens == 1
 
 
+def test_a_prompt_of_megabytes_is_refused_without_reading_it(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longest = engine.model.max_characters
+    with pytest.raises(PromptTooLong, match="tokens"):
+        ask(engine, prompt="x" * longest)
+
+    def read(*_: object) -> list[int]:
+        raise AssertionError("nobody else's request is read while this one is")
+
+    monkeypatch.setattr(type(engine.model), "encode", read)
+    with pytest.raises(PromptTooLong, match=f"{longest + 1} characters; .* {CONTEXT} tokens"):
+        ask(engine, prompt="x" * (longest + 1))
+
+
+def test_who_reads_a_long_prompt_stops_nobody(engine: Engine) -> None:
+    """The decode loop is another thread of the same process."""
+    pauses: list[float] = []
+    is_read = threading.Event()
+
+    def work() -> None:
+        last = time.monotonic()
+        while not is_read.wait(0.001):
+            pauses.append(time.monotonic() - last)
+            last = time.monotonic()
+
+    other = threading.Thread(target=work)
+    other.start()
+    began = time.monotonic()
+    engine.model.encode("a long prompt " * 100_000)
+    seconds = time.monotonic() - began
+    is_read.set()
+    other.join()
+    assert max(pauses) < seconds / 2
+
+
 @pytest.mark.parametrize("token", [-1, 260, 10**9])
 def test_a_token_that_does_not_exist_is_refused(engine: Engine, token: int) -> None:
     with pytest.raises(RequestRefused, match="from 0 to 259"):

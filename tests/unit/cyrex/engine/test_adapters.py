@@ -67,6 +67,11 @@ def test_the_matrices_are_where_the_tables_say(make_pool: MakePool, tmp_path: Pa
     pool.release(adapter)
 
 
+def test_a_rank_beyond_the_limit_is_refused_with_the_limit(tmp_path: Path) -> None:
+    with pytest.raises(AdapterRefused, match="down: rank 516, which must be from 1 to 512"):
+        read(write(tmp_path / "a", rank=516), PLACES, Staging())
+
+
 def test_memory_is_counted_in_bytes_not_in_adapters(make_pool: MakePool, tmp_path: Path) -> None:
     pool = make_pool()
     load(pool, tmp_path / "four", 4)
