@@ -1,6 +1,7 @@
 """API keys: `cx_<prefix>_<secret>`, kept as the SHA-256 of the secret.
 
-`python -m cyrex.keys operator --file PATH` makes sure that PATH holds a valid operator key.
+`python -m cyrex.keys operator --file PATH` makes sure that PATH holds a valid operator key;
+`operators` lists these keys by their prefixes; `revoke PREFIX` ends one of them, or a company's.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ import hmac
 import os
 import re
 import secrets
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from sqlalchemy import func, select, update
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from database.models import ApiKey
@@ -79,7 +83,8 @@ def authenticate(key: str) -> Principal | None:
     return Principal(scope, company_id, matched[1])
 
 
-def list_keys(session: Session, company_id: str) -> list[ApiKey]:
+def list_keys(session: Session, company_id: str | None) -> list[ApiKey]:
+    """Of a company; None: the operators'."""
     return list(
         session.scalars(
             select(ApiKey).where(ApiKey.company_id == company_id).order_by(ApiKey.created_at)
@@ -113,14 +118,37 @@ def ensure_operator_key(path: Path) -> None:
         file.write(key + "\n")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m cyrex.keys", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("operator").add_argument("--file", type=Path, required=True)
-    arguments = parser.parse_args()
+    commands.add_parser("operators")
+    commands.add_parser("revoke").add_argument("prefix", help="as in cx_PREFIX_…")
+    given = parser.parse_args(arguments)
     settings_or_exit()
-    ensure_operator_key(arguments.file)
+    try:
+        return _run(given)
+    except OperationalError as error:
+        print(f"DATABASE_URL: {str(error.orig).strip().splitlines()[0]}", file=sys.stderr)
+        return 1
+
+
+def _run(given: argparse.Namespace) -> int:
+    match given.command:
+        case "operator":
+            ensure_operator_key(given.file)
+        case "operators":
+            with operator_session() as session:
+                for key in list_keys(session, None):
+                    ended = f"revoked {key.revoked_at:%F %T}" if key.revoked_at else "valid"
+                    print(f"{key.prefix}  made {key.created_at:%F %T}  {ended}  {key.name}")
+        case _:
+            with operator_session() as session:
+                if not revoke_key(session, given.prefix):
+                    print(f"there is no valid key {given.prefix}", file=sys.stderr)
+                    return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -163,3 +163,29 @@ def test_a_file_that_others_can_read_is_closed_to_them(path: Path, valid: bool) 
     os.chmod(path, 0o644)
     keys.ensure_operator_key(path)
     assert mode_of(path) == 0o600
+
+
+def test_an_operators_key_can_be_listed_and_revoked_by_hand(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert keys.main(["operator", "--file", str(path)]) == 0
+    key = path.read_text().strip()
+    prefix = key.split("_")[1]
+    companys = issued(rows.company()).split("_")[1]
+    assert keys.main(["operators"]) == 0
+    listed = capsys.readouterr().out
+    assert key not in listed
+    assert companys not in listed
+    assert f"{prefix}  made " in listed
+    assert line_of(prefix, listed).endswith("valid  operator.key")
+
+    assert keys.main(["revoke", prefix]) == 0
+    assert whose(key) is None
+    assert keys.main(["operators"]) == 0
+    assert "revoked 20" in line_of(prefix, capsys.readouterr().out)
+    assert keys.main(["revoke", prefix]) == 1
+    assert capsys.readouterr().err == f"there is no valid key {prefix}\n"
+
+
+def line_of(prefix: str, text: str) -> str:
+    return next(line for line in text.splitlines() if line.startswith(prefix))
