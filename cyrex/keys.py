@@ -23,7 +23,13 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from database.models import ApiKey
-from database.session import Prepared, keyless_statement, operator_session
+from database.session import (
+    Prepared,
+    UnsafeDatabaseRole,
+    database_complaint,
+    keyless_statement,
+    operator_session,
+)
 from settings import settings_or_exit
 
 Scope = Literal["operator", "company"]
@@ -128,8 +134,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings_or_exit()
     try:
         return _run(given)
-    except OperationalError as error:
-        print(f"DATABASE_URL: {str(error.orig).strip().splitlines()[0]}", file=sys.stderr)
+    except (OperationalError, UnsafeDatabaseRole) as error:
+        print(database_complaint(error), file=sys.stderr)
         return 1
 
 

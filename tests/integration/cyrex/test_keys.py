@@ -6,6 +6,8 @@ import hashlib
 import os
 import re
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from sqlalchemy import select
 from cyrex import keys
 from database.models import ApiKey
 from database.session import company_session, operator_session
+from embedded import Servers
 from tests import rows
 
 pytestmark = pytest.mark.usefixtures("database_url")
@@ -189,3 +192,22 @@ def test_an_operators_key_can_be_listed_and_revoked_by_hand(
 
 def line_of(prefix: str, text: str) -> str:
     return next(line for line in text.splitlines() if line.startswith(prefix))
+
+
+@pytest.mark.parametrize("command", ["cyrex.keys operators", "cyrex.secrets rotate"])
+@pytest.mark.parametrize("unfit", ["away", "a superuser's"])
+def test_a_database_that_will_not_do_is_one_line(
+    servers: Servers, command: str, unfit: str
+) -> None:
+    url = "postgresql://cyrex@127.0.0.1:1/x" if unfit == "away" else servers.superuser_url()
+    done = subprocess.run(
+        [sys.executable, "-m", *command.split()],
+        env={**os.environ, "DATABASE_URL": url, "TOOL_SECRETS_KEY": "A" * 43 + "="},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("DATABASE_URL: ")
