@@ -36,7 +36,7 @@ up: install ## Start the whole stack and keep it running; Ctrl-C stops all of it
 
 # The demo's tool is a server on this machine, where tools may not go unless they are told.
 demo: export TOOL_ALLOWED_HOSTS = 127.0.0.1
-demo: install ## Run the main job of three companies on a stack of its own, restarted once, in about five minutes
+demo: install ## Run the main job of three companies on a stack of its own, restarted once, in about three minutes
 	@exec $(BIN)/python -m embedded run --with-parent --fresh --data-dir $(DATA)/demo -- python -m embedded.demo
 	@exec $(BIN)/python -m embedded run --with-parent --data-dir $(DATA)/demo -- python -m embedded.demo --again
 

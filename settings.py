@@ -185,7 +185,10 @@ class Settings(BaseSettings):
     blob_grace_seconds: float = Field(24 * 3600.0, ge=60, le=MAX_DAYS * 86_400)
     work_dir: Path = Path(".data/work")
 
+    # Of a request to train; and of any other, whose content goes through Postgres, Redis and the
+    # memory of every process on its way.
     max_body_bytes: int = Field(64 * MIB, ge=1024, le=MANY)
+    max_request_bytes: int = Field(MIB, ge=1024, le=MANY)
     max_training_examples: int = Field(200_000, ge=1, le=MANY)
     wait_seconds: float = Field(30.0, ge=0, le=300)
     web_threads: int = Field(128, ge=4, le=MOST_THREADS)
@@ -195,6 +198,8 @@ class Settings(BaseSettings):
     # is, not ended. Beyond that the API answers 429.
     jobs_in_broker: int = Field(64, ge=1, le=MANY)
     trainings_in_broker: int = Field(1, ge=1, le=MANY)
+    # Half of a tools worker's threads: tools that hang must not keep those of others waiting.
+    tool_calls_in_broker: int = Field(8, ge=1, le=MANY)
     open_jobs_per_company: int = Field(10_000, ge=1, le=MANY)
     open_trainings_per_company: int = Field(50, ge=1, le=MANY)
     max_new_tokens: int = Field(256, ge=1, le=MANY)
@@ -224,11 +229,12 @@ class Settings(BaseSettings):
     inbox_days: float = Field(30.0, gt=0, le=MAX_DAYS)
     outbox_days: float = Field(7.0, gt=0, le=MAX_DAYS)
     # What ended jobs were asked and have answered, ended tool calls, what is remembered of jobs,
-    # dead letters that were replayed.
+    # dead letters that were replayed, and those that nobody has cared for.
     job_payload_days: float = Field(90.0, gt=0, le=MAX_DAYS)
     tool_call_days: float = Field(90.0, gt=0, le=MAX_DAYS)
     memory_days: float = Field(365.0, gt=0, le=MAX_DAYS)
     dead_letter_days: float = Field(90.0, gt=0, le=MAX_DAYS)
+    open_dead_letter_days: float = Field(365.0, gt=0, le=MAX_DAYS)
 
     # A run's newest checkpoints in the blob store, and the days that they outlive the run.
     training_checkpoints: int = Field(3, ge=1, le=100)

@@ -123,7 +123,8 @@ def evaluate(adapter: LoraAdapter, lease: Lease, stop: Callable[[], bool]) -> Ou
         current = receipt.get("sha256") == adapter.sha256
         if current and receipt.get("champion_id") == champion_id:
             return Advance()
-        holdout = _holdout(session, adapter)
+        run = _run_of(session, adapter)
+    holdout = _holdout(run) if run is not None else []
     assert adapter.sha256 is not None, "fetch sets the package's hash"
     source = package_of(adapter)
 
@@ -143,13 +144,15 @@ def evaluate(adapter: LoraAdapter, lease: Lease, stop: Callable[[], bool]) -> Ou
     return Advance({"evaluation": found})
 
 
-def _holdout(session: Session, adapter: LoraAdapter) -> list[bytes]:
-    """Held-out lines of the adapter's own run, else of the company's latest; may be empty."""
+def _run_of(session: Session, adapter: LoraAdapter) -> TrainingRun | None:
+    """The adapter's own run, else the company's latest."""
     query = select(TrainingRun).where(TrainingRun.company_id == adapter.company_id)
     if adapter.request_id is not None:
         query = query.where(TrainingRun.request_id == adapter.request_id)
-    run = session.scalar(query.order_by(TrainingRun.request_id.desc()).limit(1))
-    if run is None:
-        return []
+    return session.scalar(query.order_by(TrainingRun.request_id.desc()).limit(1))
+
+
+def _holdout(run: TrainingRun) -> list[bytes]:
+    """The lines that a run held out; may be empty."""
     fraction = TrainingConfig.model_validate(run.config).holdout_fraction
-    return split_dataset(dataset_lines(session, run.dataset_id), fraction)[1]
+    return split_dataset(dataset_lines(run.company_id, run.dataset_id), fraction)[1]

@@ -6,21 +6,34 @@ from collections.abc import Collection
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Executable, TextClause, func, select, text
+from sqlalchemy import ColumnElement, Executable, TextClause, and_, func, or_, select, text
 from sqlalchemy.orm import Session
 
 from cyrex import jobs
-from cyrex.companies import lock_company
-from database.transitions import JOB, MACHINES, TRAINING, Machine
+from cyrex.companies import LOCK_ALL, lock_company
+from database.transitions import JOB, MACHINES, TOOL_CALL, TRAINING, Machine
 from settings import get_settings
 
 
 def limit_of(machine: Machine) -> int:
     """At most this many rows of one company are with the broker or a worker."""
     settings = get_settings()
-    return {JOB.kind: settings.jobs_in_broker, TRAINING.kind: settings.trainings_in_broker}[
-        machine.kind
-    ]
+    return {
+        JOB.kind: settings.jobs_in_broker,
+        TRAINING.kind: settings.trainings_in_broker,
+        TOOL_CALL.kind: settings.tool_calls_in_broker,
+    }[machine.kind]
+
+
+def is_inside(machine: Machine) -> ColumnElement[bool]:
+    """Of a row: it is with the broker or a worker. One that is put off until later is in nobody's
+    way meanwhile."""
+    model: Any = machine.model
+    # The clock, and not the transaction's beginning: others were admitted while it waited.
+    return and_(
+        model.status.in_(machine.claimable),
+        or_(model.published_at.is_(None), model.published_at <= func.clock_timestamp()),
+    )
 
 
 def room(session: Session, machine: Machine, company_id: str) -> int:
@@ -34,7 +47,7 @@ def room(session: Session, machine: Machine, company_id: str) -> int:
     inside = session.scalar(
         select(func.count())
         .select_from(model)
-        .where(model.company_id == company_id, model.status.in_(machine.claimable))
+        .where(model.company_id == company_id, is_inside(machine))
     )
     return max(0, limit_of(machine) - (inside or 0))
 
@@ -83,13 +96,8 @@ def _statements(kind: str) -> tuple[TextClause, Executable]:
     )
 
 
-# Sent together with what follows, which sees what was committed until the locks were had. In one
-# order, so that two callers never wait for each other in a circle, and no stronger than needed: see
-# `lock_company`.
-LOCKED = """
-    SELECT FROM companies WHERE company_id = ANY(CAST(:companies AS text[]))
-    ORDER BY company_id FOR NO KEY UPDATE;
-"""
+# Sent together with what follows, which sees what was committed until the locks were had.
+LOCKED = f"{LOCK_ALL};"
 WAITING = """
     SELECT company_id FROM companies
     WHERE company_id = ANY(CAST(:companies AS text[])) AND EXISTS (
@@ -108,6 +116,7 @@ OLDEST = """
                 SELECT count(*) FROM {table} AS inside
                 WHERE inside.company_id = companies.company_id
                     AND inside.status = ANY(CAST(:claimable AS text[]))
+                    AND coalesce(inside.published_at <= clock_timestamp(), true)
             ) AS free
             FROM companies WHERE company_id = ANY(CAST(:companies AS text[]))
         ) AS room

@@ -177,17 +177,22 @@ def _free_text(shape: CallFormat, template: ChatTemplate) -> str:
 
 
 def decide(text: str, cut_off: bool, situation: Situation, template: ChatTemplate) -> Call | Answer:
-    """What the model's turn means. Raises `UserError` for a call that was cut off."""
-    if not situation.tools:
-        return Answer(text)
-    try:
-        found = call_format(template).read(text)
-    except ValueError:
-        found = None
-        cut_off = True
-    if found is None and cut_off and text.startswith(call_format(template).prefix):
-        raise UserError("call_cut_off", "the model's call did not fit into the tokens of a step")
-    return Call(*found) if found is not None else Answer(text)
+    """What the model's turn means. Raises `UserError` for what was cut off and means nothing."""
+    if situation.tools:
+        try:
+            found = call_format(template).read(text)
+        except ValueError:
+            found = None
+            cut_off = True
+        if found is not None:
+            return Call(*found)
+        if cut_off and text.startswith(call_format(template).prefix):
+            message = "the model's call did not fit into the tokens of a step"
+            raise UserError("call_cut_off", message)
+    if situation.choices and text not in situation.choices:
+        message = "none of the choices fitted into the tokens that were left"
+        raise UserError("choice_cut_off", message, param="choices")
+    return Answer(text)
 
 
 def tokens_left(limits: Limits, steps: int, tokens: int, seconds: float) -> int:

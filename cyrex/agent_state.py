@@ -11,7 +11,7 @@ from sqlalchemy import func, or_, select, text
 from sqlalchemy.orm import Session
 
 from cyrex import agents, jobs, memory, tools
-from cyrex.admission import room
+from cyrex.admission import admit_rows, room
 from cyrex.agent import Answer, Call, Limits, Situation, Turn
 from cyrex.companies import get_company
 from cyrex.engine import Completion
@@ -167,7 +167,7 @@ def record_call(
         call = _refused_call(session, job, decision, error)
     record_step(session, job, decision, completion, call.call_id)
     if call.status not in TOOL_CALL.terminal:
-        return [(TOOL_CALL, call)]
+        return [(TOOL_CALL, row) for row in admit_rows(session, TOOL_CALL, job.company_id)]
     session.flush()
     resumed = resume(session, job.job_id)
     return [(JOB, resumed)] if resumed is not None else []

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from cyrex.agent import Limits
+from cyrex.companies import lock_company
 from cyrex.errors import Conflict, UserError
 from cyrex.jobs import require_agent
 from database.base import Json, new_id
@@ -17,6 +18,7 @@ from database.models import Agent
 from settings import get_settings
 
 DEFAULT_NAME = "default"
+MAX_AGENTS = 100
 # The most that an agent's limits may be set to.
 MOST = {"steps": 64, "tokens": 65_536, "seconds": 3600, "memories": 50}
 LEAST = {"steps": 1, "tokens": 1, "seconds": 1, "memories": 0}
@@ -96,6 +98,12 @@ def create_agent(
     limits: Json | None = None,
 ) -> Agent:
     """Insert an agent. `tools` are names; none means all of the company's. Raises `Conflict`."""
+    lock_company(session, company_id)
+    count = session.scalar(
+        select(func.count()).select_from(Agent).where(Agent.company_id == company_id)
+    )
+    if (count or 0) >= MAX_AGENTS:
+        raise Conflict("too_many_agents", f"a company may have {MAX_AGENTS} agents")
     agent = Agent(
         agent_id=new_id(),
         company_id=company_id,

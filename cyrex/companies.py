@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -57,6 +58,18 @@ def lock_company(session: Session, company_id: str) -> bool:
     """
     query = select(Company.company_id).where(Company.company_id == company_id)
     return session.scalar(query.with_for_update(key_share=True)) is not None
+
+
+# In one order, so that two who lock several never wait for each other in a circle.
+LOCK_ALL = """
+    SELECT FROM companies WHERE company_id = ANY(CAST(:companies AS text[]))
+    ORDER BY company_id FOR NO KEY UPDATE
+"""
+
+
+def lock_companies(session: Session, company_ids: Collection[str]) -> None:
+    """`lock_company` for several, before anything is written of any of them."""
+    session.execute(text(LOCK_ALL), {"companies": list(company_ids)})
 
 
 def list_companies(session: Session, limit: int = 100, after: str = "") -> list[Company]:

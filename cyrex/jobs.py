@@ -15,10 +15,10 @@ from cyrex.adapters import champion_of
 from cyrex.errors import Conflict, NotFound, UserError
 from cyrex.limits import require_place
 from database import claims
-from database.base import new_id
+from database.base import new_id, to_json
 from database.models import Agent, Job
 from database.transitions import JOB
-from settings import get_settings
+from settings import MIB, get_settings
 from synapse.envelope import Envelope
 from synapse.outbox import announce_all, event
 from synapse.streams import COMPANY_AUTOMATION_JOBS
@@ -27,6 +27,9 @@ DEFAULT_TASK_TYPE = "automation"
 TASK_TYPE = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 MAX_CHOICES = 1000
 MAX_CHOICE_CHARACTERS = 500
+# Of one page of jobs; a job that alone has more is a page.
+PAGE_BYTES = 8 * MIB
+ROWS_AT_ONCE = 5
 
 
 def create_job(
@@ -139,14 +142,25 @@ def get_job(session: Session, job_id: str) -> Job:
 
 def list_jobs(
     session: Session, limit: int = 50, after: str | None = None, status: str | None = None
-) -> list[Job]:
-    """Newest first; `after` is the last id of the page before."""
-    query = select(Job).order_by(Job.job_id.desc()).limit(limit)
+) -> tuple[list[Job], bool]:
+    """A page, newest first, and whether another follows; `after` is the last id of the one before.
+
+    At most `limit` jobs, and fewer when they hold more than `PAGE_BYTES`: a tool's answers are a
+    part of its job's.
+    """
+    query = select(Job).order_by(Job.job_id.desc()).limit(limit + 1)
     if after is not None:
         query = query.where(Job.job_id < after)
     if status is not None:
         query = query.where(Job.status == status)
-    return list(session.scalars(query))
+    found: list[Job] = []
+    held = 0
+    for job in session.scalars(query.execution_options(yield_per=ROWS_AT_ONCE)):
+        if len(found) == limit or held > PAGE_BYTES:
+            return found, True
+        found.append(job)
+        held += sum(len(to_json(part)) for part in (job.input_data, job.output_data, job.details))
+    return found, False
 
 
 def cancel_job(session: Session, job_id: str) -> Job:

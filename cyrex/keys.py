@@ -22,6 +22,8 @@ from sqlalchemy import func, select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from cyrex.companies import lock_company
+from cyrex.errors import Conflict
 from database.models import ApiKey
 from database.session import (
     Prepared,
@@ -37,6 +39,9 @@ Scope = Literal["operator", "company"]
 PREFIX_BYTES = 6
 SECRET_BYTES = 24
 PRIVATE = 0o600
+# Of one company: keys that work, and those that are shown.
+MAX_KEYS = 100
+MAX_LISTED = 500
 KEY = re.compile(r"cx_([0-9a-f]{12})_([0-9a-f]{48})")
 FIND = Prepared(
     "find_key",
@@ -60,7 +65,12 @@ def _digest(secret: str) -> str:
 
 
 def issue_key(session: Session, scope: Scope, company_id: str | None, name: str = "") -> str:
-    """Create a key and return it whole: it cannot be shown again."""
+    """Create a key and return it whole: it cannot be shown again.
+
+    Raises `Conflict` when the company has as many as it may.
+    """
+    if company_id is not None:
+        _require_room(session, company_id)
     prefix, secret = secrets.token_hex(PREFIX_BYTES), secrets.token_hex(SECRET_BYTES)
     session.add(
         ApiKey(
@@ -73,6 +83,19 @@ def issue_key(session: Session, scope: Scope, company_id: str | None, name: str 
     )
     session.flush()
     return f"cx_{prefix}_{secret}"
+
+
+def _require_room(session: Session, company_id: str) -> None:
+    lock_company(session, company_id)
+    live = session.scalar(
+        select(func.count())
+        .select_from(ApiKey)
+        .where(ApiKey.company_id == company_id, ApiKey.revoked_at.is_(None))
+    )
+    if (live or 0) >= MAX_KEYS:
+        raise Conflict(
+            "too_many_api_keys", f"a company may have {MAX_KEYS} live API keys; revoke one first"
+        )
 
 
 def authenticate(key: str) -> Principal | None:
@@ -90,12 +113,13 @@ def authenticate(key: str) -> Principal | None:
 
 
 def list_keys(session: Session, company_id: str | None) -> list[ApiKey]:
-    """Of a company; None: the operators'."""
-    return list(
-        session.scalars(
-            select(ApiKey).where(ApiKey.company_id == company_id).order_by(ApiKey.created_at)
-        )
-    )
+    """In the order of their creation: those that work, and the newest of those that do not.
+
+    `company_id` None: the operators'.
+    """
+    query = select(ApiKey).where(ApiKey.company_id == company_id)
+    query = query.order_by(ApiKey.revoked_at.is_not(None), ApiKey.created_at.desc())
+    return sorted(session.scalars(query.limit(MAX_LISTED)), key=lambda key: key.created_at)
 
 
 def revoke_key(session: Session, prefix: str, company_id: str | None = None) -> bool:

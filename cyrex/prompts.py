@@ -47,7 +47,9 @@ def request_of(
     """
     situation, limits = prepared.situation, prepared.limits
     seconds = _seconds_left(job)
-    tokens = get_settings().max_new_tokens
+    # No token is shorter than a byte: every choice fits.
+    longest = max((len(choice.encode()) for choice in situation.choices), default=0)
+    tokens = max(get_settings().max_new_tokens, longest)
     if not situation.is_plain:
         used = seconds_used(job)
         tokens = min(tokens, tokens_left(limits, len(prepared.steps), prepared.tokens, used))

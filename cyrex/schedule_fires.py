@@ -11,6 +11,7 @@ import structlog
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
+from cyrex.companies import lock_companies
 from cyrex.errors import UserError
 from cyrex.schedules import next_fire, now_of
 from cyrex.training import add_event, train_on
@@ -49,6 +50,7 @@ def _fire_batch() -> int:
             .limit(BATCH)
             .with_for_update(skip_locked=True)
         ).all()
+        lock_companies(session, {schedule.company_id for schedule in due})
         for schedule in due:
             _fire(session, schedule)
     return len(due)

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from cyrex.companies import lock_company
 from cyrex.cron import Cron, CronRefused, zone_of
 from cyrex.errors import Conflict, NotFound, UserError
 from cyrex.training_check import check_config
@@ -53,9 +54,8 @@ def next_fire(schedule: RetrainingSchedule, after: datetime, base: datetime) -> 
 def _check(schedule: RetrainingSchedule) -> None:
     """Raises `UserError`, which names the field and the limit."""
     if (schedule.cron is None) == (schedule.every_hours is None):
-        raise UserError(
-            "invalid_schedule", "cron: either cron or every_hours must be given", "cron"
-        )
+        message = "cron: cron or every_hours must be given, and not both"
+        raise UserError("invalid_schedule", message, "cron")
     hours, examples = schedule.every_hours, schedule.min_new_examples
     if hours is not None and not 1 <= hours <= MAX_HOURS:
         raise UserError("invalid_every_hours", f"every_hours: 1 to {MAX_HOURS}", "every_hours")
@@ -67,6 +67,7 @@ def _check(schedule: RetrainingSchedule) -> None:
 
 def create_schedule(session: Session, company_id: str, **values: Any) -> RetrainingSchedule:
     """Insert a schedule; `values` are those of `CHANGEABLE`. Raises `UserError`, `Conflict`."""
+    lock_company(session, company_id)
     count = session.scalar(
         select(func.count())
         .select_from(RetrainingSchedule)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.message import Message
 from typing import Any
 
-# Postgres stores no NUL and no half surrogate pair.
-UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+from database.base import storable
+
 MAX_DEPTH = 64
 MAX_INTEGER = 2**256
 GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
@@ -75,7 +74,7 @@ def _text(raw: bytes, charset: str) -> str:
         text = raw.decode(charset, "replace")
     except (LookupError, ValueError):
         text = raw.decode("utf-8", "replace")
-    return UNSTORABLE.sub("\ufffd", text)
+    return storable(text)
 
 
 def _json_or_text(raw: bytes) -> Any:
@@ -96,7 +95,7 @@ def _storable(value: Any, depth: int) -> Any:
     if depth == 0:
         raise ValueError("nested too deep")
     if isinstance(value, str):
-        return UNSTORABLE.sub("\ufffd", value)
+        return storable(value)
     if isinstance(value, list):
         return [_storable(item, depth - 1) for item in value]
     if isinstance(value, dict):

@@ -185,7 +185,10 @@ def check_arguments(schema: dict[str, Any], arguments: dict[str, Any]) -> None:
     """Raises `ArgumentsRefused`."""
     if len(json.dumps(arguments)) > MAX_ARGUMENT_BYTES:
         raise ArgumentsRefused(f"are larger than {MAX_ARGUMENT_BYTES} bytes", "")
-    error = next(iter(_Checker(schema).iter_errors(arguments)), None)
+    try:
+        error = next(iter(_Checker(schema).iter_errors(arguments)), None)
+    except OverflowError:  # of an integer, which has no limit, as a float: see `multipleOf`
+        raise ArgumentsRefused("hold a number that is too large", "") from None
     if error is not None:
         path = error.json_path.removeprefix("$").removeprefix(".")
         raise ArgumentsRefused(error.message[:300], path)

@@ -5,7 +5,7 @@ How tools are registered is in `cyrex.tool_registry`, how a call is made in `cyr
 
 from __future__ import annotations
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from cyrex.errors import UserError
@@ -29,7 +29,7 @@ __all__ = [
 
 
 def create_call(session: Session, job: Job, tool_name: str, arguments: Json) -> ToolCall:
-    """Insert a queued call; the caller commits, then publishes it (machine TOOL_CALL).
+    """Insert a queued call; the caller calls `admit_rows` (machine TOOL_CALL).
 
     Raises `UserError` when there is no such tool or the arguments do not fit its schema.
     """
@@ -42,8 +42,6 @@ def create_call(session: Session, job: Job, tool_name: str, arguments: Json) -> 
         arguments=arguments,
         status="queued",
         step=TOOL_CALL.steps[0],
-        published_at=func.now(),
-        publications=1,
     )
     session.add(row)
     session.flush()

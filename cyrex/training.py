@@ -108,12 +108,14 @@ def accept_from_stream(
     session: Session, wanted: TrainingRequested, correlation_id: str | None = None
 ) -> TrainingRun:
     """Queue the run of an outside publisher's event with inline data. Raises `UserError`."""
-    require_place(session, TRAINING, wanted.company_id)
     lines = wanted.training_data or []
     if wanted.seed is not None and not 0 <= wanted.seed <= MAX_SEED:
         raise UserError("invalid_seed", f"seed: must be from 0 to {MAX_SEED}", "seed")
     check_request(lines, wanted.config, wanted.base_model)
-    dataset = _new_dataset(session, wanted.company_id, store(lines))
+    # Before the company is locked, or whoever admits its rows would wait for the store too.
+    data = store(lines)
+    require_place(session, TRAINING, wanted.company_id)
+    dataset = _new_dataset(session, wanted.company_id, data)
     run = _new_run(dataset, wanted.config, wanted.use_qlora, wanted.seed, "stream")
     run.request_id = wanted.request_id
     run.correlation_id = correlation_id or wanted.request_id

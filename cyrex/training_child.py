@@ -84,10 +84,14 @@ def _take_spare() -> Standby | None:
     return spare if spare is not None and spare.is_alive else None
 
 
-def dataset_lines(session: Session, dataset_id: str) -> list[bytes]:
-    """The lines of a dataset, verified against its SHA-256."""
-    dataset = session.get_one(Dataset, dataset_id)
-    return blob_store().read(dataset.sha256).splitlines()
+def dataset_lines(company_id: str, dataset_id: str) -> list[bytes]:
+    """The lines of a dataset, verified against its SHA-256.
+
+    Read in no transaction: Postgres ends one that is idle for as long as a slow store may take.
+    """
+    with company_session(company_id) as session:
+        sha256 = session.get_one(Dataset, dataset_id).sha256
+    return blob_store().read(sha256).splitlines()
 
 
 def _run_helox(
@@ -124,8 +128,7 @@ def _run_helox(
 
 def _write_spec(run: TrainingRun, work_dir: Path, threads: int) -> Path:
     data = work_dir / "train.jsonl"
-    with company_session(run.company_id) as session:
-        data.write_bytes(b"\n".join(dataset_lines(session, run.dataset_id)) + b"\n")
+    data.write_bytes(b"\n".join(dataset_lines(run.company_id, run.dataset_id)) + b"\n")
     spec: Json = {
         "base_model": str(require_base(run.base_model).resolve()),
         "data": str(data),

@@ -48,8 +48,7 @@ def accept(run: TrainingRun, lease: Lease) -> Outcome:
     config = TrainingConfig.model_validate(run.config)
     require_base(run.base_model)
     base = open_base()
-    with company_session(run.company_id) as session:
-        lines = dataset_lines(session, run.dataset_id)
+    lines = dataset_lines(run.company_id, run.dataset_id)
     report = Report()
     records = list(read_records(lines, report, Encoder.of(base, config.max_length)))
     if not report.ok:
@@ -97,8 +96,7 @@ def accept(run: TrainingRun, lease: Lease) -> Outcome:
 def evaluate(run: TrainingRun, lease: Lease, leaving: Callable[[], bool]) -> Outcome:
     """Compare the new adapter with the base model and with the champion on the hold-out."""
     config = TrainingConfig.model_validate(run.config)
-    with company_session(run.company_id) as session:
-        lines = dataset_lines(session, run.dataset_id)
+    lines = dataset_lines(run.company_id, run.dataset_id)
     _, holdout = split_dataset(lines, config.holdout_fraction)
     assert run.package_sha256 is not None, "train stores the package before evaluate runs"
     package_sha256 = run.package_sha256

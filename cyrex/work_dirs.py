@@ -24,6 +24,7 @@ log = structlog.get_logger()
 def work_dir(name: str) -> Iterator[Path]:
     """An empty folder, removed in the end; one whose owner was killed is removed by `sweep`."""
     folder = get_settings().work_dir.resolve() / name
+    assert folder.name == name, f"{name!r} is a path: a sweep would not see who holds it"
     held = _hold_new(folder)
     try:
         yield folder

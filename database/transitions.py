@@ -207,10 +207,11 @@ TOOL_CALL = Machine(
         State(
             "queued",
             "inference worker (a step that calls a tool)",
-            ("running", "failed"),
-            HINT_SECONDS,
-            REISSUE,
+            ("admitted", "failed"),
+            None,
+            ADMIT,
         ),
+        State("admitted", "admit", ("running", "failed"), HINT_SECONDS, REISSUE),
         State(
             "running",
             "tools worker",
@@ -222,10 +223,10 @@ TOOL_CALL = Machine(
         State("failed", "tools worker, reconciler"),
         State("unknown", "tools worker: sent, and no answer is known"),
     ),
-    claimable=("queued", "running"),
+    claimable=("admitted", "running"),
     running="running",
     failed="failed",
-    admitted=False,
+    admitted=True,
     given_up=case((ToolCall.sent_at.is_not(None), "unknown"), else_="failed"),
 )
 

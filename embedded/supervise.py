@@ -230,9 +230,8 @@ class Supervisor:
 
     def _complain(self, error: OSError) -> None:
         """Say once what cannot be written."""
-        if (
-            complaint := f"{error.filename or self._layout.root}: {error.strerror}"
-        ) != self._complaint:
+        complaint = f"{error.filename or self._layout.root}: {error.strerror}"
+        if complaint != self._complaint:
             self._complaint = complaint
             say(complaint)
 

@@ -23,6 +23,9 @@ SCHEMA_KEYS = ("type", "description", "enum", "properties", "items", "required")
 # (item, key) separators of JSON: Jinja's own filter, and the compact form.
 SEPARATORS = ((", ", ": "), (",", ":"))
 
+# Levels of arguments that come as JSON text: as many as a request's body may have.
+MAX_DEPTH = 64
+
 # Names that no template prints by itself.
 _NAME = "probe_name_qz"
 _ARGUMENTS = {"probe_first_qz": "x", "probe_second_qz": "y"}
@@ -47,6 +50,35 @@ def ordered_arguments(arguments: Mapping[str, Any], tool: Mapping[str, Any] | No
     """A call's arguments in the order of the tool's parameters; by name for an unknown tool."""
     parameters = (tool or {}).get("function", {}).get("parameters") or {}
     return _by(arguments, _names(parameters))
+
+
+def parsed_arguments(text: str, where: str) -> Any:
+    """A call's arguments from JSON text; no text is no arguments.
+
+    Raises:
+        LineError: names `where`; also for what could not be written down again.
+    """
+    too_deep = LineError(where, f"is nested deeper than {MAX_DEPTH} levels")
+    try:
+        value = json.loads(text or "{}")
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except RecursionError:
+        raise too_deep from None
+    except UnicodeEncodeError as error:
+        raise LineError(where, "holds half a surrogate pair") from error
+    except ValueError as error:
+        raise LineError(where, f"is not JSON: {error}") from error
+    if _is_deeper(value, MAX_DEPTH):
+        raise too_deep
+    return value
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    level = [value]
+    for _ in range(levels):
+        inner = [item.values() if isinstance(item, dict) else item for item in level]
+        level = [x for items in inner for x in items if isinstance(x, (dict, list))]
+    return bool(level)
 
 
 def _schema(schema: Mapping[str, Any]) -> JsonObject:

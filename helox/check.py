@@ -94,10 +94,13 @@ def read_records(
         try:
             raw = _parse(line)
             conversation = to_messages(raw)
-            _refuse_lone_surrogates(conversation)
+            _refuse_unwritable(conversation)
             examples = tuple(encoder.encode(conversation, number)) if encoder else ()
         except LineError as error:
             report.problems.append(Problem(error.message, field=error.field, line=number))
+            continue
+        except RecursionError:
+            report.problems.append(Problem("is nested too deeply", field="line", line=number))
             continue
         report.examples += 1
         report.ignored_fields.update(set(raw) - fields_of(raw))
@@ -129,12 +132,15 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def _refuse_lone_surrogates(conversation: Conversation) -> None:
-    """JSON may escape half a character; such text has no UTF-8 form and no tokens."""
+def _refuse_unwritable(conversation: Conversation) -> None:
+    """JSON may escape half a character; such text has no UTF-8 form and no tokens. `1e999` is read
+    as infinity, which JSON cannot write."""
     try:
         content_of([conversation.messages, conversation.tools]).encode()
     except UnicodeEncodeError as error:
         raise LineError("line", "holds half a surrogate pair") from error
+    except ValueError as error:
+        raise LineError("line", f"is not JSON: {error}") from error
 
 
 def _count_repeats(

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from helox.calls import ordered_arguments, ordered_tools
+from helox.calls import ordered_arguments, ordered_tools, parsed_arguments
 from helox.errors import LineError
 from helox.template import ChatTemplate, Message
 
@@ -85,7 +85,7 @@ def messages_of_chat(messages: Any) -> list[Message]:
     """
     if not isinstance(messages, list) or not messages:
         raise LineError("messages", "must be a list of at least one message")
-    cleaned = [_message(message, f"messages[{i}]") for i, message in enumerate(messages)]
+    cleaned = [_said(message, f"messages[{i}]") for i, message in enumerate(messages)]
     _order_calls(cleaned, ())
     return cleaned
 
@@ -157,12 +157,12 @@ def _content(line: Mapping[str, Any], field: str) -> str:
     return text
 
 
-def _required_text(line: Mapping[str, Any], field: str) -> str:
-    value = line[field]
+def _required_text(line: Mapping[str, Any], field: str, where: str | None = None) -> str:
+    value, where = line[field], where or field
     if not isinstance(value, str):
-        raise LineError(field, "must be text")
+        raise LineError(where, "must be text")
     if not value.strip():
-        raise LineError(field, "must not be empty")
+        raise LineError(where, "must not be empty")
     return value
 
 
@@ -170,7 +170,7 @@ def _of_messages(line: Mapping[str, Any]) -> Conversation:
     messages = line["messages"]
     if not isinstance(messages, list) or not messages:
         raise LineError("messages", "must be a list of at least one message")
-    cleaned = [_message(message, f"messages[{i}]") for i, message in enumerate(messages)]
+    cleaned = [_taught(message, f"messages[{i}]") for i, message in enumerate(messages)]
     answers = [i for i, message in enumerate(cleaned) if message["role"] == "assistant"]
     if not answers:
         raise LineError("messages", "must contain an assistant message to learn from")
@@ -182,27 +182,35 @@ def _of_messages(line: Mapping[str, Any]) -> Conversation:
     return Conversation(tuple(cleaned[: answers[-1] + 1]), tools)
 
 
-def _message(message: Any, where: str) -> Message:
+def _taught(message: Any, where: str) -> Message:
+    """A message of a training line: from an empty answer nothing is learned."""
+    clean = _said(message, where)
+    if clean["role"] == "assistant" and not clean["content"].strip() and "tool_calls" not in clean:
+        raise LineError(f"{where}.content", "must not be empty")
+    return clean
+
+
+def _said(message: Any, where: str) -> Message:
     if not isinstance(message, Mapping):
         raise LineError(where, "must be an object with role and content")
     role = message.get("role")
     if role not in ROLES:
         raise LineError(f"{where}.role", f"must be one of {', '.join(ROLES)}")
     clean: Message = {"role": "system" if role == "developer" else role}
-    unknown = sorted(set(message) - set(MESSAGE_FIELDS))
+    # Clients write out what was not said: `refusal: null`, `annotations: []`.
+    given = {key for key, value in message.items() if value is not None and value != []}
+    unknown = sorted(given - set(MESSAGE_FIELDS))
     if unknown:
         raise LineError(f"{where}.{unknown[0]}", "is not a field of a message")
     calls = message.get("tool_calls")
-    if calls is not None:
+    if calls is not None and calls != []:
         if role != "assistant":
             raise LineError(f"{where}.tool_calls", "only an assistant message may call tools")
         clean["tool_calls"] = _tool_calls(calls, f"{where}.tool_calls")
     clean["content"] = _message_content(message.get("content"), f"{where}.content")
-    if role == "assistant" and not clean["content"].strip() and not calls:
-        raise LineError(f"{where}.content", "must not be empty")
     for key in ("name", "tool_call_id"):
         if message.get(key) is not None:
-            clean[key] = _required_text(message, key)
+            clean[key] = _required_text(message, key, f"{where}.{key}")
     weight = message.get("weight")
     if weight is not None:
         if role != "assistant" or isinstance(weight, bool) or weight not in (0, 1):
@@ -234,12 +242,7 @@ def _tool_calls(calls: Any, where: str) -> list[dict[str, Any]]:
         # OpenAI sends arguments as JSON text, templates print objects.
         arguments = function.get("arguments", {})
         if isinstance(arguments, str):
-            try:
-                arguments = json.loads(arguments or "{}")
-            except ValueError as error:
-                raise LineError(
-                    f"{where}[{i}].function.arguments", f"is not JSON: {error}"
-                ) from error
+            arguments = parsed_arguments(arguments, f"{where}[{i}].function.arguments")
         if not isinstance(arguments, Mapping):
             raise LineError(f"{where}[{i}].function.arguments", "must be an object")
         clean = {"name": function["name"], "arguments": dict(arguments)}
@@ -256,6 +259,8 @@ def _tools(tools: Any) -> tuple[dict[str, Any], ...] | None:
         function = tool.get("function") if isinstance(tool, Mapping) else None
         if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
             raise LineError(f"tools[{i}].function.name", "must be text")
+        if not isinstance(function.get("parameters", {}), (Mapping, type(None))):
+            raise LineError(f"tools[{i}].function.parameters", "must be a JSON schema, an object")
     return ordered_tools(tools) or None
 
 

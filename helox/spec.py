@@ -47,7 +47,7 @@ class TrainingConfig(_Strict):
     lora_dropout: float = Field(default=0.0, ge=0, le=0.9)
     use_rslora: bool = False
     # Linear layers by the last part of their name, or all of them but the output layer.
-    target_modules: Literal["all-linear"] | Annotated[list[ModuleName], Field(max_length=64)] = (
+    target_modules: Annotated[list[ModuleName], Field(max_length=64)] | Literal["all-linear"] = (
         "all-linear"
     )
     max_length: int = Field(default=512, ge=16, le=131_072)
@@ -76,6 +76,13 @@ class TrainingConfig(_Strict):
     checkpoint_every_steps: int | None = Field(
         default=None, ge=1, le=1_000_000
     )  # None: by the clock
+
+    @field_validator("target_modules", mode="before")
+    @classmethod
+    def _refuse_before_each_branch_does(cls, value: Any) -> Any:
+        if value != "all-linear" and not isinstance(value, list):
+            raise ValueError('must be a list of names of modules, or "all-linear"')
+        return value
 
     @field_validator("target_modules")
     @classmethod

@@ -24,6 +24,9 @@ Id = Annotated[
     str,
     StringConstraints(min_length=1, max_length=MAX_ID_CHARACTERS, pattern=r"^[^\s\x00-\x1f\x7f]+$"),
 ]
+# Of what becomes a row: the API shows it under this id, and a step's folder bears it as its name.
+ROW_ID = r"^[A-Za-z0-9._:-]{1,128}$"
+RowId = Annotated[str, StringConstraints(pattern=ROW_ID)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -38,7 +41,7 @@ class Payload(BaseModel):
 class TrainingRequested(Payload):
     """Train an adapter on a stored dataset (`dataset_id`) or on lines sent along."""
 
-    request_id: Id
+    request_id: RowId
     company_id: Id
     dataset_id: Id | None = None
     training_data: list[Any] | None = None
@@ -57,7 +60,7 @@ class TrainingRequested(Payload):
 class AdapterReady(Payload):
     """An adapter is trained and stored; without a path it is one that the platform registered."""
 
-    adapter_id: Id
+    adapter_id: RowId
     company_id: Id
     request_id: Id | None = None
     adapter_path: str | None = None
@@ -79,7 +82,7 @@ class AdapterRequested(Payload):
 class JobRequested(Payload):
     company_id: Id
     data: Any
-    job_id: Id | None = None
+    job_id: RowId | None = None
     request_id: Id | None = None
     task_type: str = "automation"
     use_adapter: bool = True

@@ -5,6 +5,7 @@ Each runs once an event, in the transaction of its inbox row; what it returns ru
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -27,6 +28,7 @@ from synapse.payloads import (
     ADAPTER_REQUESTED,
     JOB_REQUESTED,
     MODEL_EVENT,
+    ROW_ID,
     TRAINING_REQUESTED,
     AdapterReady,
     AdapterRequested,
@@ -168,6 +170,8 @@ def _job_requested(session: Session, envelope: Envelope) -> AfterCommit | None:
     payload = envelope.payload
     assert isinstance(payload, JobRequested)
     job_id = payload.job_id or envelope.event_id
+    if re.fullmatch(ROW_ID, job_id) is None:
+        raise EventRefused(f"job_id: missing, and the event's own {job_id!r} cannot be a job's id")
     known = session.get(Job, job_id)
     if known is not None:
         if known.company_id != payload.company_id:

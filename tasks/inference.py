@@ -201,7 +201,9 @@ def answer(job: Job, prepared: Prepared, cancelled: Callable[[], bool]) -> Compl
     except DeadlineExceeded as error:
         raise UserError("deadline_exceeded", str(error)) from error
     except RequestRefused as error:
-        param = "tools" if str(error).startswith("grammar") else "data"
+        param = "data"
+        if str(error).startswith("grammar"):
+            param = "tools" if prepared.situation.tools else "choices"
         raise UserError("request_refused", str(error), param=param) from error
 
 

@@ -24,11 +24,15 @@ STALL_SECONDS = 15.0
 class Listener:
     """Calls `heard(message)` for each message of `channel`, on a thread of its own.
 
+    url: of the server, if it is not that of the settings.
     What is published while the connection is down is lost; `heard` must not wait for anything.
     """
 
-    def __init__(self, channel: str, heard: Callable[[bytes], None]) -> None:
+    def __init__(
+        self, channel: str, heard: Callable[[bytes], None], url: str | None = None
+    ) -> None:
         self._channel = channel
+        self._url = url
         self._heard = heard
         self._joined = threading.Event()
         self._stop = threading.Event()
@@ -65,7 +69,7 @@ class Listener:
     def _listen(self) -> None:
         # redis-py does not type its pub/sub.
         client: Any = redis.Redis.from_url(
-            get_settings().redis_url,
+            self._url or get_settings().redis_url,
             socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
             socket_timeout=STALL_SECONDS,
             socket_keepalive=True,

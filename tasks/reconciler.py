@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, func, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from cyrex import agent_state
-from cyrex.admission import limit_of
+from cyrex.admission import is_inside, limit_of
 from cyrex.dead_ends import fail_dead_ends
 from cyrex.endings import end
 from cyrex.lease import Hint
@@ -200,7 +200,9 @@ def _due_hints(session: Session) -> list[Hint]:
 def _companies_with_room(session: Session) -> list[tuple[str, str]]:
     """Companies with queued rows and room for them in the broker, the longest waiting first."""
     found: list[tuple[str, str]] = []
-    for machine in (TRAINING, JOB):
+    for machine in MACHINES.values():
+        if not machine.admitted:
+            continue
         model: Any = machine.model
         queued = (
             select(model.company_id, func.min(model.created_at).label("since"))
@@ -211,7 +213,7 @@ def _companies_with_room(session: Session) -> list[tuple[str, str]]:
         inside = (
             select(func.count())
             .select_from(model)
-            .where(model.company_id == queued.c.company_id, model.status.in_(machine.claimable))
+            .where(model.company_id == queued.c.company_id, is_inside(machine))
             .scalar_subquery()
         )
         companies = session.scalars(

@@ -6,12 +6,13 @@ off has done a part. Checkpoints and blobs have a sweep of their own (`maintenan
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import Select, delete, func, select, update
+from sqlalchemy import Select, and_, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from database.models import (
@@ -31,8 +32,8 @@ from settings import get_settings
 log = structlog.get_logger()
 
 BATCH = 1000
-# One table gets so many batches a run; a backlog takes several runs.
-MAX_BATCHES = 200
+# One table gets so much of a run, an hour after which the next one comes; a backlog takes several.
+TABLE_SECONDS = 300.0
 
 # Deletes or empties one batch of rows; returns how many.
 Batch = Callable[[Session], int]
@@ -51,6 +52,7 @@ def _batches() -> dict[str, Batch]:
     settings = get_settings()
     inbox, outbox = _before(settings.inbox_days), _before(settings.outbox_days)
     letters, calls = _before(settings.dead_letter_days), _before(settings.tool_call_days)
+    open_letters = _before(settings.open_dead_letter_days)
     memories, payloads = _before(settings.memory_days), _before(settings.job_payload_days)
     ended_calls = (
         select(ToolCall.call_id)
@@ -70,7 +72,13 @@ def _batches() -> dict[str, Batch]:
             select(IdempotencyKey.id).where(IdempotencyKey.expires_at < func.now()),
         ),
         "dead_letters": _deletes(
-            DeadLetter.id, select(DeadLetter.id).where(DeadLetter.replayed_at < letters)
+            DeadLetter.id,
+            select(DeadLetter.id).where(
+                or_(
+                    DeadLetter.replayed_at < letters,
+                    and_(DeadLetter.replayed_at.is_(None), DeadLetter.created_at < open_letters),
+                )
+            ),
         ),
         "tool_calls": _deletes(ToolCall.call_id, ended_calls),
         "memories": _deletes(
@@ -130,10 +138,10 @@ def _remove_payloads(session: Session, before: datetime) -> int:
 
 def _in_batches(batch: Batch) -> int:
     done = 0
-    for _ in range(MAX_BATCHES):
+    ends = time.monotonic() + TABLE_SECONDS
+    while True:
         with operator_session() as session:
             number = batch(session)
         done += number
-        if number < BATCH:
-            break
-    return done
+        if number < BATCH or time.monotonic() >= ends:
+            return done

@@ -27,7 +27,7 @@ from web import (
     training,
 )
 from web.answers import Error
-from web.body import JsonRequest
+from web.body import JsonRequest, give_seat_back
 from web.conversations import Conversations
 from web.errors import DATABASE_ERRORS, refuse_invalid, register_errors
 from web.openapi import (
@@ -64,9 +64,6 @@ def create_app() -> Flask:
         static_folder=None,
     )
     app.request_class = JsonRequest
-    # Werkzeug cuts a body without a Content-Length off here, silently: one byte more than is
-    # allowed shows that it was too large.
-    app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes + 1
     app.config["SWAGGER_CONFIG"] = SWAGGER_CONFIG
     app.url_map.strict_slashes = False
     app.url_map.merge_slashes = False
@@ -81,6 +78,7 @@ def create_app() -> Flask:
     app.before_request(_begin)
     app.before_request(auth.identify)
     app.after_request(_end)
+    app.teardown_request(give_seat_back)
     register_errors(app)
     for api in (
         jobs.api,

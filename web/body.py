@@ -5,19 +5,28 @@ from __future__ import annotations
 import json
 import math
 import re
+from contextlib import suppress
 from typing import Any, NoReturn, cast
 
-from flask import Request
+from flask import Request, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from cyrex.errors import UserError
+from cyrex.errors import TooMany, UserError
+from database.base import UNSTORABLE
 from settings import get_settings
+from web.auth import caller
 from web.errors import path_of
+from web.waiting import Seats
 
 MAX_DEPTH = 64
 # A NUL or half a surrogate pair can only come as an escape: UTF-8 and JSON refuse them raw.
 SUSPECT = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
-UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+# Endpoints that take whole datasets, which fill several times their size of a process's memory:
+# so many at a time.
+LARGE = {"training.train_adapter"}
+MAX_UPLOADS = 8
+_uploads = Seats(MAX_UPLOADS)
 
 Path = tuple[int | str, ...]
 
@@ -41,10 +50,43 @@ class JsonRequest(Request):
                 param="Content-Type",
                 status=415,
             )
-        raw = self.get_data(cache=False)
-        if len(raw) > get_settings().max_body_bytes:
-            raise RequestEntityTooLarge
-        return parse_object(raw)
+        return parse_object(self._read_bytes())
+
+    def _read_bytes(self) -> bytes:
+        settings = get_settings()
+        name, limit = "max_request_bytes", settings.max_request_bytes
+        if self.endpoint in LARGE:
+            name, limit = "max_body_bytes", settings.max_body_bytes
+            if self.content_length is None or self.content_length > settings.max_request_bytes:
+                self._take_seat()
+        # Werkzeug cuts a body without a Content-Length off here, silently: one byte more than is
+        # allowed shows that it was too large.
+        self.max_content_length = limit + 1
+        with suppress(RequestEntityTooLarge):
+            raw = self.get_data(cache=False)
+            if len(raw) <= limit:
+                return raw
+        raise UserError(
+            "body_too_large",
+            f"the body is larger than {name.upper()}, which is {limit} bytes",
+            status=413,
+        )
+
+    def _take_seat(self) -> None:
+        """Until `give_seat_back`."""
+        company_id = caller().company_id or ""
+        if not _uploads.take(company_id):
+            raise TooMany(
+                "too_many_uploads", "as many large uploads are coming in as may; try again"
+            )
+        self.environ["cyrex.upload"] = company_id
+
+
+def give_seat_back(_error: BaseException | None) -> None:
+    """At the end of each request."""
+    company_id = request.environ.pop("cyrex.upload", None)
+    if company_id is not None:
+        _uploads.leave(company_id)
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:

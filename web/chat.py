@@ -21,7 +21,7 @@ from web import chat_schemas as schemas
 from web.auth import company_of, session_for
 from web.conversations import ClientGone, Conversation, Conversations
 from web.errors import error_shape
-from web.openapi import CHAT, blueprint
+from web.openapi import CHAT, blueprint, refusals
 from web.openapi import answers as answered
 from web.schemas import OfCompany
 from web.waiting import Waiters
@@ -40,7 +40,7 @@ DONE = b"data: [DONE]\n\n"
 @api.post(
     "/chat/completions",
     summary="Answer a conversation",
-    responses={**answered((200, schemas.Completion), creates=True)},
+    responses={**answered((200, schemas.Completion), limited=True), **refusals(413, 415, 504)},
 )
 def create_completion(body: schemas.ChatCompletion) -> Response:
     """OpenAI's chat completions. With `stream`, pieces come as server-sent events.
@@ -57,7 +57,7 @@ def create_completion(body: schemas.ChatCompletion) -> Response:
     except RequestRefused as error:
         raise UserError("invalid_request", str(error), param="response_format") from error
     with ExitStack() as held:
-        held.enter_context(_seat())
+        held.enter_context(_seat(company_id))
         conversation = _conversations().begin(ask)
         held.callback(conversation.close)
         held.enter_context(_watcher().watch(request.environ, conversation.client_gone))
@@ -92,13 +92,9 @@ def get_card(path: schemas.ModelPath, query: OfCompany) -> Response:
 
 
 def _messages(body: schemas.ChatCompletion) -> list[Message]:
-    """The messages as training renders them. What is null or empty in one was not said."""
-    said = [
-        {key: value for key, value in message.items() if value is not None and value != []}
-        for message in body.messages
-    ]
+    """The messages as training renders them."""
     try:
-        return messages_of_chat(said)
+        return messages_of_chat(body.messages)
     except LineError as error:
         raise UserError("invalid_request", str(error), param=error.field) from error
 
@@ -128,13 +124,17 @@ def _watcher() -> Watcher:
     return found
 
 
-def _seat() -> AbstractContextManager[Any]:
+def _seat(company_id: str) -> AbstractContextManager[Any]:
     """A place among the clients that wait, on threads that others need too. Raises `TooMany`."""
     waiters: Waiters = current_app.extensions["cyrex.waiters"]
-    if not waiters.take():
-        raise TooMany("too_many_waiting", f"{waiters.seats} clients are waiting here; try again")
+    if not waiters.take(company_id):
+        raise TooMany(
+            "too_many_waiting",
+            f"{company_id} has as many clients waiting here as it may, of {waiters.seats} in all; "
+            "try again",
+        )
     held = ExitStack()
-    held.callback(waiters.leave)
+    held.callback(waiters.leave, company_id)
     return held
 
 

@@ -12,7 +12,7 @@ from cyrex.engine import Grammar
 from cyrex.models import Model
 from settings import get_settings
 from web.answers import Answer
-from web.schemas import Body, OwnCompanyId, Parameters
+from web.schemas import Body, OwnCompanyId, Parameters, Text
 
 MAX_MESSAGES = 2000
 MAX_STOP_STRINGS = 16
@@ -160,7 +160,7 @@ class ChatCompletion(Body):
 
 
 class ModelPath(Parameters):
-    model: str = Field(max_length=200)
+    model: Text = Field(max_length=200)
 
 
 # ---- answers ----

@@ -13,7 +13,7 @@ from database.base import Json
 from database.session import operator_session
 from web import answers, schemas
 from web.auth import company_of, company_or_all, key_cache, require_operator, session_for
-from web.idempotency import REPLAYED_HEADER, Once, Stored
+from web.idempotency import Once, Stored
 from web.openapi import COMPANIES, blueprint
 from web.openapi import answers as answered
 from web.paging import page_of
@@ -37,15 +37,11 @@ def company_view(company: Any) -> Json:
     }
 
 
-def _created(answer: Json, location: str, secret: str | None) -> Response:
-    """201; without `secret` it is a replay, which shows no key."""
+def _created(stored: Stored, location: str, secret: str | None) -> Response:
+    """Without `secret` it is a replay, which shows no key."""
     shown = {"api_key": secret, "message": SHOWN_ONCE if secret else NOT_SHOWN_AGAIN}
-    response = jsonify({**answer, **shown})
-    response.status_code = CREATED
-    response.headers["Location"] = location
-    if secret is None:
-        response.headers[REPLAYED_HEADER] = "true"
-    return response
+    answer = Stored(stored.status_code, {**stored.answer, **shown})
+    return answer.response(replayed=secret is None, location=location)
 
 
 @api.post(
@@ -59,15 +55,17 @@ def create_company(header: schemas.CreateHeaders, body: schemas.NewCompany) -> R
     once = Once.of_request(header.idempotency_key, None)
     secret = None
     with operator_session() as session:
-        stored = once.begin(session)
-        if stored is None:
+
+        def create() -> Stored:
+            nonlocal secret
             company = service.create_company(
                 session, body.company_id, body.name, body.context or {}
             )
             secret = keys.issue_key(session, "company", company.company_id, name="first")
-            stored = Stored(CREATED, {**company_view(company), "api_key_prefix": prefix_of(secret)})
-            once.finish(session, stored.status_code, stored.answer)
-    return _created(stored.answer, f"/companies/{body.company_id}", secret)
+            return Stored(CREATED, {**company_view(company), "api_key_prefix": prefix_of(secret)})
+
+        stored, _ = once.do(session, create)
+    return _created(stored, f"/companies/{body.company_id}", secret)
 
 
 def prefix_of(key: str) -> str:
@@ -106,15 +104,17 @@ def issue_key(
     secret = None
     with session_for(company_id) as session:
         service.get_company(session, company_id)
-        stored = once.begin(session)
-        if stored is None:
+
+        def issue() -> Stored:
+            nonlocal secret
             secret = keys.issue_key(session, "company", company_id, name=body.name)
-            stored = Stored(
+            return Stored(
                 CREATED,
                 {"prefix": prefix_of(secret), "name": body.name, "company_id": company_id},
             )
-            once.finish(session, stored.status_code, stored.answer)
-    return _created(stored.answer, f"/companies/{company_id}/api-keys", secret)
+
+        stored, _ = once.do(session, issue)
+    return _created(stored, f"/companies/{company_id}/api-keys", secret)
 
 
 @api.get("/<company_id>/api-keys", summary="List API keys", responses=answered((200, answers.Keys)))

@@ -20,11 +20,10 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import (
     TimeoutError as PoolTimeout,
 )
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException
 
 from cyrex.errors import UserError
 from database.session import UnsafeDatabaseRole
-from settings import get_settings
 
 log = structlog.get_logger()
 
@@ -50,7 +49,6 @@ CODES = {
     400: "invalid_request",
     404: "route_not_found",
     405: "method_not_allowed",
-    413: "body_too_large",
     415: "unsupported_media_type",
 }
 
@@ -130,17 +128,11 @@ def broker_unavailable() -> UserError:
 
 def _of_http(error: HTTPException) -> Response:
     status = error.code or 500
-    if isinstance(error, RequestEntityTooLarge):
-        limit = get_settings().max_body_bytes
-        message = f"the body is larger than MAX_BODY_BYTES, which is {limit} bytes"
-    else:
-        message = error.description or error.name
     # A redirect is no error.
     if status < 400:
         return Response(error.get_response().get_data(), status, error.get_headers())
-    response = error_response(
-        UserError(CODES.get(status, error.name.lower().replace(" ", "_")), message, status=status)
-    )
+    code = CODES.get(status, error.name.lower().replace(" ", "_"))
+    response = error_response(UserError(code, error.description or error.name, status=status))
     for name, value in error.get_headers():
         if name == "Allow":
             response.headers[name] = value

@@ -15,11 +15,11 @@ from tasks import queues
 from tasks.dispatch import broker_writable
 from web import answers, schemas
 from web.errors import DATABASE_ERRORS
-from web.openapi import DOCS_PAGE, HEALTH
+from web.openapi import DOCS_PAGE, HEALTH, refusals
 
 log = structlog.get_logger()
 
-api = APIBlueprint("health", __name__, abp_tags=[HEALTH])
+api = APIBlueprint("health", __name__, abp_tags=[HEALTH], abp_responses=refusals(400))
 
 OK, DOWN = "ok", "down"
 

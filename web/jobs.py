@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -22,7 +22,6 @@ from web.handover import hand_over, job_ended, require_broker
 from web.idempotency import REPLAYED_HEADER, Once
 from web.openapi import AUTOMATION, blueprint
 from web.openapi import answers as answered
-from web.paging import page_of
 from web.waiting import Waiters, client_gone
 
 log = structlog.get_logger()
@@ -132,7 +131,7 @@ def _wait(view: Json, give: Give | None, seconds: float, started: float) -> Json
         if give is not None:
             give()
         return latest
-    with waiters().seat(job_id) as seat:
+    with waiters().seat(job_id, company_id) as seat:
         # Only with the seat taken: a job that ends at once is not missed.
         if give is not None:
             give()
@@ -146,14 +145,15 @@ def _wait(view: Json, give: Give | None, seconds: float, started: float) -> Json
 
 @api.get("/jobs", summary="List jobs, newest first", responses=answered((200, answers.Jobs)))
 def list_jobs(query: schemas.JobQuery) -> Response:
+    """A page ends early when its jobs hold much; `next_after` says whether there are more."""
     company_id = company_or_all(query.company_id)
     with session_for(company_id) as session:
         require_company(session, company_id)
-        rows: Sequence[Any] = service.list_jobs(
-            session, limit=query.limit + 1, after=query.after, status=query.status
+        rows, more = service.list_jobs(
+            session, limit=query.limit, after=query.after, status=query.status
         )
-        shown, next_after = page_of(rows, query.limit, "job_id")
-        return jsonify({"jobs": [job_answer(row) for row in shown], "next_after": next_after})
+    next_after = rows[-1].job_id if more else None
+    return jsonify({"jobs": [job_answer(row) for row in rows], "next_after": next_after})
 
 
 @api.get("/jobs/<job_id>", summary="Look at a job", responses=answered((200, answers.Job)))

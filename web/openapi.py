@@ -58,10 +58,14 @@ _REASONS = {
     403: ("company_forbidden", "The key may not do this, or is another company's."),
     404: ("job_not_found", "There is no such thing, or it is another company's."),
     409: ("already_ended", "It stands against the present state, or against an Idempotency-Key."),
-    413: ("body_too_large", "The body is larger than MAX_BODY_BYTES."),
+    413: (
+        "body_too_large",
+        "The body is larger than MAX_REQUEST_BYTES (a training's: MAX_BODY_BYTES).",
+    ),
     415: ("unsupported_media_type", "Content-Type is not application/json."),
     429: ("too_many_open_jobs", "A limit is reached, which is named; see Retry-After."),
     503: ("database_unavailable", "A part does not answer; see Retry-After. Nothing was changed."),
+    504: ("deadline_exceeded", "The answer took too long."),
 }
 _TYPES = {
     401: "authentication_error",
@@ -70,6 +74,7 @@ _TYPES = {
     409: "conflict_error",
     429: "rate_limit_error",
     503: "unavailable_error",
+    504: "timeout_error",
 }
 
 
@@ -103,8 +108,13 @@ def blueprint(name: str, import_name: str, prefix: str, tag: Tag) -> APIBlueprin
         url_prefix=prefix,
         abp_tags=[tag],
         abp_security=SECURITY,
-        abp_responses={status: _error(status) for status in (400, 401, 403, 404, 503)},
+        abp_responses=refusals(400, 401, 403, 404, 503),
     )
+
+
+def refusals(*statuses: int) -> Responses:
+    """The documented errors of a route or a group of them."""
+    return {status: _error(status) for status in statuses}
 
 
 def answers(
@@ -112,5 +122,5 @@ def answers(
 ) -> Responses:
     """The documented answers of one route; a route that takes a body can refuse it, and one whose
     rows are `limited` can ask to come back later."""
-    refusals = ((409, 413, 415) if creates else ()) + ((429,) if limited else ())
-    return {**dict(found), **{status: _error(status) for status in refusals}}
+    statuses = ((409, 413, 415) if creates else ()) + ((429,) if limited else ())
+    return {**dict(found), **refusals(*statuses)}

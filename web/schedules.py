@@ -8,7 +8,7 @@ from cyrex import schedules as service
 from web import schedule_shapes as shapes
 from web import schemas
 from web.auth import company_of, company_or_all, require_company, session_for
-from web.idempotency import REPLAYED_HEADER, Once, Stored
+from web.idempotency import Once, Stored
 from web.openapi import SCHEDULES, blueprint
 from web.openapi import answers as answered
 from web.paging import page_of
@@ -31,19 +31,14 @@ def create_schedule(header: schemas.CreateHeaders, body: shapes.NewSchedule) -> 
     once = Once.of_request(header.idempotency_key, company_id)
     with session_for(company_id) as session:
         require_company(session, company_id)
-        stored = once.begin(session)
-        replayed = stored is not None
-        if stored is None:
+
+        def create() -> Stored:
             values = body.model_dump(exclude={"company_id"})
             made = service.create_schedule(session, company_id, **values)
-            stored = Stored(CREATED, service.schedule_view(made))
-            once.finish(session, stored.status_code, stored.answer)
-    response = jsonify(stored.answer)
-    response.status_code = stored.status_code
-    response.headers["Location"] = f"{PREFIX}/{stored.answer['schedule_id']}"
-    if replayed:
-        response.headers[REPLAYED_HEADER] = "true"
-    return response
+            return Stored(CREATED, service.schedule_view(made))
+
+        stored, replayed = once.do(session, create)
+    return stored.response(replayed, f"{PREFIX}/{stored.answer['schedule_id']}")
 
 
 @api.get("", summary="List schedules, newest first", responses=answered((200, shapes.Schedules)))

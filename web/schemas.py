@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from cyrex.agents import MOST
 from cyrex.companies import COMPANY_ID, check_company_id
 from cyrex.jobs import DEFAULT_TASK_TYPE, MAX_CHOICES, TASK_TYPE
 from cyrex.training import MAX_SEED
+from synapse.payloads import ROW_ID
 
 MAX_WAIT_SECONDS = 300.0
 MAX_PAGE = 200
@@ -35,7 +36,23 @@ OwnCompanyId = Annotated[
     CompanyId | None,
     Field(description="The company. A company's key may leave it out; an operator's must name it."),
 ]
-RowId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._:-]{1,128}$")]
+# In an address: what no column takes can be in no row either.
+Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+RowId = Annotated[str, Field(pattern=ROW_ID)]
+
+
+def _not_null(value: Any) -> Any:
+    if value is None:
+        raise ValueError("must not be null")
+    return value
+
+
+# Null is refused before pydantic tries it on each of the types and names them all.
+JobData = Annotated[
+    dict[str, Any] | list[Any] | str | int | float | bool,
+    BeforeValidator(_not_null),
+    Field(description="What to process. `{input: ...}` is asked as in training data."),
+]
 
 
 class Body(BaseModel):
@@ -119,9 +136,7 @@ class Process(Body):
     )
 
     company_id: OwnCompanyId = None
-    data: dict[str, Any] | list[Any] | str | int | float | bool = Field(
-        description="What to process. `{input: ...}` is asked as in training data."
-    )
+    data: JobData
     task_type: str = Field(DEFAULT_TASK_TYPE, pattern=TASK_TYPE)
     use_adapter: bool = Field(True, description="False: the base model answers.")
     wait: float | None = Field(

@@ -10,7 +10,7 @@ from pydantic.config import JsonDict
 from cyrex.tool_definition import NAME, Auth, Method, RateLimit, ToolDefinition
 from cyrex.tool_registry import MAX_TOOLS
 from web.answers import Answer
-from web.schemas import Body, CompanyPage, OwnCompanyId, Parameters, RowId
+from web.schemas import Body, CompanyPage, OwnCompanyId, Parameters, RowId, Text
 
 MAX_QUERY = 1000
 
@@ -77,7 +77,7 @@ class MemoryPath(Parameters):
 
 
 class MemoryQuery(CompanyPage):
-    q: str | None = Field(
+    q: Text | None = Field(
         None,
         min_length=1,
         max_length=MAX_QUERY,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from dataclasses import replace
 from typing import Any
 
@@ -19,8 +18,9 @@ from tasks.dispatch import broker
 from web import schemas, tool_shapes
 from web.auth import company_of, require_company, session_for
 from web.idempotency import Once, Stored
-from web.openapi import AUTOMATION, blueprint
+from web.openapi import AUTOMATION, blueprint, refusals
 from web.openapi import answers as answered
+from web.waiting import Seats
 
 api = blueprint("tools", __name__, "/company-automation", AUTOMATION)
 
@@ -28,7 +28,7 @@ api = blueprint("tools", __name__, "/company-automation", AUTOMATION)
 TEST_SECONDS = 10.0
 MAX_TESTS = 8
 EXCERPT_CHARACTERS = 4000
-_tests = threading.BoundedSemaphore(MAX_TESTS)
+_tests = Seats(MAX_TESTS)
 
 
 @api.post(
@@ -125,7 +125,7 @@ def delete_tool(path: tool_shapes.ToolPath, query: schemas.OfCompany) -> Respons
 @api.post(
     "/tools/<name>/test",
     summary="Call a tool once",
-    responses=answered((200, tool_shapes.ToolTested), creates=True),
+    responses={**answered((200, tool_shapes.ToolTested), limited=True), **refusals(413, 415)},
 )
 def test_tool(
     path: tool_shapes.ToolPath, query: schemas.OfCompany, body: tool_shapes.CallTool
@@ -135,17 +135,19 @@ def test_tool(
     with session_for(company_id) as session:
         tool = service.get_tool(session, company_id, path.name)
     check_call(tool, body.arguments)
-    wait = take_turn(tool, broker())
-    if wait:
-        raise TooMany("rate_limited", f"the tool's rate limit lets it be called in {wait:.1f} s")
-    if not _tests.acquire(blocking=False):
-        raise TooMany("too_many_tests", f"{MAX_TESTS} test calls are running; try again")
+    if not _tests.take(company_id):
+        raise TooMany("too_many_tests", "as many test calls are running as may; try again")
     try:
+        wait = take_turn(tool, broker())
+        if wait:
+            raise TooMany(
+                "rate_limited", f"the tool's rate limit lets it be called in {wait:.1f} s"
+            )
         limits = Limits.of_settings()
         limits = replace(limits, total=min(limits.total, TEST_SECONDS))
         result = send(tool, body.arguments, new_id(), limits=limits, tries=1)
     finally:
-        _tests.release()
+        _tests.leave(company_id)
     shown = result.result or {}
     text, truncated = _excerpt(shown.get("body"))
     return jsonify(

@@ -12,21 +12,17 @@ import socket
 import ssl
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-import redis
-import structlog
-
 from tasks.dispatch import JOBS_ENDED_CHANNEL
-
-log = structlog.get_logger()
+from tasks.listening import Listener
 
 POLL_SECONDS = 2.0
-LISTEN_SECONDS = 5.0
-RECONNECT_SECONDS = 1.0
-CONNECT_TIMEOUT_SECONDS = 3.0
+# A company that waits alone has seven eighths of the seats, two have seven fifteenths each.
+SHARE = 7
 
 Found = TypeVar("Found")
 
@@ -40,27 +36,58 @@ def release_when(leaving: Callable[[], bool]) -> None:
     _leaving = leaving
 
 
-class Waiters:
-    """At most `seats` clients of this process wait at a time; the others are answered at once."""
+class Seats:
+    """Places for what holds a thread of the API: `seats` of them in a process, for all companies.
 
-    def __init__(self, redis_url: str, seats: int) -> None:
+    A company may hold `SHARE` times as many as are free: however many ask for more, some are left.
+    """
+
+    def __init__(self, seats: int) -> None:
         self.seats = seats
-        self._redis_url = redis_url
         self._lock = threading.Lock()
         self._pid = os.getpid()
-        self._reader: threading.Thread | None = None
-        self._waiting: dict[str, set[threading.Event]] = {}
         self._taken = 0
+        self._held: Counter[str] = Counter()
+
+    def take(self, company_id: str) -> bool:
+        """Occupy a seat, if there is one for the company; `leave` frees it."""
+        with self._lock:
+            if self._pid != os.getpid():
+                self._forget_parent()
+            if self._held[company_id] >= SHARE * (self.seats - self._taken):
+                return False
+            self._taken += 1
+            self._held[company_id] += 1
+            return True
+
+    def leave(self, company_id: str) -> None:
+        with self._lock:
+            self._taken -= 1
+            self._held[company_id] -= 1
+            if not self._held[company_id]:
+                del self._held[company_id]
+
+    def _forget_parent(self) -> None:
+        self._pid, self._taken, self._held = os.getpid(), 0, Counter()
+
+
+class Waiters(Seats):
+    """Clients of this process that wait; who finds no seat is answered at once."""
+
+    def __init__(self, redis_url: str, seats: int) -> None:
+        super().__init__(seats)
+        self._redis_url = redis_url
+        self._reader: Listener | None = None
+        self._waiting: dict[str, set[threading.Event]] = {}
 
     @contextmanager
-    def seat(self, job_id: str) -> Iterator[Seat | None]:
-        """A place from which to wait for `job_id`; None when all are taken.
+    def seat(self, job_id: str, company_id: str) -> Iterator[Seat | None]:
+        """A place from which to wait for `job_id`; None when there is none for the company.
 
         Take it before the job can end, or before looking at its row: then no end is missed.
         """
         woken = threading.Event()
-        free = self.take()
-        if not free:
+        if not self.take(company_id):
             yield None
             return
         with self._lock:
@@ -69,24 +96,12 @@ class Waiters:
         try:
             yield Seat(woken)
         finally:
-            self.leave()
+            self.leave(company_id)
             with self._lock:
                 others = self._waiting[job_id]
                 others.discard(woken)
                 if not others:
                     del self._waiting[job_id]
-
-    def take(self) -> bool:
-        """Occupy a seat for something else than a job, if one is free; `leave` frees it."""
-        with self._lock:
-            self._forget_parent()
-            free = self._taken < self.seats
-            self._taken += free
-            return free
-
-    def leave(self) -> None:
-        with self._lock:
-            self._taken -= 1
 
     def wake(self, job_id: str) -> None:
         """Let those who wait for `job_id` look at its row now."""
@@ -95,46 +110,18 @@ class Waiters:
                 woken.set()
 
     def _forget_parent(self) -> None:
-        if self._pid != os.getpid():
-            self._pid, self._reader, self._waiting, self._taken = os.getpid(), None, {}, 0
+        super()._forget_parent()
+        self._reader, self._waiting = None, {}
 
     def _start_reader(self) -> None:
         """Lazily, so that it runs in the process that serves and not in the one that forked it."""
         if self._reader is None or not self._reader.is_alive():
-            self._reader = threading.Thread(target=self._read, name="jobs-ended", daemon=True)
+            self._reader = Listener(JOBS_ENDED_CHANNEL, self._hear, self._redis_url)
             self._reader.start()
 
-    def _read(self) -> None:
-        heard = True
-        while True:
-            try:
-                self._listen()
-            except (redis.RedisError, OSError) as error:
-                if heard:
-                    log.warning("jobs_ended_unheard", error=str(error))
-                heard = False
-            else:
-                heard = True
-            time.sleep(RECONNECT_SECONDS)
-
-    def _listen(self) -> None:
-        """Wake waiters until the connection fails (raises) or has been healthy for a while."""
-        client = redis.Redis.from_url(
-            self._redis_url,
-            socket_connect_timeout=CONNECT_TIMEOUT_SECONDS,
-            socket_timeout=CONNECT_TIMEOUT_SECONDS,
-            socket_keepalive=True,
-            health_check_interval=LISTEN_SECONDS,
-        )
-        # redis-py does not type its pub/sub.
-        listener: Any = client
-        with client, listener.pubsub(ignore_subscribe_messages=True) as channel:
-            channel.subscribe(JOBS_ENDED_CHANNEL)
-            while True:
-                message = channel.get_message(timeout=LISTEN_SECONDS)
-                if message is not None:
-                    # Anybody may publish; what is no job's id wakes nobody.
-                    self.wake(message["data"].decode(errors="replace"))
+    def _hear(self, message: bytes) -> None:
+        """Anybody may publish; what is no job's id wakes nobody."""
+        self.wake(message.decode(errors="replace"))
 
 
 class Seat:

@@ -14,7 +14,7 @@ import torch
 from llguidance import LLExecutor, LLMatcher, LLTokenizer
 from llguidance.hf import from_tokenizer
 
-from cyrex.engine.errors import GrammarRefused
+from cyrex.engine.errors import EngineError, GenerationFailed, GrammarRefused
 from cyrex.engine.grammar import Grammar
 from cyrex.engine.kernels import bar
 
@@ -27,14 +27,17 @@ MAX_MESSAGE = 300
 class Constraint:
     """One row's place in its grammar."""
 
-    __slots__ = ("matcher",)
+    __slots__ = ("grammar", "is_first", "matcher")
 
-    def __init__(self, matcher: LLMatcher) -> None:
+    def __init__(self, matcher: LLMatcher, grammar: Grammar, is_first: bool) -> None:
         self.matcher = matcher
+        self.grammar = grammar
+        self.is_first = is_first  # of those that share what the grammar was compiled to
 
     def accept(self, token: int) -> str | None:
         """Go on by one token. Returns what is wrong if the grammar does not allow it."""
-        if self.matcher.consume_token(token):
+        # A matcher that has met its limits allows the end token, wherever the answer is.
+        if self.matcher.consume_token(token) and not self.matcher.is_error():
             return None
         return _reason(self.matcher)
 
@@ -89,7 +92,7 @@ class Constraints:
             known = self._compiled.get(grammar)
             if known is not None:
                 self._compiled.move_to_end(grammar)
-                return Constraint(known.deep_copy())
+                return Constraint(known.deep_copy(), grammar, is_first=False)
             wrapped = self._wrapped or self._wrap()
         matcher = LLMatcher(wrapped, _compilable(grammar), log_level=0)
         if matcher.is_error():
@@ -98,7 +101,15 @@ class Constraints:
             self._compiled[grammar] = matcher.deep_copy()
             if len(self._compiled) > MAX_COMPILED:
                 self._compiled.popitem(last=False)
-        return Constraint(matcher)
+        return Constraint(matcher, grammar, is_first=True)
+
+    def failed(self, constraint: Constraint, reason: str) -> EngineError:
+        """Why a row cannot go on. Copies of a matcher share its lexer, which has a limit of states
+        for all of them together: the next request with this grammar compiles it anew."""
+        with self._lock:
+            self._compiled.pop(constraint.grammar, None)
+        kind = GrammarRefused if constraint.is_first else GenerationFailed
+        return kind(f"grammar: {reason}")
 
     def allowed(self, constraints: Sequence[Constraint | None]) -> Allowed | None:
         """What the constrained rows of a batch may take next; None where no row is."""
@@ -147,5 +158,10 @@ def _compilable(grammar: Grammar) -> str:
 
 
 def _reason(matcher: LLMatcher) -> str:
-    """The first line: the others repeat the grammar and the text."""
-    return (matcher.get_error() or "the grammar is exhausted").splitlines()[0][:MAX_MESSAGE]
+    """The first line, as the others repeat the grammar and the text; of a pattern that does not
+    compile the last one too, which alone says why."""
+    lines = (matcher.get_error() or "the grammar is exhausted").splitlines()
+    said = lines[0]
+    if said.endswith(":") and len(lines) > 1:
+        said = f"{said} {lines[-1].removeprefix('error: ')}"
+    return said[:MAX_MESSAGE]

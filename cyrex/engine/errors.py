@@ -18,7 +18,7 @@ class PromptTooLong(RequestRefused):
 
 
 class GrammarRefused(RequestRefused):
-    """The grammar does not compile; the message begins with `grammar:`."""
+    """The grammar does not compile, or is too large; the message begins with `grammar:`."""
 
 
 class QueueFull(EngineError):
@@ -40,7 +40,8 @@ class Cancelled(EngineError):
 
 
 class GenerationFailed(EngineError):
-    """The model's computation broke: out of memory, or numbers that are not finite."""
+    """The computation broke: out of memory, numbers that are not finite, a grammar that other
+    requests have used up."""
 
 
 class EngineClosed(EngineError):

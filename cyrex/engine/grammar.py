@@ -27,6 +27,7 @@ class Grammar:
             raise RequestRefused("grammar: must not be empty")
         if len(self.source) > MAX_SOURCE_CHARACTERS:
             raise RequestRefused(f"grammar: longer than {MAX_SOURCE_CHARACTERS} characters")
+        require_utf8("grammar", self.source)
 
     @classmethod
     def json_schema(cls, schema: Mapping[str, Any]) -> Grammar:
@@ -45,7 +46,8 @@ class Grammar:
 
 def literal(text: str) -> str:
     """`text` as a Lark string."""
-    return json.dumps(text, ensure_ascii=False)
+    # Lark's strings hold no control characters, of which JSON writes out the last as it is.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def alternatives(choices: Sequence[str]) -> str:
@@ -53,3 +55,11 @@ def alternatives(choices: Sequence[str]) -> str:
     if not choices or not all(choices):
         raise RequestRefused("grammar: at least one choice, none of them empty")
     return " | ".join(literal(choice) for choice in dict.fromkeys(choices))
+
+
+def require_utf8(field: str, text: str) -> None:
+    """JSON may escape half a character, of which no tokens can be made. Raises RequestRefused."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise RequestRefused(f"{field}: holds half a surrogate pair") from None

@@ -16,7 +16,7 @@ import torch
 from cyrex.engine.adapters import Adapter, AdapterPool
 from cyrex.engine.arena import Arena
 from cyrex.engine.config import EngineConfig
-from cyrex.engine.errors import EngineClosed, EngineError
+from cyrex.engine.errors import EngineClosed, EngineError, RequestRefused
 from cyrex.engine.handle import EngineStats, Handle, ResidentAdapter
 from cyrex.engine.inbox import CancelledRow, Close, Item, Job
 from cyrex.engine.kernels import use_threads
@@ -25,11 +25,14 @@ from cyrex.engine.model import LanguageModel
 from cyrex.engine.prefix import PrefixCache
 from cyrex.engine.request import AdapterRef, Request
 from cyrex.engine.row import Row
-from cyrex.engine.runner import Runner
+from cyrex.engine.runner import MAX_MESSAGE, Runner
 from cyrex.engine.scheduler import Scheduler
 from cyrex.engine.scoring import Example, answer_losses
 
 logger = logging.getLogger(__name__)
+
+# No wait is longer: what comes ends it, and there is an end to the numbers that a clock takes.
+MAX_WAIT_SECONDS = 3600.0
 
 T = TypeVar("T")
 
@@ -83,6 +86,10 @@ class Engine:
             rows.append(Row(handle, self.model))
         except EngineError as error:
             handle.fail(error)
+        except Exception as error:
+            # What nobody thought of must not end the thread that submits for everybody.
+            logger.exception("a request cannot be read")
+            handle.fail(RequestRefused(f"request: {type(error).__name__}: {error}"[:MAX_MESSAGE]))
         else:
             self._put(rows[0])
         return handle
@@ -223,7 +230,7 @@ class Engine:
         if self._closing is not None:
             times.append(self._closing.deadline)
         known = [at for at in times if at is not None]
-        return max(0.0, min(known) - time.monotonic()) if known else None
+        return min(max(0.0, min(known) - time.monotonic()), MAX_WAIT_SECONDS) if known else None
 
     def _receive(self, item: Item) -> None:
         if isinstance(item, Row):

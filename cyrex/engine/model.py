@@ -121,6 +121,12 @@ class LanguageModel:
             self._current.plan = None
         return logits[0]
 
+    def check_device(self) -> None:
+        """Raise where the device answers nothing but errors, whoever asks: after some, a GPU works
+        for another process only."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
     @torch.inference_mode()
     def _check(self, tolerance: float) -> None:
         """Compare the engine's pass with the model's own. Raises ValueError where they differ.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from cyrex.engine.errors import RequestRefused
-from cyrex.engine.grammar import Grammar
+from cyrex.engine.grammar import Grammar, require_utf8
 
 MAX_STOP_STRINGS = 16
 MAX_TEMPERATURE = 100.0
@@ -128,6 +128,8 @@ class Request:
             raise RequestRefused("company: must not be empty")
         if not self.prompt:
             raise RequestRefused("prompt: must not be empty")
+        if isinstance(self.prompt, str):
+            require_utf8("prompt", self.prompt)
         if self.max_new_tokens < 1:
             raise RequestRefused("max_new_tokens: must be at least 1")
         if len(self.stop) > MAX_STOP_STRINGS or not all(self.stop):

@@ -114,10 +114,11 @@ class Row:
         if math.isnan(logprob):
             self.fail(GenerationFailed("the model's numbers are not finite"))
             return
-        wrong = self.constraint.accept(token) if self.constraint is not None else None
-        if wrong is not None:
-            self.fail(GenerationFailed(f"grammar: {wrong}"))
-            return
+        if self.constraint is not None:
+            wrong = self.constraint.accept(token)
+            if wrong is not None:
+                self.fail(model.constraints.failed(self.constraint, wrong))
+                return
         if self.sampler.is_penalised:
             self.sampler.saw(token)
         is_end = token in model.end_tokens

@@ -33,22 +33,28 @@ class Runner:
         """Run a step; returns the rows that were given a token.
 
         What breaks ends the rows that break alone too: a step of several is tried row by row.
+        Raises where the device computes nothing any more.
         """
+        is_alone = len(step.rows) == 1
         try:
             rows, choices = self._compute(step)
         except Exception as error:
-            if len(step.rows) > 1:
+            if is_alone:
+                step.rows[0].fail(_reason(error))
+            else:
                 logger.exception("a step has broken: its rows run one by one")
-                return [row for part in step.parts() for row in self.run(part)]
-            step.rows[0].fail(_reason(error))
-            return []
+            rows, choices = [], None
+        # Outside the handler: the exception holds the frames that hold the step's tensors.
+        if choices is None:
+            self._model.check_device()
+            return [] if is_alone else [row for part in step.parts() for row in self.run(part)]
         self.steps += 1
         self.generated_tokens += len(rows)
         for row, length in step.prompts:
             row.computed += length
             self.prompt_tokens += length
             if not row.prompt_left:
-                self._prefix.keep(row.handle.request.company, row.key, row.prompt, row.slot)
+                self._keep(row)
         for row, choice in zip(rows, choices, strict=True):
             try:
                 row.take(choice, self._model)
@@ -56,6 +62,13 @@ class Runner:
                 logger.exception("a row has broken")
                 row.fail(_reason(error))
         return rows
+
+    def _keep(self, row: Row) -> None:
+        """A beginning that cannot be kept, for want of memory, is computed again."""
+        try:
+            self._prefix.keep(row.handle.request.company, row.key, row.prompt, row.slot)
+        except Exception:
+            logger.exception("the beginning of a prompt is not kept")
 
     def _compute(self, step: Step) -> tuple[list[Row], list[Choice]]:
         """The rows that are due a token, and their tokens. Changes nothing but the cache."""

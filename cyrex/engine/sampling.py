@@ -16,6 +16,10 @@ from cyrex.engine.request import Sampling
 
 # Likeliest tokens that are looked at before the whole vocabulary is sorted.
 CANDIDATES = 128
+# Below this a temperature changes no draw any more, and logits divided by it would overflow.
+MIN_TEMPERATURE = 1e-100
+# Above any vocabulary, and exact as a float.
+MAX_TOP_K = 1 << 52
 
 
 class Sampler:
@@ -62,9 +66,9 @@ class Sampler:
         if seen and o.repetition_penalty != 1:
             index = torch.tensor(seen, device=logits.device)
             old = logits[index]
-            logits[index] = torch.where(
-                old > 0, old / o.repetition_penalty, old * o.repetition_penalty
-            )
+            new = torch.where(old > 0, old / o.repetition_penalty, old * o.repetition_penalty)
+            # Next to no penalty at all lifts a token very far, but not to infinity.
+            logits[index] = new.clamp(max=torch.finfo(new.dtype).max)
         if self._counts and (o.presence_penalty or o.frequency_penalty):
             index = torch.tensor(list(self._counts), device=logits.device)
             counts = torch.tensor(list(self._counts.values()), device=logits.device)
@@ -167,7 +171,13 @@ class _Columns:
         cls, options: Sequence[Sampling], uniforms: Sequence[float], device: torch.device
     ) -> _Columns:
         table = [
-            (o.temperature, o.top_k or math.inf, o.top_p, o.min_p, uniform)
+            (
+                max(o.temperature, MIN_TEMPERATURE),
+                min(o.top_k, MAX_TOP_K) or math.inf,
+                o.top_p,
+                o.min_p,
+                uniform,
+            )
             for o, uniform in zip(options, uniforms, strict=True)
         ]
         values = torch.tensor(table, dtype=torch.float64, device=device)
@@ -186,7 +196,9 @@ def _ranked(probabilities: torch.Tensor, columns: _Columns) -> torch.Tensor:
     """
     count = min(CANDIDATES, probabilities.shape[1])
     values, order = probabilities.topk(count)
-    enough = (columns.top_k <= count) | (values.sum(-1, keepdim=True) >= columns.top_p)
+    # A top_p is a share of what a top_k leaves, so all of that must be there.
+    covers_top_p = columns.top_k.isinf() & (values.sum(-1, keepdim=True) >= columns.top_p)
+    enough = (columns.top_k <= count) | covers_top_p
     tokens = _kept(values, order, columns)
     rest = (~enough[:, 0]).nonzero()[:, 0]
     if len(rest) and count < probabilities.shape[1]:

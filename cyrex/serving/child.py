@@ -19,6 +19,7 @@ import threading
 import traceback
 from collections import deque
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from functools import partial
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,8 @@ EXIT_START_FAILED = 1
 EXIT_LOOP_BROKEN = 3
 # What is said outside of a step (a cancelled row that waited, say) is sent this late at most.
 SWEEP_SECONDS = 0.02
+# A loop that has not come round in this time hangs, in a call of the GPU's say.
+ROUND_SECONDS = 60.0
 
 
 class Outbox:
@@ -99,7 +102,7 @@ class Outbox:
         """With `_sending` held, so that nothing overtakes."""
         batch = [self._said.popleft() for _ in range(len(self._said))]
         if batch:
-            # Where the parent is gone, the receiving thread ends the process.
+            # Where the parent is gone, the receiving thread goes on to the next one.
             with contextlib.suppress(OSError):
                 self._connection.send_bytes(pickle.dumps(batch, pickle.HIGHEST_PROTOCOL))
 
@@ -136,9 +139,21 @@ def main() -> None:
     gc.enable()
     served: Connection | None = parent
     while served is not None:
+        # Who kills a worker because its engine hangs must not be given the same one again.
+        if not comes_round(engine):
+            os._exit(EXIT_LOOP_BROKEN)
         line.serve(served, engine)
         served = door.next() if door is not None else None
     os._exit(0)
+
+
+def comes_round(engine: Engine) -> bool:
+    """Whether the engine's loop does something yet."""
+    try:
+        engine.ping().result(ROUND_SECONDS)
+    except (EngineError, FutureTimeoutError):
+        return False
+    return True
 
 
 def _door(terms: Terms, parent: Connection, parent_pid: int) -> Door | None:

@@ -221,7 +221,11 @@ class EngineProcess:
     def _supervise(self) -> None:
         retry_seconds = RETRY_SECONDS
         while not self._closing.is_set():
-            error = self._run_child()
+            try:
+                error = self._run_child()
+            except Exception as unforeseen:  # no process to be had, or one that does not end
+                logger.exception("an engine's process cannot be attended to")
+                error = self._no_start(f"{type(unforeseen).__name__}: {unforeseen}")
             if error is None:
                 retry_seconds = RETRY_SECONDS
             else:
@@ -248,9 +252,11 @@ class EngineProcess:
             with self._changed:
                 self._ready = None
                 self._child = None
-            code = child.end()
-            with self._sending:  # Nobody may be writing to a number that is then used anew.
-                child.connection.close()
+            try:
+                code = child.end()
+            finally:
+                with self._sending:  # Nobody may be writing to a number that is then used anew.
+                    child.connection.close()
         if self._closing.is_set():
             return None
         if failure is None:
@@ -265,7 +271,10 @@ class EngineProcess:
             if self._killed_starts < KILLED_STARTS:
                 logger.warning("the engine's process %d was killed while it started", child.pid)
                 return None
-        return EngineStartError(f"no engine starts on {self.config.base_model}: {failure}")
+        return self._no_start(failure)
+
+    def _no_start(self, why: str) -> EngineStartError:
+        return EngineStartError(f"no engine starts on {self.config.base_model}: {why}")
 
     def _await_ready(self, child: Child | Adopted) -> str | None:
         """Wait until the child has loaded its model; returns what went wrong, if anything."""

@@ -15,7 +15,7 @@ import pytest
 
 from embedded import Stack
 from embedded.client import Api
-from tests.acceptance.test_kill import kill_child
+from tests.acceptance.engines import engine_of
 from tests.waiting import eventually
 
 MESSAGES: Any = [{"role": "user", "content": "Hello, what do you do about invoices?"}]
@@ -190,9 +190,7 @@ def read_until_broken(stream: Any, disturb: Callable[[], Any]) -> openai.APIErro
 def test_an_engine_killed_in_mid_stream_ends_it_with_an_error(
     client: openai.OpenAI, stack: Stack
 ) -> None:
-    error = read_until_broken(
-        endless(client), lambda: kill_child(stack, "inference", "cyrex.serving")
-    )
+    error = read_until_broken(endless(client), lambda: engine_of(stack).kill())
     assert isinstance(error.body, dict)
     assert error.body["code"] == "answer_lost"
     # What is asked next waits for the new engine.

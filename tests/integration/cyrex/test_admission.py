@@ -13,7 +13,7 @@ from cyrex.admission import admit_rows, limit_of
 from database import claims
 from database.models import Job
 from database.session import company_session, operator_session
-from database.transitions import JOB, TRAINING
+from database.transitions import JOB, TOOL_CALL, TRAINING
 from settings import get_settings
 from tests import rows
 from tests.waiting import together
@@ -56,6 +56,7 @@ def end(company_id: str, job_id: str) -> None:
 def test_the_limits_are_the_settings() -> None:
     assert limit_of(JOB) == LIMIT
     assert limit_of(TRAINING) == 1
+    assert limit_of(TOOL_CALL) == 8
 
 
 def test_the_oldest_go_first_up_to_the_limit(acme: str) -> None:

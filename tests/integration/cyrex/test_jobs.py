@@ -160,18 +160,36 @@ def test_a_job_is_its_companys_alone(acme: str) -> None:
         for look in (jobs.get_job, jobs.cancel_job):
             with pytest.raises(NotFound):
                 look(session, job_id)
-        assert jobs.list_jobs(session) == []
+        assert jobs.list_jobs(session) == ([], False)
 
 
 def test_jobs_are_listed_newest_first_and_by_status(acme: str) -> None:
     made = [rows.job(acme) for _ in range(4)]
     rows.change(Job, made[0], status="completed")
     with company_session(acme, WEB) as session:
-        first = jobs.list_jobs(session, limit=3)
-        rest = jobs.list_jobs(session, limit=3, after=first[-1].job_id)
-        done = jobs.list_jobs(session, status="completed")
+        first, more = jobs.list_jobs(session, limit=3)
+        rest, no_more = jobs.list_jobs(session, limit=3, after=first[-1].job_id)
+        done, _ = jobs.list_jobs(session, status="completed")
+        assert jobs.list_jobs(session, limit=4)[1] is False
     assert [job.job_id for job in first + rest] == made[::-1]
+    assert (more, no_more) == (True, False)
     assert [job.job_id for job in done] == made[:1]
+
+
+def test_a_page_of_large_jobs_is_short(acme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "PAGE_BYTES", 10_000)
+    made = [rows.job(acme) for _ in range(9)]
+    for job_id in made[:6]:
+        answers = [{"result": "x" * 4_000}]
+        rows.change(Job, job_id, output_data={"tool_results": answers}, status="completed")
+    seen: list[list[str]] = []
+    after, more = None, True
+    while more:
+        with company_session(acme, WEB) as session:
+            page, more = jobs.list_jobs(session, limit=9, after=after)
+        seen.append([job.job_id for job in page])
+        after = seen[-1][-1]
+    assert seen == [made[:2:-1], made[2::-1]]
 
 
 ANSWER = Completion(

@@ -14,6 +14,7 @@ import pytest
 from sqlalchemy import select
 
 from cyrex import keys
+from cyrex.errors import Conflict
 from database.models import ApiKey
 from database.session import company_session, operator_session
 from embedded import Servers
@@ -166,6 +167,33 @@ def test_a_file_that_others_can_read_is_closed_to_them(path: Path, valid: bool) 
     os.chmod(path, 0o644)
     keys.ensure_operator_key(path)
     assert mode_of(path) == 0o600
+
+
+def test_a_company_has_so_many_live_keys_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "MAX_KEYS", 2)
+    acme, globex = rows.company(), rows.company()
+    first, _second = issued(acme), issued(acme)
+    with pytest.raises(Conflict) as refused:
+        issued(acme)
+    assert refused.value.code == "too_many_api_keys"
+    issued(globex)
+    issued(None)
+    with operator_session() as session:
+        assert keys.revoke_key(session, first.split("_")[1], acme)
+    assert whose(issued(acme)) is not None
+
+
+def test_revoked_keys_do_not_make_the_list_longer_and_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(keys, "MAX_LISTED", 3)
+    acme = rows.company()
+    prefixes = [issued(acme).split("_")[1] for _ in range(5)]
+    with operator_session() as session:
+        for prefix in prefixes[1:]:
+            assert keys.revoke_key(session, prefix, acme)
+        listed = [row.prefix for row in keys.list_keys(session, acme)]
+    assert listed == [prefixes[0], *prefixes[3:]]
 
 
 def test_an_operators_key_can_be_listed_and_revoked_by_hand(

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, select, text, update
 
 from cyrex import schedules
+from cyrex.companies import lock_company
 from cyrex.errors import Conflict, UserError
 from cyrex.schedule_fires import fire_due, forget_old, new_examples
 from database.base import new_id
 from database.models import Company, Outbox, RetrainingSchedule, ScheduleFire, TrainingRun
 from database.session import company_session, operator_session
 from tests import rows
-from tests.waiting import together
+from tests.waiting import eventually, together
 
 pytestmark = pytest.mark.usefixtures("database_url")
 HOUR = timedelta(hours=1)
@@ -212,7 +214,8 @@ def test_two_beats_and_a_thousand_due_fires_are_a_thousand_runs(acme: str) -> No
     companies = [acme, *(rows.company() for _ in range(24))]  # 40 each, within its limit
     for company_id in companies:
         rows.run(company_id, status="succeeded")
-    due = datetime.now(UTC) - 3 * HOUR
+    now = datetime.now(UTC)
+    due = now - 3 * HOUR
     with operator_session() as session:
         session.execute(
             insert(RetrainingSchedule),
@@ -220,7 +223,8 @@ def test_two_beats_and_a_thousand_due_fires_are_a_thousand_runs(acme: str) -> No
                 {
                     "schedule_id": new_id(),
                     "company_id": companies[number % 25],
-                    "cron": "*/5 * * * *",
+                    # Not due anew before this test has ended, whenever it begins.
+                    "cron": f"0 {(now.hour + 12) % 24} * * *",
                     "next_fire_at": due,
                 }
                 for number in range(1000)
@@ -234,6 +238,22 @@ def test_two_beats_and_a_thousand_due_fires_are_a_thousand_runs(acme: str) -> No
     assert count(Outbox, Outbox.stream == "lora_training_requests") == 1025
     assert count(RetrainingSchedule, RetrainingSchedule.next_fire_at <= func.now()) == 0
     assert together([fire_due, fire_due]) == [0, 0]
+
+
+def test_companies_are_locked_in_one_order(acme: str) -> None:
+    """As `admit` does: two who want the same companies never wait for each other in a circle."""
+    first, last = sorted((acme, rows.company()))
+    for company_id, due in ((first, HOUR), (last, 2 * HOUR)):  # the last is due longest
+        rows.run(company_id, status="succeeded")
+        add(company_id, due=due)
+    with ThreadPoolExecutor(1) as pool, operator_session() as session:
+        lock_company(session, first)
+        beat = pool.submit(fire_due)
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        eventually(lambda: session.scalar(text(waiting)), what="the beat's wait")
+        lock_company(session, last)
+        session.commit()
+        assert beat.result(20) == 2
 
 
 def test_history_is_forgotten_after_its_time(acme: str) -> None:

@@ -6,10 +6,11 @@ import json
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 
 from cyrex import training
 from cyrex.base_model import served_name
+from cyrex.companies import lock_company
 from cyrex.errors import Conflict, NotFound, UserError
 from database import claims
 from database.models import Base, Dataset, TrainingRun
@@ -209,6 +210,23 @@ def test_an_outside_run_is_queued_under_its_own_id(acme: str) -> None:
     assert found.queued_at is not None
     assert found.correlation_id == run.request_id
     assert rows.announced(acme, "lora_training_requests") == [], "it came from there"
+
+
+def test_nobody_waits_while_an_outside_runs_data_is_stored(
+    acme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = training.store
+
+    def slow(lines: Any) -> training.StoredLines:
+        with operator_session() as other:
+            other.execute(text("SET LOCAL lock_timeout = '1s'"))
+            assert lock_company(other, acme), "its jobs are admitted meanwhile"
+        return real(lines)
+
+    monkeypatch.setattr(training, "store", slow)
+    with operator_session() as session:
+        training.accept_from_stream(session, wanted(acme))
+    assert rows.get(TrainingRun, f"outside-{acme}").status == "queued"
 
 
 @pytest.mark.parametrize(

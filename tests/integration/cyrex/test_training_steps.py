@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from cyrex import training_steps
+from cyrex import training_child, training_steps
 from cyrex.endings import end
 from cyrex.errors import UserError
 from cyrex.lease import Advance, Finish, Lease, Outcome
@@ -24,6 +24,7 @@ from modelkit.registry import get_registry
 from settings import get_settings
 from synapse.streams import LORA_ADAPTER_READY
 from tests import rows
+from tests.integration.web.support import idle_transactions
 from tests.packages import write_package
 
 pytestmark = pytest.mark.usefixtures("database_url")
@@ -75,6 +76,22 @@ def examples(dataset_id: str) -> list[Example]:
 
 
 # Accept: the real base model's tokenizer.
+
+
+def test_a_store_that_is_slow_keeps_no_transaction_open(
+    acme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_then = []
+
+    class Slow:
+        def read(self, sha256: str) -> bytes:
+            open_then.append(idle_transactions())
+            return blob_store().read(sha256)
+
+    request_id = rows.run(acme, status="admitted")
+    monkeypatch.setattr(training_child, "blob_store", Slow)
+    assert do(acme, request_id, training_steps.accept).step == "train"
+    assert open_then == [0], "Postgres ends a transaction that is idle for a minute"
 
 
 def test_accept_records_the_report_and_the_split(acme: str) -> None:

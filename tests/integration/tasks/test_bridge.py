@@ -266,6 +266,11 @@ def test_a_job_without_an_id_takes_its_events(acme: str, broker: Broker) -> None
     assert rows.get(Job, wanted.event_id).status == "admitted"
 
 
+def test_an_id_that_the_api_could_not_show_is_refused(acme: str) -> None:
+    wanted = event("job.requested", acme, {"data": "q"}, event_id="order/7")
+    assert refusal(wanted).startswith("job_id: missing, and the event's own 'order/7'")
+
+
 def test_the_same_job_under_another_event_id_is_one_job(acme: str, broker: Broker) -> None:
     data = {"data": "q", "job_id": f"j-{acme}"}
     happen(event("job.requested", acme, data))

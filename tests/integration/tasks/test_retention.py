@@ -105,15 +105,21 @@ def test_an_expired_answer_is_forgotten() -> None:
     assert left(IdempotencyKey.key) == {"kept"}
 
 
-def test_a_dead_letter_is_kept_until_it_was_replayed() -> None:
+def test_dead_letters_go_some_time_after_their_replay_or_long_after_nobody_cared() -> None:
     young, old = around(get_settings().dead_letter_days)
-    for reference, replayed in (("open", None), ("young", young), ("old", old)):
+    open_young, open_old = around(get_settings().open_dead_letter_days)
+    for reference, created, replayed in (
+        ("open", open_young, None),
+        ("forgotten", open_old, None),
+        ("young", open_old, young),
+        ("old", open_young, old),
+    ):
         add(
             DeadLetter(
                 kind="job",
                 reference=reference,
                 reason="x",
-                created_at=rows.ago(1000 * DAY),
+                created_at=created,
                 replayed_at=replayed,
             )
         )
@@ -180,10 +186,14 @@ def test_old_jobs_lose_their_payloads_and_keep_their_rows(acme: str) -> None:
 
 def test_a_backlog_goes_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "BATCH", 10)
-    monkeypatch.setattr(retention, "MAX_BATCHES", 3)
     _, old = around(get_settings().inbox_days)
     where = {"stream": "s", "entry_id": "1", "outcome": "applied", "received_at": old}
-    add(*(Inbox(event_id=new_id(), **where) for _ in range(45)))
-    assert [retention.apply()["inbox"] for _ in range(3)] == [30, 15, 0]
+    add(*(Inbox(event_id=new_id(), **where) for _ in range(25)))
+    with monkeypatch.context() as patch:
+        patch.setattr(retention, "TABLE_SECONDS", 0.0)
+        assert [retention.apply()["inbox"] for _ in range(4)] == [10, 10, 5, 0]
+    # While there is time one run takes all, however much has come in an hour.
+    add(*(Inbox(event_id=new_id(), **where) for _ in range(2_500)))
+    assert retention.apply()["inbox"] == 2_500
     with operator_session() as session:
         assert session.scalar(select(func.count()).select_from(Inbox)) == 0

@@ -17,6 +17,7 @@ from celery.exceptions import Ignore
 from cryptography.fernet import Fernet
 
 from cyrex import tool_calls, tools
+from cyrex.admission import admit_rows
 from cyrex.errors import UserError
 from cyrex.tool_client import ToolFailed
 from cyrex.tool_registry import delete_tool, parse_tools, register
@@ -25,7 +26,7 @@ from database.models import Job, ToolCall, Worker
 from database.session import company_session, operator_session
 from database.transitions import TOOL_CALL
 from settings import REPOSITORY
-from tasks import dispatch, worker
+from tasks import dispatch, reconciler, worker
 from tasks.tools import call as task
 from tasks.worker import Presence
 from tests import rows
@@ -74,7 +75,9 @@ def new_call(company_id: str, name: str = "crm", arguments: Any = None, **values
     job_id = rows.job(company_id, status="waiting", **values)
     with company_session(company_id) as session:
         job = session.get_one(Job, job_id)
-        return tools.create_call(session, job, name, arguments or {"email": "jo"})
+        row = tools.create_call(session, job, name, arguments or {"email": "jo"})
+        admit_rows(session, TOOL_CALL, company_id)
+        return row
 
 
 def run(row: ToolCall) -> ToolCall:
@@ -402,6 +405,50 @@ def test_a_stale_owner_sends_nothing(server: ToolServer, monkeypatch: pytest.Mon
     run(row)
     assert server.seen == []
     assert get(row).lease_owner == "another"
+
+
+# ---- many calls ----------------------------------------------------------------------------
+
+
+def asked_for(company_id: str, count: int) -> list[ToolCall]:
+    """Calls as the agent's steps leave them, one job after the other."""
+    made = []
+    for _ in range(count):
+        with company_session(company_id) as session:
+            job = session.get_one(Job, rows.job(company_id, status="waiting"))
+            made.append(tools.create_call(session, job, "crm", {"email": "jo"}))
+            admitted = admit_rows(session, TOOL_CALL, company_id)
+        dispatch.publish(TOOL_CALL, admitted)
+    return made
+
+
+def test_a_company_whose_tool_hangs_does_not_keep_others_waiting(server: ToolServer) -> None:
+    acme, globex = rows.company(), rows.company()
+    for company_id in (acme, globex):
+        new_tool(company_id, server.answers("/crm", 200, {"ok": True}))
+    before = hints("tools")
+    many = asked_for(acme, 12)
+    assert hints("tools") == before + 8, "the others wait in nobody's way"
+    (other,) = asked_for(globex, 1)
+    assert get(other).status == "admitted"
+    assert [get(row).status for row in many] == ["admitted"] * 8 + ["queued"] * 4
+    # The end of one makes room for the next.
+    assert run(many[0]).status == "completed"
+    assert [get(row).status for row in many[8:]] == ["admitted"] + ["queued"] * 3
+    assert run(many[8]).status == "completed"
+
+
+def test_calls_that_are_put_off_take_no_place(server: ToolServer) -> None:
+    acme = rows.company()
+    new_tool(acme, server.answers("/crm", 200, {"ok": True}))
+    many = asked_for(acme, 10)
+    later = {"status": "running", "published_at": rows.ago(-30)}
+    for row in many[:8]:
+        rows.change(ToolCall, row.call_id, **later)
+    with operator_session() as session:
+        assert ("tool", acme) in reconciler._companies_with_room(session)
+    dispatch.admit("tool", acme)
+    assert [get(row).status for row in many[8:]] == ["admitted"] * 2
 
 
 # ---- rate limits ---------------------------------------------------------------------------

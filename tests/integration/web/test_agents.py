@@ -48,6 +48,15 @@ def test_name_is_taken_once(acme: Tenant) -> None:
     error_of(acme.api.post(PATH, {"name": "support"}), 409, "agent_exists")
 
 
+def test_so_many_agents_and_no_more(
+    acme: Tenant, globex: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cyrex.agents.MAX_AGENTS", 1)
+    assert acme.api.post(PATH, {"name": "one"}).status_code == 201
+    error_of(acme.api.post(PATH, {"name": "two"}), 409, "too_many_agents")
+    assert globex.api.post(PATH, {"name": "one"}).status_code == 201
+
+
 def test_creating_twice_under_one_key_makes_one(acme: Tenant) -> None:
     headers = {"Idempotency-Key": "agent-1"}
     one, two = (acme.api.post(PATH, {"name": "once"}, headers=headers) for _ in range(2))

@@ -155,6 +155,19 @@ def test_logprobs_tell_each_tokens_bytes(acme: Tenant) -> None:
     assert streamed == [entry["token"] for entry in content]
 
 
+def calling(arguments: str) -> dict[str, Any]:
+    call = {"type": "function", "function": {"name": "f", "arguments": arguments}}
+    return {"role": "assistant", "tool_calls": [call]}
+
+
+def test_an_empty_answer_may_stand_in_the_history(acme: Tenant) -> None:
+    (choice,) = whole(acme.api, stop="a", temperature=0)["choices"]
+    unsaid = {"refusal": None, "annotations": [], "tool_calls": None}
+    empty = {**choice["message"], **unsaid, "content": ""}
+    asked = {"role": "user", "content": "x"}
+    assert whole(acme.api, messages=[asked, empty, asked])["choices"]
+
+
 @pytest.mark.parametrize(
     ("fields", "param", "code"),
     [
@@ -171,6 +184,11 @@ def test_logprobs_tell_each_tokens_bytes(acme: Tenant) -> None:
         ({"messages": []}, "messages", "invalid_request"),
         ({"messages": [{"role": "robot", "content": "x"}]}, "messages[0].role", "invalid_request"),
         ({"messages": [{"role": "user", "content": 5}]}, "messages[0].content", "invalid_request"),
+        (
+            {"messages": [calling('{"a": "\\ud800"}')]},
+            "messages[0].tool_calls[0].function.arguments",
+            "invalid_request",
+        ),
         ({"response_format": {"type": "json_schema"}}, "response_format.json_schema", None),
         ({"unheard_of": 1}, "unheard_of", "invalid_request"),
         ({"messages": [{"role": "user", "content": "x" * 500}]}, "messages", None),

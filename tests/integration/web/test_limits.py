@@ -22,7 +22,7 @@ from tasks.bridge import effect
 from tests import rows
 from tests.integration.web.support import LINES, Api, Tenant, error_of, finish_job, row_counts
 from tests.waiting import together
-from web import answers
+from web import answers, body
 
 LIMIT = 3
 
@@ -63,6 +63,27 @@ def test_a_job_too_many_is_refused_and_leaves_nothing(acme: Tenant, globex: Tena
     again = acme.api.process(headers={"Idempotency-Key": "k"})
     assert again.status_code == 202, "a replay opens nothing"
     error_of(acme.api.process(), 429, "too_many_open_jobs")
+
+
+def test_so_many_large_uploads_at_a_time(
+    acme: Tenant, globex: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MAX_REQUEST_BYTES", "1024")
+    get_settings.cache_clear()
+    large = [*LINES, {"input": "x" * 1024, "output": "y"}]
+    coming_in = sum(body._uploads.take(acme.company_id) for _ in range(body.MAX_UPLOADS))
+    try:
+        before = row_counts()
+        error_of(acme.api.train(training_data=large), 429, "too_many_uploads")
+        assert row_counts() == before
+        assert globex.api.train(training_data=large).status_code == 202, "another company's"
+        assert acme.api.train().status_code == 202, "a small one"
+    finally:
+        for _ in range(coming_in):
+            body._uploads.leave(acme.company_id)
+    for refused in ([*large, {"input": "no answer"}], large, large):
+        acme.api.train(training_data=refused)
+    assert body._uploads._taken == 0, "each is given back, however its request ends"
 
 
 def test_a_training_too_many_is_refused_and_leaves_nothing(acme: Tenant) -> None:

@@ -59,7 +59,7 @@ def running(database_url: str, redis_url: str, folder: Path) -> Iterator[Server]
         "WEB_BIND": f"127.0.0.1:{port}",
         "WEB_PROCESSES": "1",
         "WEB_THREADS": str(THREADS),
-        "MAX_BODY_BYTES": str(MAX_BODY),
+        "MAX_REQUEST_BYTES": str(MAX_BODY),
     }
     command = [
         sys.executable,

@@ -15,7 +15,7 @@ from database.models import CompanyTool, IdempotencyKey
 from database.session import operator_session
 from tests.integration.web.support import Api, Proxy, Tenant, error_of, row_counts, use_broker
 from tests.tool_server import ToolServer, tool_server, variables
-from web import tool_shapes
+from web import tool_shapes, tools
 
 REGISTER = "/company-automation/register-tools"
 TOOLS = "/company-automation/tools"
@@ -199,6 +199,24 @@ def test_a_test_call_says_how_it_went(acme: Tenant, server: ToolServer) -> None:
     assert (found.status, (found.error or {})["code"]) == ("failed", "address_refused")
     refused = acme.api.post(f"{TOOLS}/t/test", {"arguments": {"email": 1}})
     assert error_of(refused, 400, "invalid_arguments")["param"] == "arguments.email"
+
+
+def test_one_companys_test_calls_leave_room_for_anothers(
+    acme: Tenant, globex: Tenant, server: ToolServer
+) -> None:
+    tool = {"name": "t", "endpoint": server.url("/t"), "rate_limit": {"requests": 1, "window": 60}}
+    for tenant in (acme, globex):
+        register(tenant.api, tool)
+    slow = sum(tools._tests.take(acme.company_id) for _ in range(tools.MAX_TESTS))
+    try:
+        assert slow == tools.MAX_TESTS - 1
+        error_of(acme.api.post(f"{TOOLS}/t/test", {}), 429, "too_many_tests")
+        try_tool(globex.api, "t")
+    finally:
+        for _ in range(slow):
+            tools._tests.leave(acme.company_id)
+    # What was refused took no turn of the tool's.
+    try_tool(acme.api, "t")
 
 
 def test_a_test_call_is_under_the_rate_limit(

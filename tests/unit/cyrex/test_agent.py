@@ -121,6 +121,17 @@ def test_call_that_was_cut_off_is_refused(template: ChatTemplate) -> None:
     assert caught.value.code == "call_cut_off"
 
 
+def test_a_choice_that_was_cut_off_is_no_answer(template: ChatTemplate) -> None:
+    for tools in ([], [TOOL]):
+        situation = Situation("q", tools=tools, choices=["refund it", "keep it"])
+        assert decide("keep it", False, situation, template) == Answer("keep it")
+        for text in ("refund", ""):
+            with pytest.raises(UserError) as caught:
+                decide(text, True, situation, template)
+            assert (caught.value.code, caught.value.param) == ("choice_cut_off", "choices")
+    assert decide(CALL, False, situation, template) == Call("get_order", {"order_id": "A-1"})
+
+
 def test_base_without_calls_refuses_tools() -> None:
     with pytest.raises(UserError) as caught:
         grammar_of(Situation("q", tools=[TOOL]), ChatTemplate("{{ messages[0].content }}"))

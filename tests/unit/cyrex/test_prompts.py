@@ -73,6 +73,8 @@ def test_a_request_carries_the_company_and_the_limits() -> None:
     assert request.max_new_tokens == get_settings().max_new_tokens
     assert request.deadline is not None
     assert 45 < request.deadline - time.monotonic() <= 50
+    long = Prepared(Situation("x", choices=["no", "é" * 400]), LIMITS)
+    assert request_of(job("x"), None, TEMPLATE, long).max_new_tokens == 800, "each choice fits"
     undated = request_of(job({"input": "x"}), None, TEMPLATE, prepared())
     assert undated.deadline is not None
     allowed = get_settings().job_seconds

@@ -181,6 +181,13 @@ def test_arguments_are_held_against_the_schema() -> None:
         assert refused.value.path == path
 
 
+def test_a_number_too_large_for_a_check_is_refused() -> None:
+    schema = {"type": "object", "properties": {"n": {"multipleOf": 0.5}}}
+    check_arguments(schema, {"n": 1.5})
+    with pytest.raises(ArgumentsRefused, match="a number that is too large"):
+        check_arguments(schema, {"n": 10**400})
+
+
 def test_patterns_are_looked_at() -> None:
     schema = check_schema(
         {

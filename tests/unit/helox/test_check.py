@@ -41,6 +41,16 @@ def test_every_bad_line_is_reported_by_number_and_field() -> None:
     assert str(MAX_LINE_BYTES) in report.problems[-1].message
 
 
+@pytest.mark.parametrize("depth", range(100, 1000, 50))
+def test_a_line_that_python_reads_and_cannot_write_is_a_problem_of_the_line(depth: int) -> None:
+    nested = "[" * depth + "]" * depth
+    tool = '{"function": {"name": "f", "parameters": {"maximum": 1e999}}}'
+    asked = '"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]'
+    lines = ['{"input": ' + nested + ', "output": "y"}', "{" + asked + ', "tools": [' + tool + "]}"]
+    report = check_lines(lines)
+    assert [p.line for p in report.problems] in ([1, 2], [2])
+
+
 def test_good_data_of_every_kind_of_line() -> None:
     report = check_lines([GOOD, ("\ufeff" + GOOD).encode(), {"prompt": 1, "completion": 2}])
     assert report.ok and report.examples == 3

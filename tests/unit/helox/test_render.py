@@ -106,6 +106,15 @@ ANSWER = {"role": "assistant", "content": "a"}
         ({"messages": [USER, {**ANSWER, "tool_calls": [{}]}]}, "messages[1].tool_calls[0]"),
         ({"messages": [USER, ANSWER], "tools": [{}]}, "tools[0]"),
         ({"messages": [USER, ANSWER], "tools": "f"}, "tools"),
+        ({"messages": [{**USER, "name": ""}, ANSWER]}, "messages[0].name"),
+        ({"messages": [USER, {**ANSWER, "tool_call_id": 5}]}, "messages[1].tool_call_id"),
+        (
+            {
+                "messages": [USER, {**ANSWER, "tool_calls": [{"function": {"name": "f"}}]}],
+                "tools": [{"function": {"name": "f", "parameters": 7}}],
+            },
+            "tools[0].function.parameters",
+        ),
     ],
 )
 def test_a_bad_line_is_refused_by_field(line: Any, field: str) -> None:
@@ -115,12 +124,39 @@ def test_a_bad_line_is_refused_by_field(line: Any, field: str) -> None:
     assert caught.value.message
 
 
-def test_bad_tool_arguments_are_refused() -> None:
-    call = {"type": "function", "function": {"name": "f", "arguments": "{x"}}
-    line = {"messages": [USER, {"role": "assistant", "tool_calls": [call]}]}
-    with pytest.raises(LineError) as caught:
-        to_messages(line)
-    assert caught.value.field == "messages[1].tool_calls[0].function.arguments"
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("{x", "is not JSON"),
+        ("[1]", "must be an object"),
+        ('{"a": NaN}', "is not JSON"),
+        ('{"a": 1e999}', "is not JSON"),
+        ('{"a": "\\ud800"}', "half a surrogate pair"),
+        ('{"a": ' + "[" * 64 + "]" * 64 + "}", "deeper than 64 levels"),
+        ('{"a": ' + "[" * 5000 + "]" * 5000 + "}", "deeper than 64 levels"),
+    ],
+)
+def test_bad_tool_arguments_are_refused(arguments: str, message: str) -> None:
+    call = {"type": "function", "function": {"name": "f", "arguments": arguments}}
+    said = [USER, {"role": "assistant", "tool_calls": [call]}]
+    for read in (lambda: to_messages({"messages": said}), lambda: messages_of_chat(said)):
+        with pytest.raises(LineError, match=message) as caught:
+            read()
+        assert caught.value.field == "messages[1].tool_calls[0].function.arguments"
+
+
+def test_what_a_client_writes_out_and_does_not_say_is_no_field() -> None:
+    unsaid = {"refusal": None, "annotations": [], "audio": None, "function_call": None}
+    answer = {**ANSWER, **unsaid, "tool_calls": []}
+    assert to_messages({"messages": [USER, answer]}) == to_messages({"messages": [USER, ANSWER]})
+    assert messages_of_chat([USER, answer, USER]) == messages_of_chat([USER, ANSWER, USER])
+
+
+def test_an_empty_answer_may_have_been_given_but_teaches_nothing() -> None:
+    empty = {"role": "assistant", "content": ""}
+    assert messages_of_chat([USER, empty, USER])[1] == empty
+    with pytest.raises(LineError):
+        to_messages({"messages": [USER, empty, USER, ANSWER]})
 
 
 def test_fields_of_a_line() -> None:

@@ -56,7 +56,7 @@ def test_modules_are_a_set_in_order() -> None:
         ({"lr_scheduler": "step"}, "config.lr_scheduler", "cosine"),
         ({"target_modules": []}, "config.target_modules", "at least one"),
         ({"target_modules": "all"}, "config.target_modules", "all-linear"),
-        ({"target_modules": ["../x"]}, "config.target_modules", "pattern"),
+        ({"target_modules": ["../x"]}, "config.target_modules.0", "pattern"),
         ({"pack_length": 100, "max_length": 200}, "config.pack_length", "max_length 200"),
         ({"bias": "all"}, "config.bias", "not a setting"),
         ({"modules_to_save": ["lm_head"]}, "config.modules_to_save", "not a setting"),

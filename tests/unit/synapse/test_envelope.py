@@ -92,6 +92,9 @@ def test_unknown_keys_of_the_data_are_kept() -> None:
         ({"event_id": ""}, "event_id: Field required"),
         ({"event_id": "two words"}, "event_id: "),
         ({"event_id": "x" * 201}, "event_id: "),
+        # It would be the run's: the API could not show it, and its folder would be another's.
+        ({"event_id": "order/7"}, "request_id: String should match pattern"),
+        ({"data": '{"dataset_id":"d","request_id":"../x"}'}, "request_id: String should match"),
         ({"data": None}, "data: Field required"),
         ({"data": "{"}, "data: not JSON"),
         ({"data": "[1]"}, "data: Input should be a valid dictionary"),

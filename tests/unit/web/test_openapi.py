@@ -88,6 +88,8 @@ def test_every_route_that_needs_a_key_says_so_and_shows_the_error_shape(
     for (method, path), operation in operations(spec).items():
         assert operation["summary"], path
         if path in ("/healthz", "/readyz"):
+            content = operation["responses"]["400"]["content"]["application/json"]
+            assert content["schema"]["$ref"].endswith("/Error"), path
             continue
         assert operation["security"] == [{"bearer": []}, {"api_key": []}], path
         for status in ("400", "401", "403", "404", "503"):
@@ -111,7 +113,12 @@ def test_every_post_that_creates_takes_an_idempotency_key(spec: dict[str, Any]) 
 
 
 def test_what_is_limited_says_so(spec: dict[str, Any]) -> None:
-    for path in ("/company-automation/train-adapter", "/company-automation/process"):
+    for path in (
+        "/company-automation/train-adapter",
+        "/company-automation/process",
+        "/company-automation/tools/{name}/test",
+        "/v1/chat/completions",
+    ):
         refusal = operations(spec)["post", path]["responses"]["429"]
         assert "Retry-After" in refusal["description"]
 

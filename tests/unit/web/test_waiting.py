@@ -25,12 +25,31 @@ def not_leaving() -> Iterator[None]:
 
 def test_seats_are_limited_and_given_back() -> None:
     waiters = Waiters(NO_REDIS, seats=2)
-    with waiters.seat("a") as first, waiters.seat("a") as second, waiters.seat("b") as third:
+    with (
+        waiters.seat("a", "acme") as first,
+        waiters.seat("a", "acme") as second,
+        waiters.seat("b", "acme") as third,
+    ):
         assert first is not None
         assert second is not None
         assert third is None
-    with waiters.seat("b") as fourth:
+    with waiters.seat("b", "acme") as fourth:
         assert fourth is not None
+
+
+def test_one_company_does_not_take_all_seats() -> None:
+    waiters = Waiters(NO_REDIS, seats=96)
+
+    def taken(company_id: str) -> int:
+        return sum(waiters.take(company_id) for _ in range(100))
+
+    assert taken("acme") == 84
+    assert taken("globex") == 11
+    assert taken("initech") == 1
+    for _ in range(84):
+        waiters.leave("acme")
+    assert taken("initech") == 74
+    assert waiters._taken == 86
 
 
 def test_being_woken_is_prompt_and_concerns_one_job() -> None:
@@ -44,7 +63,7 @@ def test_being_woken_is_prompt_and_concerns_one_job() -> None:
         ended.set()
         waiters.wake("a")
 
-    with waiters.seat("a") as seat:
+    with waiters.seat("a", "acme") as seat:
         assert seat is not None
         threading.Thread(target=end).start()
         started = time.monotonic()
@@ -58,14 +77,14 @@ def test_without_a_message_the_row_is_looked_at_now_and_then(
 ) -> None:
     monkeypatch.setattr(waiting, "POLL_SECONDS", 0.05)
     looks = iter([None, None, "found"])
-    with Waiters(NO_REDIS, seats=1).seat("a") as seat:
+    with Waiters(NO_REDIS, seats=1).seat("a", "acme") as seat:
         assert seat is not None
         assert seat.wait(lambda: next(looks), 5) == "found"
 
 
 def test_waiting_ends_at_its_deadline() -> None:
     started = time.monotonic()
-    with Waiters(NO_REDIS, seats=1).seat("a") as seat:
+    with Waiters(NO_REDIS, seats=1).seat("a", "acme") as seat:
         assert seat is not None
         assert seat.wait(lambda: None, 0.2) is None
     assert 0.2 <= time.monotonic() - started < 1
@@ -77,7 +96,7 @@ def test_waiters_are_let_go_when_the_process_stops(monkeypatch: pytest.MonkeyPat
     release_when(stopping.is_set)
     threading.Timer(0.15, stopping.set).start()
     started = time.monotonic()
-    with Waiters(NO_REDIS, seats=1).seat("a") as seat:
+    with Waiters(NO_REDIS, seats=1).seat("a", "acme") as seat:
         assert seat is not None
         assert seat.wait(lambda: None, 60) is None
     assert time.monotonic() - started < 2
@@ -85,11 +104,11 @@ def test_waiters_are_let_go_when_the_process_stops(monkeypatch: pytest.MonkeyPat
 
 def test_after_a_fork_the_child_starts_with_free_seats_and_a_reader_of_its_own() -> None:
     waiters = Waiters(NO_REDIS, seats=1)
-    with waiters.seat("a") as seat:
+    with waiters.seat("a", "acme") as seat:
         assert seat is not None
         child = os.fork()
         if child == 0:
-            with waiters.seat("b") as own:
+            with waiters.seat("b", "acme") as own:
                 alive = waiters._reader is not None and waiters._reader.is_alive()
                 os._exit(0 if own is not None and alive else 1)
         _, status = os.waitpid(child, 0)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import random
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -27,7 +30,9 @@ from cyrex.engine import (
     Request,
     RequestRefused,
 )
+from cyrex.engine.layout import Piece
 from cyrex.engine.loop import Engine
+from cyrex.engine.model import LanguageModel
 from tests.integration.cyrex.tiny import CONTEXT, ref_of
 
 PROMPT = list(range(20, 50))
@@ -50,6 +55,23 @@ def test_a_token_that_does_not_exist_is_refused(engine: Engine, token: int) -> N
     with pytest.raises(RequestRefused, match="from 0 to 259"):
         ask(engine, prompt=[5, token])
     assert isinstance(ask(engine), str)
+
+
+def test_a_prompt_that_cannot_be_read_fails_alone(engine: Engine) -> None:
+    handle = engine.submit(Request("company0", None, [5, "6"]))  # type: ignore[list-item]
+    with pytest.raises(RequestRefused, match="TypeError"):
+        handle.result(60)
+    assert isinstance(ask(engine), str)
+
+
+def test_a_deadline_may_be_as_late_as_can_be(
+    engine: Engine, make_adapter: Callable[..., AdapterRef], tmp_path: Path
+) -> None:
+    """The loop waits for an adapter of which nothing is there yet."""
+    for number, deadline in enumerate((math.inf, 1e300)):
+        ref = make_adapter(tmp_path / str(number), "acme", f"late{number}", seed=51)
+        handle = engine.submit(Request("acme", ref, PROMPT, 8, deadline=deadline))
+        assert handle.result(60).tokens
 
 
 def no_config(folder: Path) -> None:
@@ -239,6 +261,69 @@ def test_what_a_broken_step_hits_fails_and_the_loop_goes_on(
             ask(engine)
     assert type(engine.model).forward is forward
     assert isinstance(ask(engine), str)
+
+
+def test_what_a_broken_step_held_is_free_when_its_rows_run_alone(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or memory that ran out for all of them together runs out for each of them too."""
+    requests = [Request("company0", None, [60 + i], 20) for i in range(4)]
+    expected = [engine.submit(request).result(60).tokens for request in requests]
+    forward = type(engine.model).forward
+    held: list[weakref.ref[torch.Tensor]] = []
+    seen_alone: list[bool] = []
+
+    def short_of_memory(
+        model: LanguageModel, decoding: list[Piece], prompts: list[Piece], *rest: Any
+    ) -> torch.Tensor:
+        if len(decoding) + len(prompts) > 1:
+            large = torch.empty(1)
+            held.append(weakref.ref(large))
+            raise torch.OutOfMemoryError("out of memory")
+        if held:
+            seen_alone.append(held[-1]() is None)
+        return forward(model, decoding, prompts, *rest)
+
+    monkeypatch.setattr(logging.getLogger("cyrex.engine.runner"), "disabled", True)
+    monkeypatch.setattr(type(engine.model), "forward", short_of_memory)
+    handles = [engine.submit(request) for request in requests]
+    assert [handle.result(60).tokens for handle in handles] == expected
+    assert seen_alone and all(seen_alone)
+
+
+def test_a_prompt_whose_beginning_cannot_be_kept_is_answered(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = ask(engine, prompt=[70, *PROMPT])
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(type(engine.model.cache), "read", full)
+    assert ask(engine, prompt=[71, *PROMPT]) and ask(engine, prompt=[70, *PROMPT]) == expected
+
+
+def test_an_engine_whose_gpu_answers_errors_alone_ends(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new process has a GPU that works."""
+    stopped = threading.Event()
+    engine = Engine(EngineConfig(str(base)), on_stopped=stopped.set)
+
+    def broken(*_: object, **__: object) -> torch.Tensor:
+        raise RuntimeError("CUDA error")
+
+    monkeypatch.setattr(type(engine.model), "forward", broken)
+    with pytest.raises(GenerationFailed, match="CUDA error"):
+        ask(engine)
+    assert not stopped.is_set()
+    engine.model.device = torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "synchronize", broken)
+    with pytest.raises(GenerationFailed, match="CUDA error"):
+        ask(engine)
+    assert stopped.wait(10)
+    with pytest.raises(EngineClosed):
+        ask(engine)
 
 
 def test_closing_finishes_or_fails_what_is_under_way(base: Path) -> None:

@@ -8,12 +8,20 @@ from typing import Any
 
 import pytest
 
-from cyrex.engine import AdapterRef, Grammar, Request, RequestRefused, Sampling
+from cyrex.engine import (
+    AdapterRef,
+    GenerationFailed,
+    Grammar,
+    GrammarRefused,
+    Request,
+    RequestRefused,
+    Sampling,
+)
 from cyrex.engine.loop import Engine
 from cyrex.engine.scoring import Example
 
 PROMPT = "<user>What is it?<end><assistant>"
-LABELS = ["refund", "refund late", "card lost", "größe"]
+LABELS = ["refund", "refund late", "card lost", "größe", "\x7f\t\u2028"]
 SCHEMA = {
     "type": "object",
     "properties": {
@@ -92,6 +100,34 @@ def test_bad_grammar_fails_alone(engine: Engine) -> None:
     good = engine.submit(request(Grammar.choices(["yes"])))
     assert good.result(30).text == "yes"
     assert free.result(30).completion_tokens > 0
+
+
+def test_a_grammar_beyond_the_limits_is_never_answered_with_the_end(engine: Engine) -> None:
+    """The matcher's copies share its limits, and behind them it allows nothing but the end."""
+    large = Grammar.choices(["é" * 499 + chr(0x4E00 + number) for number in range(1000)])
+    for _ in range(2):
+        with pytest.raises(GrammarRefused, match=r"^grammar: .*too many"):
+            engine.submit(request(large)).result(60)
+
+
+def test_a_grammar_that_others_have_used_up_is_compiled_anew(engine: Engine) -> None:
+    constraints = engine.model.constraints
+    grammar = Grammar.choices(["only one"])
+    first, second = constraints.of(grammar), constraints.of(grammar)
+    end = min(engine.model.end_tokens)
+    for used_up, error in ((second, GenerationFailed), (first, GrammarRefused)):
+        reason = used_up.accept(end)
+        assert reason is not None
+        assert isinstance(constraints.failed(used_up, reason), error)
+    assert engine.submit(request(grammar)).result(30).text == "only one"
+    assert not constraints.of(grammar).is_first
+
+
+def test_a_pattern_that_does_not_compile_says_why(engine: Engine) -> None:
+    for pattern, why in (("(?=a)b", "look-ahead"), ("(a", "unclosed group")):
+        grammar = Grammar.json_schema({"type": "string", "pattern": pattern})
+        with pytest.raises(RequestRefused, match=f"^grammar: .*{why}"):
+            engine.submit(request(grammar)).result(30)
 
 
 def test_limit_cuts_a_constrained_answer(engine: Engine) -> None:

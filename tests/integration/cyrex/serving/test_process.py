@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import os
 import signal
 import subprocess
@@ -21,10 +23,14 @@ from cyrex.engine import (
     DeadlineExceeded,
     EngineClosed,
     EngineConfig,
+    EngineError,
     PromptTooLong,
     Request,
 )
-from cyrex.serving import EngineDied, EngineProcess, EngineStartError
+from cyrex.serving import EngineDied, EngineProcess, EngineStartError, process
+from cyrex.serving.spawn import Child
+from cyrex.serving.wire import Terms
+from tests.waiting import eventually
 
 PROMPT = list(range(10, 30))
 # Long enough to be under way when the test does something to it: the tiny model's context.
@@ -183,6 +189,58 @@ def test_a_base_model_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(EngineStartError, match="no-such-model"):
         engine.submit(Request("company0", None, PROMPT)).result(10)
     engine.close()
+
+
+def test_a_machine_with_no_process_to_spare_is_asked_again(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Terms] = []
+
+    def start(terms: Terms) -> Child:
+        asked.append(terms)
+        if len(asked) == 1:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        return Child(terms)
+
+    monkeypatch.setattr(process, "Child", start)
+    engine = EngineProcess(config(base))
+    try:
+        with pytest.raises(EngineStartError, match="temporarily unavailable"):
+            engine.wait_ready(10)
+        eventually(lambda: engine.ready, 120, "the next one")
+        assert ask(engine, None).tokens
+    finally:
+        engine.close()
+
+
+def test_a_child_that_will_not_end_is_not_the_end(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = Child.end
+    asked: list[Child] = []
+
+    def stuck(child: Child) -> str:
+        asked.append(child)
+        said = end(child)
+        if len(asked) == 1:
+            raise subprocess.TimeoutExpired("engine", 10)
+        return said
+
+    monkeypatch.setattr(Child, "end", stuck)
+    engine = EngineProcess(config(base))
+    try:
+        engine.wait_ready(120)
+        under_way = engine.submit(Request("company0", None, PROMPT, LONG))
+        pid = engine.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(EngineError):
+            under_way.result(10)
+        assert asked[0].connection.closed
+        eventually(lambda: engine.ready, 120, "the next one")
+        assert ask(engine, None).tokens
+    finally:
+        engine.close()
 
 
 PARENT = """

@@ -7,14 +7,17 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+import pytest
 
 from cyrex.engine import AdapterRef, EngineConfig, Request
-from cyrex.serving import EngineProcess
+from cyrex.engine.loop import Engine
+from cyrex.serving import EngineProcess, child
 from cyrex.serving.takeover import address
 from tests.waiting import eventually
 
@@ -28,7 +31,10 @@ engine = EngineProcess(**arguments)
 if wait:
     engine.wait_ready(120)
 handles = [engine.submit(request) for request in requests]
+wanted = {request.key for request in requests}
 while engine.pid is None:
+    time.sleep(0.01)
+while wanted and not wanted <= {each.key for each in engine.resident()}:
     time.sleep(0.01)
 print(engine.pid, flush=True)
 time.sleep(600)
@@ -138,6 +144,23 @@ def test_one_in_service_is_left_alone(base: Path, tmp_path: Path) -> None:
         with successor(base, str(tmp_path)) as engine:
             assert engine.pid != pid
         assert not ended(pid)
+
+
+def test_one_that_hangs_serves_nobody(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killing the worker of an engine that hangs would bring back the same one."""
+    monkeypatch.setattr(child, "ROUND_SECONDS", 0.2)
+    engine = Engine(config(base))
+    go_on = threading.Event()
+    try:
+        assert child.comes_round(engine)
+        hanging = engine._call(go_on.wait)
+        assert not child.comes_round(engine)
+        go_on.set()
+        assert hanging.result(10)
+        assert child.comes_round(engine)
+    finally:
+        engine.close()
+    assert not child.comes_round(engine)
 
 
 def test_in_another_place_it_is_not_found(base: Path, tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ def test_choices_are_literals() -> None:
     assert grammar.source == r'start: "say \"hi\"" | "two\nlines"'
 
 
-@pytest.mark.parametrize("choices", [[], [""], ["a", ""]])
-def test_empty_choices_are_refused(choices: list[str]) -> None:
+@pytest.mark.parametrize("choices", [[], [""], ["a", ""], ["half \ud800 a pair"]])
+def test_choices_that_cannot_be_are_refused(choices: list[str]) -> None:
     with pytest.raises(RequestRefused, match="grammar"):
         Grammar.choices(choices)
 

@@ -51,6 +51,7 @@ def test_an_adapter_of_another_company_is_refused() -> None:
         ("company", ""),
         ("prompt", ""),
         ("prompt", []),
+        ("prompt", "half \ud800 a pair"),
         ("max_new_tokens", 0),
         ("weight", 0.0),
         ("weight", math.inf),

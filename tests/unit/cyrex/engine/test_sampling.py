@@ -70,6 +70,27 @@ def test_only_what_the_options_leave_is_drawn(options: dict[str, Any], kept: set
     assert set(draw(600, **options)) == kept
 
 
+@pytest.mark.parametrize("temperature", [1e-30, 1e-310, 5e-324])
+def test_next_to_no_temperature_is_greedy(temperature: float) -> None:
+    assert draw(20, temperature=temperature) == Counter({1: 20})
+
+
+def test_a_penalty_that_favours_without_measure_favours_what_was_seen() -> None:
+    chosen = Sampler(Sampling(1.0, repetition_penalty=1e-44, seed=0), prompt=[2])
+    assert first(LOGITS, chosen).token == 2
+
+
+def test_a_top_k_beyond_any_vocabulary_is_all_of_it() -> None:
+    assert set(draw(600, top_k=10**400)) == set(range(len(LOGITS)))
+
+
+def test_top_p_is_a_share_of_what_top_k_leaves() -> None:
+    """Also where the likeliest that are looked at first would make up the share alone."""
+    vocabulary, top_k, top_p = 4 * CANDIDATES, 3 * CANDIDATES, 0.2
+    tokens = draw(4000, torch.linspace(0.01, 0, vocabulary), top_k=top_k, top_p=top_p)
+    assert max(tokens) + 1 == pytest.approx(top_p * top_k, abs=2)
+
+
 @pytest.mark.parametrize("top_p", [0.5, 0.999])
 def test_flat_probabilities_need_more_than_the_likeliest(top_p: float) -> None:
     vocabulary = 4 * CANDIDATES
