@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from kombu import Queue
 
 from settings import settings_or_exit
@@ -85,7 +87,7 @@ SWEEP_SECONDS = 3600.0
 
 beat_schedule_filename = str(_settings.data_dir / "celerybeat-schedule")
 # Static ticks only: what users schedule is rows. An old tick is worth nothing, hence `expires`.
-beat_schedule = {
+beat_schedule: dict[str, dict[str, Any]] = {
     "reconcile": {
         "task": "maintenance.reconcile",
         "schedule": RECONCILE_SECONDS,
@@ -121,3 +123,6 @@ beat_schedule |= {
     }
     for name in QUEUES
 }
+# Tasks of which a log need not tell each time.
+TICK_SECONDS = 60.0
+TICKS = {entry["task"] for entry in beat_schedule.values() if entry["schedule"] < TICK_SECONDS}

@@ -22,6 +22,9 @@ MIB = 1024 * 1024
 DATABASE_FORM = "postgresql://user:password@host:port/database"
 REDIS_FORM = "redis://host:port/number"
 MAX_DAYS = 36_500.0
+# A number that means no limit: it fits wherever a 4-byte integer is expected.
+MANY = 2_000_000_000
+MOST_THREADS = 4096
 MAX_JOB_SECONDS = 7 * 24 * 3600.0
 REPOSITORY = Path(__file__).resolve().parent
 
@@ -184,22 +187,22 @@ class Settings(BaseSettings):
 
     # Of a request to train; and of any other, whose content goes through Postgres, Redis and the
     # memory of every process on its way.
-    max_body_bytes: int = Field(64 * MIB, ge=1024)
-    max_request_bytes: int = Field(MIB, ge=1024)
-    max_training_examples: int = Field(200_000, ge=1)
+    max_body_bytes: int = Field(64 * MIB, ge=1024, le=MANY)
+    max_request_bytes: int = Field(MIB, ge=1024, le=MANY)
+    max_training_examples: int = Field(200_000, ge=1, le=MANY)
     wait_seconds: float = Field(30.0, ge=0, le=300)
-    web_threads: int = Field(128, ge=4)
-    web_processes: int = Field(2, ge=1)
+    web_threads: int = Field(128, ge=4, le=MOST_THREADS)
+    web_processes: int = Field(2, ge=1, le=MOST_THREADS)
 
     # Of one company: how many rows are with the broker or a worker, and how many may be open, that
     # is, not ended. Beyond that the API answers 429.
-    jobs_in_broker: int = Field(64, ge=1)
-    trainings_in_broker: int = Field(1, ge=1)
+    jobs_in_broker: int = Field(64, ge=1, le=MANY)
+    trainings_in_broker: int = Field(1, ge=1, le=MANY)
     # Half of a tools worker's threads: tools that hang must not keep those of others waiting.
-    tool_calls_in_broker: int = Field(8, ge=1)
-    open_jobs_per_company: int = Field(10_000, ge=1)
-    open_trainings_per_company: int = Field(50, ge=1)
-    max_new_tokens: int = Field(256, ge=1)
+    tool_calls_in_broker: int = Field(8, ge=1, le=MANY)
+    open_jobs_per_company: int = Field(10_000, ge=1, le=MANY)
+    open_trainings_per_company: int = Field(50, ge=1, le=MANY)
+    max_new_tokens: int = Field(256, ge=1, le=MANY)
     job_seconds: float = Field(300.0, gt=0, le=86_400)
     # Of a conversation: how long it may wait for a worker, and how long its answer may take.
     chat_queue_seconds: float = Field(30.0, ge=1, le=600)
@@ -213,10 +216,10 @@ class Settings(BaseSettings):
 
     engine_device: Literal["auto", "cpu", "cuda"] = "auto"
     engine_dtype: Literal["fp32", "bf16", "nf4"] = "fp32"
-    engine_threads: int = Field(1, ge=1)
-    engine_batch: int = Field(64, ge=1)
-    engine_adapters: int = Field(64, ge=1)
-    training_threads: int = Field(2, ge=1)
+    engine_threads: int = Field(1, ge=1, le=MOST_THREADS)
+    engine_batch: int = Field(64, ge=1, le=MANY)
+    engine_adapters: int = Field(64, ge=1, le=MANY)
+    training_threads: int = Field(2, ge=1, le=MOST_THREADS)
     # An idle training worker keeps a trainer ready with its libraries loaded: about 400 MB.
     training_standby: bool = True
     # Days that rows are kept once they have done their work. The inbox must outlive the streams'

@@ -1,6 +1,7 @@
 """API keys: `cx_<prefix>_<secret>`, kept as the SHA-256 of the secret.
 
-`python -m cyrex.keys operator --file PATH` makes sure that PATH holds a valid operator key.
+`python -m cyrex.keys operator --file PATH` makes sure that PATH holds a valid operator key;
+`operators` lists these keys by their prefixes; `revoke PREFIX` ends one of them, or a company's.
 """
 
 from __future__ import annotations
@@ -11,17 +12,26 @@ import hmac
 import os
 import re
 import secrets
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from sqlalchemy import func, select, update
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from cyrex.companies import lock_company
 from cyrex.errors import Conflict
 from database.models import ApiKey
-from database.session import Prepared, keyless_statement, operator_session
+from database.session import (
+    Prepared,
+    UnsafeDatabaseRole,
+    database_complaint,
+    keyless_statement,
+    operator_session,
+)
 from settings import settings_or_exit
 
 Scope = Literal["operator", "company"]
@@ -102,8 +112,11 @@ def authenticate(key: str) -> Principal | None:
     return Principal(scope, company_id, matched[1])
 
 
-def list_keys(session: Session, company_id: str) -> list[ApiKey]:
-    """In the order of their creation: those that work, and the newest of those that do not."""
+def list_keys(session: Session, company_id: str | None) -> list[ApiKey]:
+    """In the order of their creation: those that work, and the newest of those that do not.
+
+    `company_id` None: the operators'.
+    """
     query = select(ApiKey).where(ApiKey.company_id == company_id)
     query = query.order_by(ApiKey.revoked_at.is_not(None), ApiKey.created_at.desc())
     return sorted(session.scalars(query.limit(MAX_LISTED)), key=lambda key: key.created_at)
@@ -135,14 +148,37 @@ def ensure_operator_key(path: Path) -> None:
         file.write(key + "\n")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m cyrex.keys", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("operator").add_argument("--file", type=Path, required=True)
-    arguments = parser.parse_args()
+    commands.add_parser("operators")
+    commands.add_parser("revoke").add_argument("prefix", help="as in cx_PREFIX_…")
+    given = parser.parse_args(arguments)
     settings_or_exit()
-    ensure_operator_key(arguments.file)
+    try:
+        return _run(given)
+    except (OperationalError, UnsafeDatabaseRole) as error:
+        print(database_complaint(error), file=sys.stderr)
+        return 1
+
+
+def _run(given: argparse.Namespace) -> int:
+    match given.command:
+        case "operator":
+            ensure_operator_key(given.file)
+        case "operators":
+            with operator_session() as session:
+                for key in list_keys(session, None):
+                    ended = f"revoked {key.revoked_at:%F %T}" if key.revoked_at else "valid"
+                    print(f"{key.prefix}  made {key.created_at:%F %T}  {ended}  {key.name}")
+        case _:
+            with operator_session() as session:
+                if not revoke_key(session, given.prefix):
+                    print(f"there is no valid key {given.prefix}", file=sys.stderr)
+                    return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -11,12 +11,13 @@ import sys
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from cyrex.errors import Unavailable
 from database.base import Json
 from database.models import CompanyTool
-from database.session import operator_session
+from database.session import UnsafeDatabaseRole, database_complaint, operator_session
 from settings import get_settings, settings_or_exit, words_of
 
 
@@ -82,6 +83,9 @@ def main(arguments: list[str]) -> int:
                 return 1
             except Unavailable as error:
                 print(error.message, file=sys.stderr)
+                return 1
+            except (OperationalError, UnsafeDatabaseRole) as error:
+                print(database_complaint(error), file=sys.stderr)
                 return 1
         case _:
             print("usage: python -m cyrex.secrets new-key | rotate", file=sys.stderr)

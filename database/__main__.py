@@ -8,6 +8,7 @@ import sys
 from sqlalchemy.exc import OperationalError
 
 from database import migrate, states
+from database.session import database_complaint
 from settings import settings_or_exit
 
 
@@ -27,7 +28,7 @@ def main() -> None:
     try:
         run(arguments)
     except OperationalError as error:
-        sys.exit(f"DATABASE_URL: {str(error.orig).strip().splitlines()[0]}")
+        sys.exit(database_complaint(error))
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import psycopg2
 from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import DisconnectionError, OperationalError
 from sqlalchemy.orm import Session
 
 from database.base import to_json
@@ -114,6 +114,13 @@ def _refuse_unsafe_role(connection: Any, _record: Any) -> None:
             f"DATABASE_URL: role {name!r} is a superuser, has BYPASSRLS or inherits one of cyrex's "
             "roles, so row-level security would not separate the companies; use a role without"
         )
+
+
+def database_complaint(error: OperationalError | UnsafeDatabaseRole) -> str:
+    """One line, for a command's user."""
+    if isinstance(error, UnsafeDatabaseRole):
+        return str(error)
+    return f"DATABASE_URL: {str(error.orig).strip().splitlines()[0]}"
 
 
 def dispose(close: bool = True) -> None:

@@ -19,6 +19,7 @@ from embedded.stack import Stack, StackError
 from embedded.supervise import Supervisor, say
 
 DOCS_PATH = "/docs/swagger"
+PRIVATE_UMASK = 0o077
 NOT_RUNNING = 3
 NOT_FOUND = 127
 # A terminal's Ctrl-C reaches the command by itself.
@@ -33,6 +34,10 @@ def supervise(options: Options) -> int:
     """Be the supervisor. Returns the exit status."""
     layout = Layout.at(options.data_dir)
     try:
+        # Postgres, who may be another user, has to pass through here.
+        layout.root.mkdir(parents=True, exist_ok=True)
+        # What companies send lies in files below: nobody else on this machine is to read them.
+        os.umask(PRIVATE_UMASK)
         with layout.lock():
             root = str(layout.root)
             guard.end_leftovers([*kernel.marked(f"{MARKER}={root}"), *postgres.leftovers(layout)])

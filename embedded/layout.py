@@ -79,12 +79,12 @@ class Layout:
         for folder in (self.logs, self.run, self.secrets):
             folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
         if empty:
-            self.ports.write_text("{}")
+            write_private(self.ports, "{}")
 
     def secret(self, name: str) -> str:
         """The password called `name`, made on first use, readable by its owner only."""
         path = self.secrets / name
-        if not path.exists():
+        if not path.exists() or not path.stat().st_size:
             write_private(path, secrets.token_urlsafe(SECRET_BYTES))
         return path.read_text().strip()
 

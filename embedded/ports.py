@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import sys
@@ -30,7 +31,8 @@ class Ports:
         self._file = remembered
         self._numbers: dict[str, int] = {}
         self._claims: list[socket.socket] = []
-        if remembered.exists():
+        # Absent, or left empty by a machine that lost its power: others will do.
+        with contextlib.suppress(FileNotFoundError, ValueError):
             self._numbers = json.loads(remembered.read_text())
 
     def __getitem__(self, name: str) -> int:

@@ -53,10 +53,10 @@ class StackState:
 
 
 def read(layout: Layout) -> StackState | None:
-    """The last state written; None when there has been none."""
+    """The last state written; None when there has been none, or a lost power emptied it."""
     try:
         content = json.loads(layout.state.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
         return None
     processes = {
         name: ProcessState(Status(value.pop("status")), **value)

@@ -31,6 +31,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+import celeryconfig
 from cyrex.endings import end
 from cyrex.folders import check_folders
 from cyrex.lease import Hint
@@ -239,7 +240,7 @@ def _arrive(node: str, queues: list[str], slots: int) -> None:
 
 @setup_logging.connect
 def _logging(**_kwargs: Any) -> None:
-    configure_logging(get_settings().log_level)
+    configure_logging(get_settings().log_level, celeryconfig.TICKS)
 
 
 @worker_init.connect

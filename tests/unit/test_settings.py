@@ -228,6 +228,18 @@ def test_the_guides_variables_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.redis_url == "redis://redis:6379"
 
 
+@pytest.mark.parametrize(
+    "variable",
+    [name.upper() for name, field in Settings.model_fields.items() if field.annotation is int],
+)
+def test_no_number_is_too_large_for_what_it_is_used_in(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, str(2**31))
+    with pytest.raises(ValidationError, match="less than or equal to"):
+        Settings()
+
+
 def test_settings_are_read_once_and_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
     get_settings.cache_clear()
     try:

@@ -6,6 +6,8 @@ import hashlib
 import os
 import re
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from cyrex import keys
 from cyrex.errors import Conflict
 from database.models import ApiKey
 from database.session import company_session, operator_session
+from embedded import Servers
 from tests import rows
 
 pytestmark = pytest.mark.usefixtures("database_url")
@@ -191,3 +194,48 @@ def test_revoked_keys_do_not_make_the_list_longer_and_longer(
             assert keys.revoke_key(session, prefix, acme)
         listed = [row.prefix for row in keys.list_keys(session, acme)]
     assert listed == [prefixes[0], *prefixes[3:]]
+
+
+def test_an_operators_key_can_be_listed_and_revoked_by_hand(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert keys.main(["operator", "--file", str(path)]) == 0
+    key = path.read_text().strip()
+    prefix = key.split("_")[1]
+    companys = issued(rows.company()).split("_")[1]
+    assert keys.main(["operators"]) == 0
+    listed = capsys.readouterr().out
+    assert key not in listed
+    assert companys not in listed
+    assert f"{prefix}  made " in listed
+    assert line_of(prefix, listed).endswith("valid  operator.key")
+
+    assert keys.main(["revoke", prefix]) == 0
+    assert whose(key) is None
+    assert keys.main(["operators"]) == 0
+    assert "revoked 20" in line_of(prefix, capsys.readouterr().out)
+    assert keys.main(["revoke", prefix]) == 1
+    assert capsys.readouterr().err == f"there is no valid key {prefix}\n"
+
+
+def line_of(prefix: str, text: str) -> str:
+    return next(line for line in text.splitlines() if line.startswith(prefix))
+
+
+@pytest.mark.parametrize("command", ["cyrex.keys operators", "cyrex.secrets rotate"])
+@pytest.mark.parametrize("unfit", ["away", "a superuser's"])
+def test_a_database_that_will_not_do_is_one_line(
+    servers: Servers, command: str, unfit: str
+) -> None:
+    url = "postgresql://cyrex@127.0.0.1:1/x" if unfit == "away" else servers.superuser_url()
+    done = subprocess.run(
+        [sys.executable, "-m", *command.split()],
+        env={**os.environ, "DATABASE_URL": url, "TOOL_SECRETS_KEY": "A" * 43 + "="},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("DATABASE_URL: ")

@@ -40,6 +40,15 @@ def test_stops_in_the_reverse_order_of_starting(make_stack: StackMaker, tmp_path
     assert left(tmp_path) == []
 
 
+def test_what_its_processes_write_is_for_their_owner_alone(
+    make_stack: StackMaker, tmp_path: Path
+) -> None:
+    make_stack("simple").start().stop()
+    made = [tmp_path / "order", *(tmp_path / "run").glob("*.ready")]
+    assert len(made) == 4
+    assert [path.stat().st_mode & 0o077 for path in made] == [0] * 4
+
+
 def test_a_killed_process_comes_back_and_the_others_stay(make_stack: StackMaker) -> None:
     stack = make_stack("simple").start()
     others = {name: stack.pid(name) for name in ("first", "second", "third")}

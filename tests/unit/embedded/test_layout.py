@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from embedded import state
 from embedded.layout import DataFolderError, Layout, write_private
 
 
@@ -92,3 +93,20 @@ def test_forget_refuses_a_folder_of_somebody_else(tmp_path: Path) -> None:
     with layout.lock(), pytest.raises(DataFolderError, match=r"holds 'thesis\.txt'"):
         layout.forget()
     assert (tmp_path / "thesis.txt").exists()
+
+
+def test_a_state_that_was_left_empty_is_none(tmp_path: Path) -> None:
+    layout = Layout.at(tmp_path)
+    layout.make_folders()
+    assert state.read(layout) is None
+    layout.state.touch()
+    assert state.read(layout) is None
+
+
+def test_a_password_that_was_left_empty_is_made_anew(tmp_path: Path) -> None:
+    layout = Layout.at(tmp_path)
+    layout.make_folders()
+    (layout.secrets / "valkey").touch()
+    made = layout.secret("valkey")
+    assert len(made) >= 32
+    assert layout.secret("valkey") == made

@@ -56,3 +56,11 @@ def test_servers_stay_below_the_ports_of_outgoing_connections(tmp_path: Path) ->
     for name in ports.SERVERS:
         assert chosen.reserve(name) is None
         assert 1024 < chosen[name] < 32768
+
+
+def test_a_file_that_was_left_empty_is_no_obstacle(tmp_path: Path) -> None:
+    remembered = tmp_path / "ports.json"
+    remembered.touch()
+    ports = Ports(remembered)
+    ports.reserve("postgres")
+    assert Ports(remembered)["postgres"] == ports["postgres"]
