@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import pickle
 import queue
 import select
 import signal
@@ -18,6 +19,8 @@ import socket
 import struct
 import sys
 import threading
+import time
+from importlib.metadata import version
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -28,13 +31,18 @@ logger = logging.getLogger(__name__)
 # An engine that does not answer its next parent in this time is ended by it.
 ANSWER_SECONDS = 5.0
 END_SECONDS = 10.0
+REST_SECONDS = 0.1
 PACKAGES = ("engine", "serving")
+LIBRARIES = ("torch", "transformers", "llguidance")
 CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, user, group
 
 
 def code_sha256() -> str:
-    """Of the source of both ends."""
+    """Of what both ends run: their source, the libraries' versions, the devices they may see."""
     digest = hashlib.sha256()
+    for library in LIBRARIES:
+        digest.update(f"{library} {version(library)}\0".encode())
+    digest.update(os.environ.get("CUDA_VISIBLE_DEVICES", "all").encode() + b"\0")
     cyrex = Path(__file__).resolve().parents[1]
     for package in PACKAGES:
         for path in sorted((cyrex / package).glob("*.py")):
@@ -74,7 +82,11 @@ class Door:
 
     def _run(self) -> None:
         while True:
-            caller, _ = self._listener.accept()
+            try:
+                caller, _ = self._listener.accept()
+            except OSError:  # no file to be had, say: the next one may find one
+                time.sleep(REST_SECONDS)
+                continue
             pid, user = _peer(caller)
             connection = Connection(caller.detach())
             try:
@@ -92,7 +104,10 @@ class Door:
             return "busy"
         if not connection.poll(ANSWER_SECONDS):
             raise EOFError
-        return "taken" if connection.recv() == self._terms else "unlike"
+        try:
+            return "taken" if connection.recv() == self._terms else "unlike"
+        except (AttributeError, TypeError, pickle.UnpicklingError):  # the words of other code
+            return "unlike"
 
 
 def _is_gone(connection: Connection) -> bool:

@@ -23,7 +23,7 @@ class Terms:
     place: who names the same one may take it over; with None it dies with its parent.
     linger_seconds: how long it waits for that.
     base_sha256: of the base model's files, which may be replaced in place.
-    code_sha256: of the source of both ends.
+    code_sha256: of what both ends run.
     """
 
     config: EngineConfig
