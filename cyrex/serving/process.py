@@ -257,8 +257,12 @@ class EngineProcess:
             finally:
                 with self._sending:  # Nobody may be writing to a number that is then used anew.
                     child.connection.close()
-        if self._closing.is_set():
-            return None
+        return None if self._closing.is_set() else self._judge(child, failure, code)
+
+    def _judge(
+        self, child: Child | Adopted, failure: str | None, code: str
+    ) -> EngineStartError | None:
+        """Tell those whom a child's end concerns. Returns why the next start is to be put off."""
         if failure is None:
             logger.warning("the engine's process %d has ended: %s", child.pid, code)
             self._fail_all(EngineDied(f"the engine's process has died ({code})"), keep_unsent=True)
