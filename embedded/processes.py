@@ -36,8 +36,9 @@ class Context:
 def table(context: Context) -> list[ProcessSpec]:
     return [
         *set_up(context),
-        # Twice JOBS_IN_BROKER: the jobs of one company leave threads for everybody else.
-        worker(context, "inference", "inference", "threads", 128),
+        # More than one company may have under way at once: JOBS_IN_BROKER, and conversations in its
+        # seats of each process of the API. It leaves threads for everybody else.
+        worker(context, "inference", "inference", "threads", 256),
         worker(context, "training", "training", "prefork", 1),
         worker(context, "bridge", "bridge,maintenance", "threads", 8),
         worker(context, "tools", "tools", "threads", 16),

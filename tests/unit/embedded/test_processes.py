@@ -2,12 +2,18 @@ from __future__ import annotations
 
 import http.server
 import threading
+from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from embedded.processes import answers
+from embedded.layout import Layout
+from embedded.processes import Context, answers, table
 from embedded.spec import stays_up
+from settings import Settings
+from web.app import WAITERS_SHARE
+from web.waiting import Seats
 
 
 class Busy(http.server.BaseHTTPRequestHandler):
@@ -41,3 +47,15 @@ def test_nobody_there() -> None:
 def test_stays_up() -> None:
     assert not stays_up(1.0)(0.9)
     assert stays_up(1.0)(1.0)
+
+
+def test_one_company_cannot_have_all_threads_that_answer(tmp_path: Path) -> None:
+    made = table(Context(Layout(tmp_path), defaultdict(int), {}))  # type: ignore[arg-type]
+    (inference,) = [spec for spec in made if spec.name == "inference"]
+    threads = int(inference.command[inference.command.index("-c") + 1])
+    defaults = {name: field.default for name, field in Settings.model_fields.items()}
+    seats = Seats(int(defaults["web_threads"] * WAITERS_SHARE))
+    held = 0
+    while seats.take("acme"):
+        held += 1
+    assert defaults["jobs_in_broker"] + defaults["web_processes"] * held < threads
