@@ -74,7 +74,7 @@ def parsed_arguments(text: str, where: str) -> Any:
 
 
 def _is_deeper(value: Any, levels: int) -> bool:
-    level = [value]
+    level = [value] if isinstance(value, (dict, list)) else []
     for _ in range(levels):
         inner = [item.values() if isinstance(item, dict) else item for item in level]
         level = [x for items in inner for x in items if isinstance(x, (dict, list))]

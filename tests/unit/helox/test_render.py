@@ -129,6 +129,9 @@ def test_a_bad_line_is_refused_by_field(line: Any, field: str) -> None:
     [
         ("{x", "is not JSON"),
         ("[1]", "must be an object"),
+        ("5", "must be an object"),
+        ("null", "must be an object"),
+        ("true", "must be an object"),
         ('{"a": NaN}', "is not JSON"),
         ('{"a": 1e999}', "is not JSON"),
         ('{"a": "\\ud800"}', "half a surrogate pair"),
