@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import bindparam, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from cyrex.agent import Limits
-from cyrex.companies import lock_company
+from cyrex.companies import count_locked
 from cyrex.errors import Conflict, UserError
 from cyrex.jobs import require_agent
 from database.base import Json, new_id
@@ -98,11 +98,7 @@ def create_agent(
     limits: Json | None = None,
 ) -> Agent:
     """Insert an agent. `tools` are names; none means all of the company's. Raises `Conflict`."""
-    lock_company(session, company_id)
-    count = session.scalar(
-        select(func.count()).select_from(Agent).where(Agent.company_id == company_id)
-    )
-    if (count or 0) >= MAX_AGENTS:
+    if count_locked(session, Agent, company_id) >= MAX_AGENTS:
         raise Conflict("too_many_agents", f"a company may have {MAX_AGENTS} agents")
     agent = Agent(
         agent_id=new_id(),

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import select, text
+from sqlalchemy import ColumnElement, func, select, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -58,6 +58,13 @@ def lock_company(session: Session, company_id: str) -> bool:
     """
     query = select(Company.company_id).where(Company.company_id == company_id)
     return session.scalar(query.with_for_update(key_share=True)) is not None
+
+
+def count_locked(session: Session, model: Any, company_id: str, *which: ColumnElement[bool]) -> int:
+    """How many rows of `model` the company has. Until the transaction ends nobody else counts."""
+    lock_company(session, company_id)
+    query = select(func.count()).select_from(model).where(model.company_id == company_id, *which)
+    return session.scalar(query) or 0
 
 
 # In one order, so that two who lock several never wait for each other in a circle.

@@ -20,6 +20,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from cyrex.conversation import Ask
 from cyrex.logs import one_line
 from database.base import new_id
 from database.models import Usage
@@ -48,6 +49,17 @@ class Used:
     adapter_id: str | None
     prompt_tokens: int
     completion_tokens: int
+
+    @classmethod
+    def of(cls, ask: Ask, prompt_tokens: int, completion_tokens: int) -> Used:
+        """What the answer to `ask` used."""
+        return cls(
+            ask.company_id,
+            ask.conversation_id,
+            ask.adapter_id,
+            prompt_tokens,
+            completion_tokens,
+        )
 
 
 def write_usage(company_id: str, rows: Sequence[Used]) -> None:

@@ -22,7 +22,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from cyrex.companies import lock_company
+from cyrex.companies import count_locked
 from cyrex.errors import Conflict
 from database.models import ApiKey
 from database.session import (
@@ -86,13 +86,7 @@ def issue_key(session: Session, scope: Scope, company_id: str | None, name: str 
 
 
 def _require_room(session: Session, company_id: str) -> None:
-    lock_company(session, company_id)
-    live = session.scalar(
-        select(func.count())
-        .select_from(ApiKey)
-        .where(ApiKey.company_id == company_id, ApiKey.revoked_at.is_(None))
-    )
-    if (live or 0) >= MAX_KEYS:
+    if count_locked(session, ApiKey, company_id, ApiKey.revoked_at.is_(None)) >= MAX_KEYS:
         raise Conflict(
             "too_many_api_keys", f"a company may have {MAX_KEYS} live API keys; revoke one first"
         )

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from cyrex.companies import lock_company
+from cyrex.companies import count_locked
 from cyrex.cron import Cron, CronRefused, zone_of
 from cyrex.errors import Conflict, NotFound, UserError
 from cyrex.training_check import check_config
@@ -67,13 +67,7 @@ def _check(schedule: RetrainingSchedule) -> None:
 
 def create_schedule(session: Session, company_id: str, **values: Any) -> RetrainingSchedule:
     """Insert a schedule; `values` are those of `CHANGEABLE`. Raises `UserError`, `Conflict`."""
-    lock_company(session, company_id)
-    count = session.scalar(
-        select(func.count())
-        .select_from(RetrainingSchedule)
-        .where(RetrainingSchedule.company_id == company_id)
-    )
-    if (count or 0) >= MAX_SCHEDULES:
+    if count_locked(session, RetrainingSchedule, company_id) >= MAX_SCHEDULES:
         raise Conflict("too_many_schedules", f"a company may have {MAX_SCHEDULES} schedules")
     given = {"timezone": "UTC", "min_new_examples": 0, "config": {}, **values}
     schedule = RetrainingSchedule(company_id=company_id, **given)

@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from cyrex import secrets
-from cyrex.companies import get_company, lock_company
+from cyrex.companies import count_locked, get_company, lock_company
 from cyrex.errors import NotFound, UserError
 from cyrex.tool_addresses import parse_url
 from cyrex.tool_definition import ToolDefinition, is_secret_header
@@ -82,7 +82,6 @@ def register(
 ) -> list[Tool]:
     """Insert or replace tools by name, all or none; in the order given. Raises `UserError`."""
     get_company(session, company_id)
-    lock_company(session, company_id)
     names = [definition.name for definition in definitions]
     for index, name in enumerate(names):
         if name in names[:index]:
@@ -91,12 +90,8 @@ def register(
                 f"tools[{index}].name: {name!r} is given twice",
                 f"tools[{index}].name",
             )
-    others = session.scalar(
-        select(func.count())
-        .select_from(CompanyTool)
-        .where(CompanyTool.company_id == company_id, CompanyTool.tool_name.not_in(names))
-    )
-    if (others or 0) + len(names) > MAX_TOOLS:
+    others = count_locked(session, CompanyTool, company_id, CompanyTool.tool_name.not_in(names))
+    if others + len(names) > MAX_TOOLS:
         raise UserError("too_many_tools", f"tools: a company may have {MAX_TOOLS}", "tools")
     return [_store(session, company_id, definition) for definition in definitions]
 

@@ -194,16 +194,7 @@ class _Turn:
         self.call.say("error", _error(500, "generation_failed", "the model's computation failed"))
 
     def _meter(self, prompt_tokens: int, completion_tokens: int) -> None:
-        ask = self.ask
-        inference.meter().add(
-            Used(
-                ask.company_id,
-                ask.conversation_id,
-                ask.adapter_id,
-                prompt_tokens,
-                completion_tokens,
-            )
-        )
+        inference.meter().add(Used.of(self.ask, prompt_tokens, completion_tokens))
 
 
 def _error(status: int, code: str, message: str, param: str | None = None) -> Json:

@@ -83,15 +83,7 @@ class Conversations:
 
     def ended(self, ask: Ask, end: Json) -> None:
         """This is what `ask` was answered with."""
-        self._recount.add(
-            Used(
-                ask.company_id,
-                ask.conversation_id,
-                ask.adapter_id,
-                end["prompt_tokens"],
-                end["completion_tokens"],
-            )
-        )
+        self._recount.add(Used.of(ask, end["prompt_tokens"], end["completion_tokens"]))
 
     def _listening(self) -> bool:
         """Start listening lazily, in the process that serves and not in the one that forked it."""

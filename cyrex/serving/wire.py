@@ -56,7 +56,8 @@ class Call:
 # ---- child to parent ----
 
 # What an engine says to a process that would be its next parent: it is its parent now; it has a
-# living one; it was started on other terms. The last two are said for one that says nothing.
+# living one; it was started on other terms; the caller is another user's. The last is what one is
+# called that says nothing.
 Meeting = Literal["taken", "busy", "unlike", "unknown", "mute"]
 
 
