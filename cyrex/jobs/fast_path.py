@@ -26,7 +26,7 @@ from synapse.streams import COMPANY_AUTOMATION_JOBS
 BLANK: Json = {**dict.fromkeys(Job.__mapper__.columns.keys()), "history": []}
 
 
-def take_in(
+def create_and_admit(
     company_id: str,
     data: Any,
     task_type: str,
@@ -75,7 +75,7 @@ def _statement() -> Prepared:
         unfinished=", ".join(f"'{state}'" for state in unfinished),
         taken=admission.places_taken(JOB, "%(company_id)s"),
     )
-    return Prepared("take_in", TYPES, statement, LOCK)
+    return Prepared("create_and_admit", TYPES, statement, LOCK)
 
 
 TYPES = {

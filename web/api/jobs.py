@@ -10,7 +10,7 @@ import structlog
 from flask import Response, current_app, jsonify, request
 
 from cyrex.jobs import service
-from cyrex.jobs.fast_path import take_in
+from cyrex.jobs.fast_path import create_and_admit
 from database.base import Json
 from database.transitions import JOB
 from settings import get_settings
@@ -86,7 +86,7 @@ def _create_or_find(once: Once, company_id: str, body: schemas.Process) -> tuple
                 return job_answer(service.get_job(session, stored.answer["job_id"])), None
     require_broker()
     if once.key is None and body.agent_id is None and company_id == caller().company_id:
-        taken = take_in(
+        taken = create_and_admit(
             company_id, body.data, body.task_type, body.use_adapter, body.metadata, body.choices
         )
         if taken is not None:

@@ -12,7 +12,7 @@ from sqlalchemy import event, func, select
 
 from cyrex.errors import UserError
 from cyrex.jobs import service as jobs
-from cyrex.jobs.fast_path import take_in
+from cyrex.jobs.fast_path import create_and_admit
 from cyrex.tenants import quotas as limits
 from cyrex.tenants.service import lock_company
 from cyrex.work.admission import admit_rows, room
@@ -63,7 +63,7 @@ def sent() -> Iterator[list[str]]:
 
 def taken(company_id: str, **asked: Any) -> tuple[Json, Any] | None:
     defaults = {"task_type": "automation", "use_adapter": True, "metadata": None, "choices": None}
-    return take_in(company_id, **{**defaults, **asked})
+    return create_and_admit(company_id, **{**defaults, **asked})
 
 
 def intake(company_id: str, **asked: Any) -> Json | None:
