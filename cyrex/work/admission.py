@@ -11,18 +11,15 @@ from sqlalchemy.orm import Session
 
 from cyrex.tenants.service import LOCK_ALL, lock_company
 from cyrex.work.news import updated
-from database.transitions import JOB, MACHINES, TOOL_CALL, TRAINING, Machine
+from database.transitions import JOB, MACHINES, Machine
 from settings import get_settings
 
 
 def limit_of(machine: Machine) -> int:
     """At most this many rows of one company are with the broker or a worker."""
-    settings = get_settings()
-    return {
-        JOB.kind: settings.jobs_in_broker,
-        TRAINING.kind: settings.trainings_in_broker,
-        TOOL_CALL.kind: settings.tool_calls_in_broker,
-    }[machine.kind]
+    assert machine.broker_limit is not None, f"{machine.kind}: not admitted"
+    limit: int = getattr(get_settings(), machine.broker_limit)
+    return limit
 
 
 def places_taken(machine: Machine, company: str) -> str:

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from cyrex.agents import state as agent_state
 from cyrex.recovery.dead_ends import fail_dead_ends
-from cyrex.recovery.endings import end
+from cyrex.recovery.kinds import end
 from cyrex.work.admission import limit_of, places_taken
 from cyrex.work.lease import Hint
 from database import claims
