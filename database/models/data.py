@@ -35,17 +35,3 @@ class Example(OfCompany, Base):
     line: Mapped[int] = mapped_column(Integer, primary_key=True)
     input_sha256: Mapped[str] = mapped_column(index=True)
     split: Mapped[str]
-
-
-class Feedback(OfCompany, Base):
-    """What a person says of a job's answer; a correction becomes training data."""
-
-    __tablename__ = "feedback"
-    __table_args__ = (same_company("job_id", "company_automation_jobs.job_id", "CASCADE"),)
-
-    feedback_id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
-    job_id: Mapped[str] = mapped_column(index=True)
-    rating: Mapped[int | None] = mapped_column(Integer)
-    correction: Mapped[Json | None]
-    comment: Mapped[str | None]
-    created_at: Mapped[datetime] = mapped_column(server_default=func.now())

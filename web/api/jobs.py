@@ -9,9 +9,9 @@ from typing import Any
 import structlog
 from flask import Response, current_app, jsonify, request
 
-from cyrex.agents.state import detailed_view
 from cyrex.jobs import service
-from cyrex.jobs.fast_path import take_in
+from cyrex.jobs.fast_path import create_and_admit
+from cyrex.logs import one_line
 from database.base import Json
 from database.transitions import JOB
 from settings import get_settings
@@ -87,7 +87,7 @@ def _create_or_find(once: Once, company_id: str, body: schemas.Process) -> tuple
                 return job_answer(service.get_job(session, stored.answer["job_id"])), None
     require_broker()
     if once.key is None and body.agent_id is None and company_id == caller().company_id:
-        taken = take_in(
+        taken = create_and_admit(
             company_id, body.data, body.task_type, body.use_adapter, body.metadata, body.choices
         )
         if taken is not None:
@@ -124,7 +124,7 @@ def _wait(view: Json, give: Give | None, seconds: float, started: float) -> Json
                 latest = job_answer(service.get_job(session, job_id))
         except DATABASE_ERRORS as error:
             # The job is committed: a 503 now would make the client ask for it again.
-            log.warning("job_not_read", job_id=job_id, error=str(error).splitlines()[0])
+            log.warning("job_not_read", job_id=job_id, error=one_line(error))
             return None
         return latest if has_ended(latest) else None
 
@@ -160,7 +160,7 @@ def list_jobs(query: schemas.JobQuery) -> Response:
 @api.get("/jobs/<job_id>", summary="Look at a job", responses=answered((200, answers.Job)))
 def get_job(path: schemas.JobPath) -> Response:
     with session_for(None) as session:
-        view = detailed_view(session, service.get_job(session, path.job_id))
+        view = service.detailed_view(session, service.get_job(session, path.job_id))
     return jsonify(_located(view))
 
 
