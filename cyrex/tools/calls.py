@@ -1,6 +1,6 @@
 """Tools as the agent sees them: what is on offer, a call asked for, what came of it.
 
-How tools are registered is in `cyrex.tools.service`, how a call is made in `cyrex.tools.steps`.
+How tools are registered is in `cyrex.tools.service`, how a call is made in `cyrex.tools.send`.
 """
 
 from __future__ import annotations

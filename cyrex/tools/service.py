@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from cyrex.errors import NotFound, UserError
 from cyrex.tenants.service import count_locked, get_company, lock_company
-from cyrex.tools import sealing as secrets
+from cyrex.tools import sealing
 from cyrex.tools.addresses import parse_url
 from cyrex.tools.definition import ToolDefinition, is_secret_header
 from cyrex.tools.parameters import DEFAULT_PARAMETERS
@@ -98,7 +98,7 @@ def register(
 
 def _store(session: Session, company_id: str, definition: ToolDefinition) -> Tool:
     plain, hidden = _split(definition)
-    values = {"tool_config": plain, "secrets": secrets.encrypt(company_id, hidden)}
+    values = {"tool_config": plain, "secrets": sealing.encrypt(company_id, hidden)}
     row = session.execute(
         insert(CompanyTool)
         .values(tool_id=new_id(), company_id=company_id, tool_name=definition.name, **values)
@@ -198,7 +198,7 @@ def change_tool(session: Session, company_id: str, name: str, fields: Json) -> T
     """
     lock_company(session, company_id)
     tool = get_tool(session, company_id, name)
-    hidden = secrets.decrypt(company_id, tool.sealed) if tool.sealed is not None else {}
+    hidden = sealing.decrypt(company_id, tool.sealed) if tool.sealed is not None else {}
     kept: Json = {key: getattr(tool, key) for key in PLAIN}
     kept["headers"] = {**tool.headers, **hidden.get("headers", {})}
     if tool.auth is not None:
