@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from cyrex.agents.service import get_agent
 from cyrex.clients import Shared, check_servers, ensure_company, in_thread, until, written
 from cyrex.jobs import service as jobs
 from cyrex.lora_adapter_service import LoRAAdapterService, get_lora_service
@@ -98,7 +99,7 @@ class CompanyDataAutomation:
 
         def work(session: Session) -> None:
             if wanted["agent_id"] is not None:
-                jobs.require_agent(session, company_id, wanted["agent_id"])
+                get_agent(session, company_id, wanted["agent_id"])
             announce(
                 session,
                 COMPANY_AUTOMATION_JOBS,

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from cyrex import datasets
 from cyrex.adapters import service as adapters
 from cyrex.clients import Shared, check_servers, ensure_company, in_thread, until, written
 from cyrex.errors import NotFound, UserError
@@ -71,7 +72,7 @@ class LoRAAdapterService:
         def request() -> str:
             check_request(training_data, config, self.base_model_path)
             ensure_company(company_id)
-            data = training.store(training_data)
+            data = datasets.store(training_data)
             run = written(
                 company_id,
                 lambda session: training.request_training(

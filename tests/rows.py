@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import insert, inspect, select, update
 
+from cyrex import datasets
 from cyrex.adapters.service import next_version
 from cyrex.jobs import service as jobs
 from cyrex.training import service as training
@@ -56,7 +57,7 @@ def job(company_id: str, data: Any = None, **values: Any) -> str:
 def run(company_id: str, lines: list[Any] = LINES, **values: Any) -> str:
     """A requested training run with its event in the outbox; `values` are written over it."""
     with company_session(company_id) as session:
-        row = training.request_training(session, company_id, training.store(lines), seed=7)
+        row = training.request_training(session, company_id, datasets.store(lines), seed=7)
     change(TrainingRun, row.request_id, **values)
     return row.request_id
 

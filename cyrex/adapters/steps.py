@@ -16,10 +16,9 @@ from cyrex.adapters import evaluation as evaluations
 from cyrex.adapters.base_model import name_of, require_base, served_name
 from cyrex.adapters.files import package_of
 from cyrex.adapters.service import champion_row, check_base, next_version
+from cyrex.datasets import dataset_lines, split_dataset
 from cyrex.errors import UserError
 from cyrex.host.work_dirs import work_dir
-from cyrex.training.steps import split_dataset
-from cyrex.training.train_step import dataset_lines
 from cyrex.work.lease import Advance, Lease, Outcome
 from database import claims
 from database.models import LoraAdapter, TrainingRun

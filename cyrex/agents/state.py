@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 
 from sqlalchemy import func, or_, select, text
 from sqlalchemy.orm import Session
@@ -15,11 +14,11 @@ from cyrex.agents import service as agents
 from cyrex.agents.turn import Answer, Call, Limits, Situation, Turn
 from cyrex.engine import Completion
 from cyrex.errors import UserError
-from cyrex.jobs import service as jobs
 from cyrex.tenants.service import get_company
 from cyrex.tools import calls as tools
 from cyrex.work.admission import admit_rows, room
 from cyrex.work.lease import Hint
+from cyrex.work.news import updated
 from database import claims
 from database.base import Json, new_id, to_json
 from database.models import Agent, Job, JobStep, ToolCall
@@ -162,7 +161,7 @@ def record_call(
     session: Session, job: Job, decision: Call, completion: Completion
 ) -> Sequence[Hint]:
     """The step asked for a tool: store both; returns what is to be published."""
-    jobs.updated(session, job)
+    updated(session, job)
     try:
         call = tools.create_call(session, job, decision.tool, decision.arguments)
     except UserError as error:
@@ -221,7 +220,7 @@ def resume(session: Session, job_id: str) -> Job | None:
         publications=int(admitted),
     )
     if moved is not None:
-        jobs.updated(session, moved)
+        updated(session, moved)
     return moved if admitted else None
 
 
@@ -236,17 +235,6 @@ def stranded(session: Session, limit: int) -> list[str]:
         Job.status == "waiting", or_(~open_call, Job.deadline_at < func.now())
     )
     return list(session.scalars(query.limit(limit)))
-
-
-def detailed_view(session: Session, job: Job) -> dict[str, Any]:
-    """A job as JSON with its steps and tool calls, whatever state it is in."""
-    view = jobs.job_view(job)
-    if job.agent_id is not None:
-        view["steps"] = steps_of(session, job.job_id)
-        view["tool_results"] = [
-            tools.call_view(call) for call in tools.calls_of(session, job.job_id)
-        ]
-    return view
 
 
 def seconds_used(job: Job) -> float:

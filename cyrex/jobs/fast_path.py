@@ -10,9 +10,10 @@ from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
 
-from cyrex.jobs.service import job_view, new_values, update_of
+from cyrex.jobs.service import job_view, new_values
 from cyrex.tenants.quotas import NEAR, open_limit
 from cyrex.work import admission
+from cyrex.work.news import update_of
 from database.base import Json, to_json
 from database.models import Job
 from database.session import WEB, Prepared, company_statement

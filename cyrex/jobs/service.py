@@ -12,16 +12,17 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from cyrex.adapters.service import champion_of
+from cyrex.agents.service import get_agent
+from cyrex.agents.state import steps_of
 from cyrex.errors import Conflict, NotFound, UserError
 from cyrex.tenants.quotas import require_place
+from cyrex.tools import calls as tools
+from cyrex.work.news import updated
 from database import claims
 from database.base import new_id, to_json
-from database.models import Agent, Job
+from database.models import Job
 from database.transitions import JOB
 from settings import MIB, get_settings
-from synapse.envelope import Envelope
-from synapse.outbox import announce_all, event
-from synapse.streams import COMPANY_AUTOMATION_JOBS
 
 DEFAULT_TASK_TYPE = "automation"
 TASK_TYPE = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -53,7 +54,7 @@ def create_job(
     values = new_values(company_id, data, task_type, use_adapter, metadata, choices)
     require_place(session, JOB, company_id)
     if agent_id is not None:
-        require_agent(session, company_id, agent_id)
+        get_agent(session, company_id, agent_id)
     values |= {"job_id": job_id or values["job_id"], "source": source, "agent_id": agent_id}
     job = Job(**values)
     session.add(job)
@@ -123,14 +124,6 @@ def check_choices(choices: Sequence[str]) -> list[str]:
                 param=f"choices[{i}]",
             )
     return found
-
-
-def require_agent(session: Session, company_id: str, agent_id: str) -> Agent:
-    """A company's agent. Raises `NotFound`, also for another company's."""
-    row = session.get(Agent, agent_id)
-    if row is None or row.company_id != company_id:
-        raise NotFound("agent_not_found", f"there is no agent {agent_id!r}", "agent_id")
-    return row
 
 
 def get_job(session: Session, job_id: str) -> Job:
@@ -212,22 +205,6 @@ def end(session: Session, job: Job) -> None:
     updated(session, job)
 
 
-def updated(session: Session, *jobs: Job) -> None:
-    """Tell the outside of jobs' new status, in the transaction that sets it."""
-    announce_all(session, COMPANY_AUTOMATION_JOBS, [update_of(job) for job in jobs])
-
-
-def update_of(job: Job) -> Envelope:
-    """The event that tells the outside of a job's status."""
-    return event(
-        COMPANY_AUTOMATION_JOBS,
-        "job.updated",
-        job.company_id,
-        {"job_id": job.job_id, "status": job.status, "adapter_id": job.adapter_id},
-        correlation_id=job.job_id,
-    )
-
-
 def job_view(job: Job) -> dict[str, Any]:
     """A job as JSON."""
     output = job.output_data or {}
@@ -260,3 +237,14 @@ def job_view(job: Job) -> dict[str, Any]:
         "started_at": job.started_at.isoformat() if job.started_at else None,
         "completed_at": job.completed_at.isoformat() if job.completed_at else None,
     }
+
+
+def detailed_view(session: Session, job: Job) -> dict[str, Any]:
+    """A job as JSON with its steps and tool calls, whatever state it is in."""
+    view = job_view(job)
+    if job.agent_id is not None:
+        view["steps"] = steps_of(session, job.job_id)
+        view["tool_results"] = [
+            tools.call_view(call) for call in tools.calls_of(session, job.job_id)
+        ]
+    return view

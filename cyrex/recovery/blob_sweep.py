@@ -12,8 +12,8 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from cyrex.datasets import blob_store
 from cyrex.logs import one_line
-from cyrex.training.service import blob_store
 from database.models import Dataset, LoraAdapter, TrainingCheckpoint, TrainingRun
 from database.session import operator_session
 from modelkit.blobs import BlobStore

@@ -15,10 +15,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from cyrex.errors import Conflict, NotFound
-from cyrex.jobs import service as jobs
 from cyrex.recovery.dead_ends import EVENT_SET_ASIDE, TRAINING_ENDED
 from cyrex.training import service as training
 from cyrex.work.lease import Hint
+from cyrex.work.news import updated
 from database import claims
 from database.base import Json
 from database.models import DeadLetter, Job, LoraAdapter, TrainingRun
@@ -146,7 +146,7 @@ def _afresh(machine: Machine) -> dict[str, Any]:
 
 def _tell(session: Session, machine: Machine, row: Any) -> None:
     if isinstance(row, Job):
-        jobs.updated(session, row)
+        updated(session, row)
     elif isinstance(row, TrainingRun):
         training.add_event(session, row, "replayed", f"tried again from step {row.step}")
         _take_back_adapter(session, TRAINING_ENDED, LoraAdapter.request_id == row.request_id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from cyrex.adapters.base_model import name_of, served_name
+from cyrex.datasets import jsonl
 from cyrex.errors import UserError
 from helox.check import MAX_LINE_BYTES, check_lines
 from helox.spec import TrainingConfig, problems_of
@@ -73,10 +73,6 @@ def _check_values(lines: Sequence[Any]) -> None:
                 f"{place}: is {length} bytes of JSON, the limit is {MAX_LINE_BYTES} (line {number})"
             )
             raise UserError("invalid_training_data", message, place)
-
-
-def jsonl(line: Any) -> bytes:
-    return (json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def check_config(config: Mapping[str, Any]) -> dict[str, Any]:

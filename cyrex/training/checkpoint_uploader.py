@@ -10,9 +10,9 @@ from typing import Self
 
 import structlog
 
+from cyrex.datasets import blob_store
 from cyrex.logs import one_line
 from cyrex.training.checkpoints import CheckpointGone, put_checkpoint, record
-from cyrex.training.service import blob_store
 from cyrex.work.lease import Lease
 from database import claims
 from database.models import TrainingRun

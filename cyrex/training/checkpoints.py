@@ -24,7 +24,8 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from cyrex.training.service import blob_store, get_training
+from cyrex.datasets import blob_store
+from cyrex.training.service import get_training
 from cyrex.work.lease import Lease
 from database.base import Json, new_id
 from database.models import TrainingCheckpoint, TrainingRun

@@ -3,50 +3,30 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
+from cyrex import datasets
 from cyrex.adapters.base_model import served_name
+from cyrex.datasets import StoredLines
 from cyrex.errors import Conflict, NotFound, UserError
 from cyrex.tenants.quotas import require_place
-from cyrex.training.check import check_config, check_request, jsonl
+from cyrex.training.check import check_config, check_request
 from database import claims
 from database.base import new_id, storable
 from database.models import Dataset, LoraAdapter, TrainingEvent, TrainingRun
 from database.transitions import TRAINING
-from modelkit.blobs import BlobStore, get_blob_store
 from settings import get_settings
 from synapse.outbox import announce
 from synapse.payloads import TRAINING_REQUESTED, TrainingRequested
 from synapse.streams import LORA_TRAINING_REQUESTS
 
 MAX_SEED = 2**31 - 1
-
-
-def blob_store() -> BlobStore:
-    """Where datasets, checkpoints and packages are, on whichever machine this runs."""
-    return get_blob_store(get_settings())
-
-
-@dataclass(frozen=True)
-class StoredLines:
-    """A dataset's bytes in the blob store; nobody's until a row names them."""
-
-    sha256: str
-    size_bytes: int
-    examples: int
-
-
-def store(lines: Sequence[Any]) -> StoredLines:
-    """Durable before the row that names them commits, and before its transaction begins: a store
-    that hangs holds no connection to the database. Raises `OSError`."""
-    body = b"".join(map(jsonl, lines))
-    return StoredLines(blob_store().put_bytes(body), len(body), len(lines))
 
 
 def request_training(
@@ -113,7 +93,7 @@ def accept_from_stream(
         raise UserError("invalid_seed", f"seed: must be from 0 to {MAX_SEED}", "seed")
     check_request(lines, wanted.config, wanted.base_model)
     # Before the company is locked, or whoever admits its rows would wait for the store too.
-    data = store(lines)
+    data = datasets.store(lines)
     require_place(session, TRAINING, wanted.company_id)
     dataset = _new_dataset(session, wanted.company_id, data)
     run = _new_run(dataset, wanted.config, wanted.use_qlora, wanted.seed, "stream")

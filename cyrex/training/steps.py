@@ -15,10 +15,11 @@ from cyrex.adapters import evaluation as evaluations
 from cyrex.adapters.base_model import open_base, require_base
 from cyrex.adapters.files import get_package
 from cyrex.adapters.service import next_version
+from cyrex.datasets import blob_store, dataset_lines, split_dataset
 from cyrex.errors import UserError
 from cyrex.host.work_dirs import work_dir
-from cyrex.training.service import add_event, blob_store
-from cyrex.training.train_step import dataset_lines, stop_of
+from cyrex.training.service import add_event
+from cyrex.training.train_step import stop_of
 from cyrex.work.lease import Advance, Finish, Lease, Outcome
 from database.base import Json, new_id
 from database.models import Dataset, Example, LoraAdapter, TrainingRun
@@ -42,15 +43,6 @@ ODD = {
 }
 LOSSES = ("truncated", "nothing_to_learn", "contradictions")
 SHOWN_FIELDS = 20
-
-
-def split_dataset(lines: list[bytes], fraction: float) -> tuple[list[bytes], list[bytes]]:
-    """Lines to train on, and lines held out by the hash of their input."""
-    records = list(read_records(lines, Report()))
-    held_out = choose([key_of(record.conversation) for record in records], fraction)
-    train = [lines[r.line - 1] for r, out in zip(records, held_out, strict=True) if not out]
-    holdout = [lines[r.line - 1] for r, out in zip(records, held_out, strict=True) if out]
-    return train, holdout
 
 
 def accept(run: TrainingRun, lease: Lease) -> Outcome:

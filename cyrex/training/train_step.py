@@ -16,15 +16,16 @@ from sqlalchemy.orm import Session
 
 from cyrex.adapters.base_model import require_base
 from cyrex.adapters.files import put_package
+from cyrex.datasets import blob_store, dataset_lines
 from cyrex.errors import UserError
 from cyrex.host.subprocesses import ChildInterrupted, ChildRefused, Standby, read_json, run_child
 from cyrex.host.work_dirs import sweep, work_dir
 from cyrex.training import checkpoints
 from cyrex.training.checkpoint_uploader import Carrier
-from cyrex.training.service import add_event, blob_store
+from cyrex.training.service import add_event
 from cyrex.work.lease import Advance, Finish, GivenBack, Lease, Outcome
 from database.base import Json
-from database.models import Dataset, TrainingRun, Usage
+from database.models import TrainingRun, Usage
 from database.session import company_session
 from helox.checkpoint_files import CHECKPOINTS_DIR
 from settings import get_settings
@@ -82,16 +83,6 @@ def _take_spare() -> Standby | None:
     global _spare
     spare, _spare = _spare, None
     return spare if spare is not None and spare.is_alive else None
-
-
-def dataset_lines(company_id: str, dataset_id: str) -> list[bytes]:
-    """The lines of a dataset, verified against its SHA-256.
-
-    Read in no transaction: Postgres ends one that is idle for as long as a slow store may take.
-    """
-    with company_session(company_id) as session:
-        sha256 = session.get_one(Dataset, dataset_id).sha256
-    return blob_store().read(sha256).splitlines()
 
 
 def _run_helox(

@@ -9,8 +9,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Executable, TextClause, and_, func, or_, select, text
 from sqlalchemy.orm import Session
 
-from cyrex.jobs import service as jobs
 from cyrex.tenants.service import LOCK_ALL, lock_company
+from cyrex.work.news import updated
 from database.transitions import JOB, MACHINES, TOOL_CALL, TRAINING, Machine
 from settings import get_settings
 
@@ -80,7 +80,7 @@ def admit_companies(session: Session, machine: Machine, company_ids: Collection[
         )
     )
     if machine is JOB:
-        jobs.updated(session, *admitted)
+        updated(session, *admitted)
     return admitted
 
 

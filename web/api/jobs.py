@@ -9,7 +9,6 @@ from typing import Any
 import structlog
 from flask import Response, current_app, jsonify, request
 
-from cyrex.agents.state import detailed_view
 from cyrex.jobs import service
 from cyrex.jobs.fast_path import take_in
 from database.base import Json
@@ -160,7 +159,7 @@ def list_jobs(query: schemas.JobQuery) -> Response:
 @api.get("/jobs/<job_id>", summary="Look at a job", responses=answered((200, answers.Job)))
 def get_job(path: schemas.JobPath) -> Response:
     with session_for(None) as session:
-        view = detailed_view(session, service.get_job(session, path.job_id))
+        view = service.detailed_view(session, service.get_job(session, path.job_id))
     return jsonify(_located(view))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import structlog
 from flask import Response, jsonify
 
+from cyrex import datasets
 from cyrex.adapters import service as adapter_service
 from cyrex.errors import Unavailable
 from cyrex.logs import one_line
@@ -74,9 +75,9 @@ def train_adapter(header: schemas.CreateHeaders, body: schemas.TrainAdapter) -> 
     return _accepted(stored, replayed)
 
 
-def _stored(body: schemas.TrainAdapter) -> service.StoredLines:
+def _stored(body: schemas.TrainAdapter) -> datasets.StoredLines:
     try:
-        return service.store(body.training_data)
+        return datasets.store(body.training_data)
     except OSError as error:
         log.error("storage_unavailable", error=one_line(error))
         raise Unavailable(
@@ -86,7 +87,7 @@ def _stored(body: schemas.TrainAdapter) -> service.StoredLines:
 
 
 def _request(
-    session: Any, company_id: str, body: schemas.TrainAdapter, data: service.StoredLines
+    session: Any, company_id: str, body: schemas.TrainAdapter, data: datasets.StoredLines
 ) -> Json:
     run = service.request_training(
         session, company_id, data, body.config, body.use_qlora, body.seed

@@ -11,7 +11,7 @@ from celery.exceptions import Ignore
 from sqlalchemy import delete, select
 
 from cyrex.agents import service as agents
-from cyrex.agents.state import detailed_view, resume
+from cyrex.agents.state import resume
 from cyrex.errors import Conflict, NotFound, UserError
 from cyrex.jobs import service as jobs
 from cyrex.tools import service as tool_registry
@@ -51,7 +51,7 @@ def run(company_id: str, job_id: str, until: str = "", steps: int = 40) -> Json:
         if step(company_id, job_id) in ("completed", "failed", "cancelled", until):
             break
     with company_session(company_id) as session:
-        return detailed_view(session, jobs.get_job(session, job_id))
+        return jobs.detailed_view(session, jobs.get_job(session, job_id))
 
 
 def statuses(company_id: str, job_id: str) -> list[str]:

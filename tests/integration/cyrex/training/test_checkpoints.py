@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from cyrex.datasets import blob_store
 from cyrex.training import checkpoints
 from cyrex.training.checkpoint_uploader import Carrier
 from cyrex.training.checkpoints import (
@@ -19,7 +20,6 @@ from cyrex.training.checkpoints import (
     get_checkpoint,
     put_checkpoint,
 )
-from cyrex.training.service import blob_store
 from cyrex.work.lease import Lease
 from database import claims
 from database.models import TrainingCheckpoint, TrainingRun

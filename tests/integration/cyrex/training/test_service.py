@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, text, update
 
+from cyrex import datasets
 from cyrex.adapters.base_model import served_name
 from cyrex.errors import Conflict, NotFound, UserError
 from cyrex.tenants.service import lock_company
@@ -43,7 +44,7 @@ def view(company_id: str, request_id: str) -> dict[str, Any]:
 def test_a_request_is_a_dataset_a_run_and_an_event_in_one_transaction(acme: str) -> None:
     with company_session(acme, WEB) as session:
         run = training.request_training(
-            session, acme, training.store(rows.LINES), {"rank": 8}, use_qlora=False, seed=3
+            session, acme, datasets.store(rows.LINES), {"rank": 8}, use_qlora=False, seed=3
         )
     found = rows.get(TrainingRun, run.request_id)
     assert (found.status, found.step, found.source) == ("requested", "accept", "api")
@@ -51,7 +52,7 @@ def test_a_request_is_a_dataset_a_run_and_an_event_in_one_transaction(acme: str)
     assert found.config == {"lora_rank": 8}, "the guide's name is stored as ours"
     assert found.base_model == served_name()
     dataset = rows.get(Dataset, found.dataset_id)
-    stored = training.blob_store().read(dataset.sha256)
+    stored = datasets.blob_store().read(dataset.sha256)
     assert [json.loads(line) for line in stored.splitlines()] == rows.LINES
     assert (dataset.size_bytes, dataset.examples) == (len(stored), len(rows.LINES))
     (envelope,) = rows.announced(acme, "lora_training_requests")
@@ -63,7 +64,7 @@ def test_a_request_is_a_dataset_a_run_and_an_event_in_one_transaction(acme: str)
 
 
 def test_a_rollback_leaves_no_row_at_all(acme: str) -> None:
-    before, data = counts(), training.store(rows.LINES)
+    before, data = counts(), datasets.store(rows.LINES)
     with pytest.raises(RuntimeError, match="stop"), company_session(acme, WEB) as session:
         training.request_training(session, acme, data)
         raise RuntimeError("stop")
@@ -73,12 +74,12 @@ def test_a_rollback_leaves_no_row_at_all(acme: str) -> None:
 def test_any_text_survives_the_way_to_the_blob_and_back(acme: str) -> None:
     lines = [{"input": "a\nb\r\n\u2028\x85\x1c é 🙂", "output": {"text": "\ttab"}}]
     run = rows.get(TrainingRun, rows.run(acme, lines))
-    stored = training.blob_store().read(rows.get(Dataset, run.dataset_id).sha256)
+    stored = datasets.blob_store().read(rows.get(Dataset, run.dataset_id).sha256)
     assert [json.loads(line) for line in stored.splitlines()] == lines
 
 
 def test_seeds_differ_unless_one_is_given(acme: str) -> None:
-    data = training.store(rows.LINES)
+    data = datasets.store(rows.LINES)
     with company_session(acme) as session:
         seeds = {training.request_training(session, acme, data).seed for _ in range(5)}
     assert len(seeds) > 1
@@ -215,15 +216,15 @@ def test_an_outside_run_is_queued_under_its_own_id(acme: str) -> None:
 def test_nobody_waits_while_an_outside_runs_data_is_stored(
     acme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = training.store
+    real = datasets.store
 
-    def slow(lines: Any) -> training.StoredLines:
+    def slow(lines: Any) -> datasets.StoredLines:
         with operator_session() as other:
             other.execute(text("SET LOCAL lock_timeout = '1s'"))
             assert lock_company(other, acme), "its jobs are admitted meanwhile"
         return real(lines)
 
-    monkeypatch.setattr(training, "store", slow)
+    monkeypatch.setattr(datasets, "store", slow)
     with operator_session() as session:
         training.accept_from_stream(session, wanted(acme))
     assert rows.get(TrainingRun, f"outside-{acme}").status == "queued"

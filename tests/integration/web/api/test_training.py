@@ -7,8 +7,9 @@ import json
 import pytest
 from sqlalchemy import select
 
-from cyrex.training import service as training
-from cyrex.training.service import add_event, blob_store
+from cyrex import datasets
+from cyrex.datasets import blob_store
+from cyrex.training.service import add_event
 from database import claims
 from database.models import AdapterAlias, Dataset, LoraAdapter, Outbox, TrainingRun, Worker
 from database.session import company_session, get_engine, operator_session
@@ -54,13 +55,13 @@ def test_a_slow_store_holds_no_connection_to_the_database(
     acme: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = []
-    store = training.store
+    store = datasets.store
 
-    def slow(lines: list[object]) -> training.StoredLines:
+    def slow(lines: list[object]) -> datasets.StoredLines:
         held.append(get_engine().pool.checkedout())  # type: ignore[attr-defined]
         return store(lines)
 
-    monkeypatch.setattr(training, "store", slow)
+    monkeypatch.setattr(datasets, "store", slow)
     assert acme.api.train().status_code == 202
     assert held == [0]
 
