@@ -12,6 +12,7 @@ from cyrex import datasets
 from cyrex.adapters.service import next_version
 from cyrex.jobs import service as jobs
 from cyrex.training import service as training
+from cyrex.training.order import TrainingOrder
 from database.base import new_id
 from database.models import (
     Base,
@@ -54,10 +55,15 @@ def job(company_id: str, data: Any = None, **values: Any) -> str:
     return row.job_id
 
 
+def stored(lines: list[Any]) -> datasets.StoredLines:
+    return datasets.store([datasets.jsonl(line) for line in lines])
+
+
 def run(company_id: str, lines: list[Any] = LINES, **values: Any) -> str:
     """A requested training run with its event in the outbox; `values` are written over it."""
     with company_session(company_id) as session:
-        row = training.request_training(session, company_id, datasets.store(lines), seed=7)
+        order = TrainingOrder(company_id, seed=7)
+        row = training.request_training(session, order, stored(lines))
     change(TrainingRun, row.request_id, **values)
     return row.request_id
 

@@ -74,12 +74,17 @@ def served_name() -> str:
     return name_of(get_settings().base_model_path)
 
 
-def require_base(named: str) -> Path:
-    """The folder of the base model a row names. Raises `UserError` if another one is served."""
+def require_served(named: str, hint: str = "") -> None:
+    """Raises `UserError` if another base model than `named` is served."""
     if name_of(named) != served_name():
         raise UserError(
             "unknown_base_model",
-            f"base_model: {named!r} is not served here",
+            f"base_model: {named!r} is not served here{hint}",
             param="base_model",
         )
+
+
+def require_base(named: str) -> Path:
+    """The folder of the base model a row names. Raises `UserError` if another one is served."""
+    require_served(named)
     return base_model_dir()

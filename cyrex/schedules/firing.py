@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 from cyrex.errors import UserError
 from cyrex.schedules.service import next_fire, now_of
 from cyrex.tenants.service import lock_companies
-from cyrex.training.service import add_event, train_on
+from cyrex.training.order import TrainingOrder
+from cyrex.training.service import request_training
 from database.models import Dataset, RetrainingSchedule, ScheduleFire, TrainingRun
 from database.session import operator_session
 from database.transitions import TRAINING
@@ -100,16 +101,15 @@ def _train(session: Session, schedule: RetrainingSchedule) -> TrainingRun:
                 f"{found} new examples since the last training, "
                 f"at least {schedule.min_new_examples} are wanted"
             )
-    run = train_on(session, dataset, schedule.config, schedule.use_qlora, source="schedule")
-    said = f"training on {dataset.examples} examples requested by schedule"
-    add_event(
-        session,
-        run,
-        "requested",
-        f"{said} {schedule.name}".rstrip(),
-        {"schedule_id": schedule.schedule_id},
+    order = TrainingOrder(
+        company_id,
+        schedule.config,
+        schedule.use_qlora,
+        source="schedule",
+        asked_by=f"schedule {schedule.name}".rstrip(),
+        details={"schedule_id": schedule.schedule_id},
     )
-    return run
+    return request_training(session, order, dataset)
 
 
 def _still_at_it(session: Session, schedule: RetrainingSchedule) -> bool:
