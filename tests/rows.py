@@ -11,6 +11,7 @@ from sqlalchemy import insert, inspect, select, update
 from cyrex import datasets
 from cyrex.adapters.service import next_version
 from cyrex.jobs import service as jobs
+from cyrex.jobs.new_job import NewJob
 from cyrex.training import service as training
 from cyrex.training.order import TrainingOrder
 from database.base import new_id
@@ -50,7 +51,7 @@ def company(name: str = "acme") -> str:
 def job(company_id: str, data: Any = None, **values: Any) -> str:
     """A queued job; `values` are then written over it, whatever state they make."""
     with company_session(company_id) as session:
-        row = jobs.create_job(session, company_id, data or {"input": "question 1"})
+        row = jobs.create_job(session, NewJob(company_id, data or {"input": "question 1"}))
     change(Job, row.job_id, **values)
     return row.job_id
 
