@@ -23,6 +23,7 @@ from cyrex.tools.definition import ToolDefinition, is_secret_header
 from cyrex.tools.parameters import DEFAULT_PARAMETERS
 from database.base import Json, new_id
 from database.models import CompanyTool
+from settings import message_of
 
 MAX_TOOLS = 100
 # What of a definition is no secret and has one form everywhere.
@@ -70,7 +71,7 @@ def _refusal(error: ValidationError, prefix: str = "") -> UserError:
         path = prefix
         for part in item["loc"]:
             path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
-        details.append({"param": path, "message": item["msg"].removeprefix("Value error, ")})
+        details.append({"param": path, "message": message_of(item)})
     first = details[0]
     return UserError(
         "invalid_request", f"{first['param']}: {first['message']}", first["param"], details=details
