@@ -23,7 +23,7 @@ from synapse.outbox import announce
 from synapse.payloads import JOB_REQUESTED
 from synapse.streams import COMPANY_AUTOMATION_JOBS
 
-# What the answer says; the job itself has more.
+# The fields of a job that the answer has.
 SHOWN = ("job_id", "status", "result", "tool_results", "confidence", "adapter_id", "note", "error")
 
 

@@ -20,7 +20,7 @@ HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model"]
 def base_model_dir() -> Path:
     """The folder of BASE_MODEL_PATH: itself a folder, or a hub name whose files are fetched once.
 
-    Raises `SettingsError`, naming the variable, when there is no model to be had.
+    Raises `SettingsError`, naming the variable, when there is no model.
     """
     settings = get_settings()
     named = settings.base_model_path
@@ -60,9 +60,9 @@ def _from_hub(name: str, revision: str) -> Path:
 
 
 def name_of(named: str) -> str:
-    """How rows and answers call a base model: a hub name as it is, a folder by its last part.
+    """A base model's name in rows and answers: a hub name as it is, the last part of a folder.
 
-    The folder's place is each machine's own business.
+    The folder's path differs from machine to machine.
     """
     if HUB_NAME.fullmatch(named) and not named.startswith(".") and not Path(named).is_dir():
         return named

@@ -20,7 +20,7 @@ MAX_CHOICE_CHARACTERS = 500
 
 @dataclass(frozen=True)
 class NewJob:
-    """What is asked for. `data` is JSON; `check_data` says so of what did not come as JSON.
+    """A job without a row yet. `data` is JSON; `check_data` checks data that did not come as JSON.
 
     agent_id: None is the company's default agent. choices: the answer will be one of these.
     Raises `UserError` for a task type or choices that are none.

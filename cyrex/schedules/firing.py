@@ -1,4 +1,4 @@
-"""Firing what is due: one transaction claims schedules, adds their runs and dates them anew.
+"""Fire due schedules: one transaction claims them, adds their runs and sets their next dates.
 
 Any number of beats may fire at the same moment: a row that one has claimed the others skip, and
 a due moment has one row in `schedule_fires`. A schedule that was due many times while nobody
@@ -22,10 +22,8 @@ from database.transitions import TRAINING
 
 log = structlog.get_logger()
 
-# Schedules a transaction: what one claims, the others cannot fire meanwhile.
+# Schedules per transaction; other beats skip them until it commits.
 BATCH = 50
-
-
 # How long the history of a schedule is kept.
 HISTORY_DAYS = 90
 
@@ -73,7 +71,7 @@ def _fire(session: Session, schedule: RetrainingSchedule) -> None:
     except (Skipped, UserError) as reason:
         fire.reason = str(reason)
         if schedule.next_fire_at == fire_at:
-            # Its zone or day has ceased to exist: somebody has to look at it.
+            # Its zone or day no longer exists: off until somebody changes it.
             schedule.enabled = False
     schedule.last_fire_at = fire_at
     session.add(fire)
@@ -92,7 +90,7 @@ def _train(session: Session, schedule: RetrainingSchedule) -> TrainingRun:
     )
     if dataset is None:
         raise Skipped("the company has no dataset yet")
-    if _still_at_it(session, schedule):
+    if _is_training(session, schedule):
         raise Skipped("the training of the time before has not ended")
     if schedule.min_new_examples:
         found = new_examples(session, company_id)
@@ -112,7 +110,7 @@ def _train(session: Session, schedule: RetrainingSchedule) -> TrainingRun:
     return request_training(session, order, dataset)
 
 
-def _still_at_it(session: Session, schedule: RetrainingSchedule) -> bool:
+def _is_training(session: Session, schedule: RetrainingSchedule) -> bool:
     mine = select(ScheduleFire.request_id).where(
         ScheduleFire.schedule_id == schedule.schedule_id, ScheduleFire.request_id.is_not(None)
     )

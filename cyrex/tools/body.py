@@ -54,7 +54,7 @@ def body_of(headers: Mapping[str, str], raw: bytes, limit: int) -> ResponseBody:
 
 
 def _decompressed(encoding: str, raw: bytes, limit: int) -> bytes:
-    """Tools are asked not to compress; some do. What comes out is bounded, whatever went in."""
+    """Some tools compress though asked not to; the decompressed size is bounded."""
     encoding = encoding.strip().lower()
     if encoding in ("", "identity"):
         return raw

@@ -64,7 +64,7 @@ def calls_of(session: Session, job_id: str) -> list[ToolCall]:
 
 
 def call_view(row: ToolCall) -> Json:
-    """A call as JSON: what a job shows in `tool_results`, and what the agent is told."""
+    """A call as JSON, as a job shows it in `tool_results`."""
     result = row.result or {}
     return {
         "call_id": row.call_id,
@@ -80,7 +80,7 @@ def call_view(row: ToolCall) -> Json:
 
 
 def reply_of(row: ToolCall) -> str:
-    """What the model is told of an ended call: the tool's JSON or text, or what went wrong."""
+    """An ended call as the model sees it: the tool's JSON or text, or the error."""
     if row.error is not None:
         return content_of({"error": row.error["message"]})
     result = row.result or {}

@@ -52,7 +52,7 @@ class ToolRequest:
 
 @dataclass(frozen=True)
 class ToolResponse:
-    """What the tool answered, whatever its status."""
+    """The tool's answer, whatever its status."""
 
     status: int
     body: ResponseBody
@@ -168,7 +168,7 @@ def _headers(target: Target, request: ToolRequest) -> dict[str, str]:
         headers["Content-Type"] = "application/json"
     if request.idempotency_key is not None:
         headers["Idempotency-Key"] = request.idempotency_key
-    # The tool's own win, but for the few that `cyrex.tools.definition` reserves.
+    # The tool's own headers replace these; `cyrex.tools.definition` reserves the rest.
     own = {name.lower() for name in request.headers}
     kept = {name: value for name, value in headers.items() if name.lower() not in own}
     return kept | dict(request.headers)

@@ -41,7 +41,7 @@ class CallLimits:
 
 
 class TimeBudget:
-    """What is left of the total time."""
+    """A call's total time, in seconds, and the part of it that is left."""
 
     def __init__(self, total: float) -> None:
         self._started = time.monotonic()

@@ -36,7 +36,7 @@ MICROSECONDS = 1_000_000
 
 
 class Scripted(Protocol):
-    """A Redis client, as far as it is used here."""
+    """The part of a Redis client that is used here."""
 
     def eval(self, script: str, numkeys: int, *keys_and_args: str) -> object: ...
 

@@ -26,7 +26,7 @@ from database.models import CompanyTool
 from settings import message_of
 
 MAX_TOOLS = 100
-# What of a definition is no secret and has one form everywhere.
+# Fields of a definition that are no secret and are stored as they are.
 PLAIN = ("name", "endpoint", "method", "description", "rate_limit", "parameters", "idempotent")
 
 
@@ -114,7 +114,7 @@ def _store(session: Session, company_id: str, definition: ToolDefinition) -> Too
 
 
 def _split(definition: ToolDefinition) -> tuple[Json, Json]:
-    """What is stored in the open, and what is encrypted."""
+    """The part that is stored as it is, and the part to encrypt."""
     plain = definition.model_dump(include=set(PLAIN))
     headers = definition.headers
     plain["headers"] = {k: v for k, v in headers.items() if not is_secret_header(k)}
@@ -239,7 +239,7 @@ def delete_tool(session: Session, company_id: str, name: str) -> None:
 
 
 def tool_schema(tool: Tool) -> Json:
-    """The tool as the model is told of it, in the form of OpenAI's `tools`."""
+    """The tool as the model sees it, in the form of OpenAI's `tools`."""
     return {
         "type": "function",
         "function": {

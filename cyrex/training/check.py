@@ -61,7 +61,7 @@ def _written(line: Any, number: int) -> bytes:
         message = f"{place}: cannot be written as JSON in UTF-8 (line {number}): {error}"
         raise UserError("invalid_training_data", message, place) from None
     length = len(written) - len(b"\n")
-    # The trainer reads no longer ones.
+    # The trainer refuses longer lines.
     if length > MAX_LINE_BYTES:
         message = (
             f"{place}: is {length} bytes of JSON, the limit is {MAX_LINE_BYTES} (line {number})"

@@ -16,7 +16,7 @@ MAX_SEED = 2**31 - 1
 
 @dataclass(frozen=True)
 class TrainingOrder:
-    """What is asked for, beside the data. `cyrex.training.service.request_training` makes it a run.
+    """A training without its data; `cyrex.training.service.request_training` makes it a run.
 
     An order can be carried out: base model, seed and settings are checked when it is made, and
     `config` is under our names from then on. Raises `UserError`, which names the field.
@@ -31,7 +31,7 @@ class TrainingOrder:
     # For people, as a part of "requested by ...": an event, or which schedule.
     asked_by: str | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
-    # Of an outside publisher's event: the run has its ids and is queued, and no event is written.
+    # Given for an outside publisher's event: the run takes them and is queued without a new event.
     request_id: str | None = None
     correlation_id: str | None = None
 

@@ -123,7 +123,7 @@ def add_event(
     data: Mapping[str, Any] | None = None,
     level: str = "info",
 ) -> None:
-    """Append to what people see of a run."""
+    """Append an event to a run, for people who follow it."""
     session.add(
         TrainingEvent(
             company_id=run.company_id,
