@@ -10,7 +10,7 @@ from flask import Flask, Response, g, request
 from flask.json.provider import DefaultJSONProvider
 from flask_openapi3.openapi import OpenAPI
 
-from cyrex.logs import configure_logging
+from cyrex.logs import configure_logging, one_line
 from database.session import keyless_session
 from settings import get_settings
 from web.api import (
@@ -115,4 +115,4 @@ def _refuse_unsafe_role() -> None:
         with keyless_session() as session:
             session.connection()
     except DATABASE_ERRORS as error:
-        log.warning("database_unavailable", error=str(error).splitlines()[0])
+        log.warning("database_unavailable", error=one_line(error))

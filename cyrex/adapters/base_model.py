@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from cyrex.errors import UserError
+from cyrex.logs import one_line
 from helox.base import Base
 from helox.errors import UserError as BadBase
 from settings import SettingsError, get_settings
@@ -53,9 +54,9 @@ def _from_hub(name: str, revision: str) -> Path:
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=HUB_FILES))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        first = str(error).strip().splitlines()[0]
         raise SettingsError(
-            f"BASE_MODEL_PATH: {name!r} is no folder here and could not be fetched: {first}"
+            f"BASE_MODEL_PATH: {name!r} is no folder here and could not be fetched:"
+            f" {one_line(error)}"
         ) from error
 
 

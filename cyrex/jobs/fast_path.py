@@ -5,7 +5,6 @@ Its checks, its values and its event are `create_job`'s; only the way into the d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
@@ -27,7 +26,7 @@ from synapse.streams import COMPANY_AUTOMATION_JOBS
 BLANK: Json = {**dict.fromkeys(Job.__mapper__.columns.keys()), "history": []}
 
 
-def take_in(new: NewJob) -> tuple[Json, Any] | None:
+def create_and_admit(new: NewJob) -> tuple[Json, Any] | None:
     """Commit a new job; returns its view, and the row if the caller is to publish it.
 
     A job that nothing stands before is `admitted` at once. The row of any other is None: it is
@@ -68,13 +67,11 @@ def take_in(new: NewJob) -> tuple[Json, Any] | None:
 @lru_cache(maxsize=1)
 def _statement() -> Prepared:
     unfinished = [state.name for state in JOB.states if state.to]
-    statement = INSERT.replace("(unfinished)", _names(unfinished))
-    return Prepared("take_in", TYPES, statement.replace("(claimable)", _names(JOB.claimable)), LOCK)
-
-
-def _names(states: Sequence[str]) -> str:
-    quoted = [f"'{state}'" for state in states]
-    return f"({', '.join(quoted)})"
+    statement = INSERT.format(
+        unfinished=", ".join(f"'{state}'" for state in unfinished),
+        taken=admission.places_taken(JOB, "%(company_id)s"),
+    )
+    return Prepared("create_and_admit", TYPES, statement, LOCK)
 
 
 TYPES = {
@@ -95,13 +92,13 @@ LOCK = """
 # The first in the queue of a company that has room is where `admit` would take it.
 INSERT = """
     WITH place AS (
-        SELECT count(*) AS taken,
+        SELECT count(*) AS unfinished,
             current_setting('app.may_admit', true) = 'yes'
             AND count(*) FILTER (WHERE status = 'queued') = 0
-            AND count(*) FILTER (WHERE status IN (claimable)) < %(most)s AS free
+            AND {taken} < %(most)s AS free
         FROM (
             SELECT status FROM company_automation_jobs
-            WHERE company_id = %(company_id)s AND status IN (unfinished) LIMIT %(far)s
+            WHERE company_id = %(company_id)s AND status IN ({unfinished}) LIMIT %(far)s
         ) AS unfinished_jobs
     ), job AS (
         INSERT INTO company_automation_jobs (
@@ -113,12 +110,12 @@ INSERT = """
             CASE WHEN free THEN 'admitted' ELSE %(status)s END,
             CASE WHEN free THEN now() END,
             CASE WHEN free THEN 1 ELSE 0 END
-        FROM place WHERE taken < %(far)s
+        FROM place WHERE unfinished < %(far)s
         RETURNING company_id, created_at, attempt, cancel_requested, status
     ), event AS (
         INSERT INTO outbox (event_id, company_id, stream, envelope)
         SELECT %(event_id)s, company_id, %(stream)s,
-            jsonb_set(%(envelope)s, '{data,status}', to_jsonb(status))
+            jsonb_set(%(envelope)s, '{{data,status}}', to_jsonb(status))
         FROM job
     )
     SELECT created_at, attempt, cancel_requested, status FROM job

@@ -10,6 +10,7 @@ from flask import Response, jsonify, redirect
 from flask_openapi3.blueprint import APIBlueprint
 from werkzeug.wrappers import Response as AnyResponse
 
+from cyrex.logs import one_line
 from database.session import UnsafeDatabaseRole, keyless_session
 from tasks.broker import queues
 from tasks.broker.dispatch import broker_writable
@@ -72,5 +73,5 @@ def _work() -> dict[str, queues.Work] | None:
         with keyless_session() as session:
             return queues.judged(session)
     except (*DATABASE_ERRORS, UnsafeDatabaseRole) as error:
-        log.warning("not_ready", part="database", error=str(error).splitlines()[0])
+        log.warning("not_ready", part="database", error=one_line(error))
         return None

@@ -10,8 +10,9 @@ import structlog
 from flask import Response, current_app, jsonify, request
 
 from cyrex.jobs import service
-from cyrex.jobs.fast_path import take_in
+from cyrex.jobs.fast_path import create_and_admit
 from cyrex.jobs.new_job import NewJob
+from cyrex.logs import one_line
 from database.base import Json
 from database.transitions import JOB
 from settings import get_settings
@@ -96,7 +97,7 @@ def _create_or_find(once: Once, company_id: str, body: schemas.Process) -> tuple
         body.choices,
     )
     if once.key is None and company_id == caller().company_id:
-        taken = take_in(new)
+        taken = create_and_admit(new)
         if taken is not None:
             view, row = taken
             return _located(view), lambda: hand_over("job", company_id, row)
@@ -122,7 +123,7 @@ def _wait(view: Json, give: Give | None, seconds: float, started: float) -> Json
                 latest = job_answer(service.get_job(session, job_id))
         except DATABASE_ERRORS as error:
             # The job is committed: a 503 now would make the client ask for it again.
-            log.warning("job_not_read", job_id=job_id, error=str(error).splitlines()[0])
+            log.warning("job_not_read", job_id=job_id, error=one_line(error))
             return None
         return latest if has_ended(latest) else None
 

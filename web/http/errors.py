@@ -23,6 +23,7 @@ from sqlalchemy.exc import (
 from werkzeug.exceptions import HTTPException
 
 from cyrex.errors import UserError
+from cyrex.logs import one_line
 from database.session import UnsafeDatabaseRole
 from settings import message_of
 
@@ -143,12 +144,12 @@ def _of_database(error: Exception) -> Response:
     )
     if not lost:
         return _of_bug(error)
-    log.warning("database_unavailable", error=str(error).splitlines()[0])
+    log.warning("database_unavailable", error=one_line(error))
     return error_response(database_unavailable())
 
 
 def _of_pool(error: Exception) -> Response:
-    log.warning("database_busy", error=str(error).splitlines()[0])
+    log.warning("database_busy", error=one_line(error))
     return error_response(
         UserError("database_busy", "all database connections are in use; try again", status=503)
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 
+from cyrex.logs import one_line
 from cyrex.work.lease import Hint
 from database.transitions import MACHINES
 from synapse.outbox import wake
@@ -87,7 +88,7 @@ class _Handover:
         try:
             what()
         except DATABASE_ERRORS as error:
-            log.warning("not_handed_over", error=str(error).splitlines()[0])
+            log.warning("not_handed_over", error=one_line(error))
         except Exception:  # the thread must outlive whatever a batch meets
             log.exception("not_handed_over")
 

@@ -12,11 +12,11 @@ from sqlalchemy import event, func, select
 
 from cyrex.errors import UserError
 from cyrex.jobs import service as jobs
-from cyrex.jobs.fast_path import take_in
+from cyrex.jobs.fast_path import create_and_admit
 from cyrex.jobs.new_job import NewJob
 from cyrex.tenants import quotas as limits
 from cyrex.tenants.service import lock_company
-from cyrex.work.admission import admit_rows
+from cyrex.work.admission import admit_rows, room
 from database.base import Json
 from database.models import Job, Outbox
 from database.session import (
@@ -63,7 +63,7 @@ def sent() -> Iterator[list[str]]:
 
 
 def taken(company_id: str, **asked: Any) -> tuple[Json, Any] | None:
-    return take_in(NewJob(company_id, **asked))
+    return create_and_admit(NewJob(company_id, **asked))
 
 
 def intake(company_id: str, **asked: Any) -> Json | None:
@@ -158,6 +158,16 @@ def test_a_company_has_no_more_with_the_broker_than_it_may(
     monkeypatch.setattr("cyrex.work.admission.limit_of", lambda machine: most)
     assert [is_admitted(acme) for _ in range(most + 2)] == [True] * most + [False] * 2
     assert is_admitted(rows.company()), "another company's"
+
+
+def test_a_job_that_is_put_off_takes_no_place(acme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cyrex.work.admission.limit_of", lambda machine: 1)
+    later = rows.ago(-60)
+    rows.job(acme, status="admitted", published_at=later)
+    with company_session(acme) as session:
+        assert room(session, JOB, acme) == 1, "as `admit` counts"
+    assert is_admitted(acme)
+    assert not is_admitted(acme), "the place is taken"
 
 
 def test_nobody_overtakes_what_is_queued(acme: str) -> None:

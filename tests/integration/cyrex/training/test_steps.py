@@ -14,7 +14,7 @@ from cyrex import datasets
 from cyrex.adapters.files import put_package
 from cyrex.datasets import blob_store
 from cyrex.errors import UserError
-from cyrex.recovery.endings import end
+from cyrex.recovery.kinds import end
 from cyrex.training import steps as training_steps
 from cyrex.work.lease import Advance, Finish, Lease, Outcome
 from database import claims
