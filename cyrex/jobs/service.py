@@ -14,7 +14,7 @@ from cyrex.agents.state import steps_of
 from cyrex.errors import Conflict, NotFound
 from cyrex.jobs.new_job import NewJob
 from cyrex.tenants.quotas import require_place
-from cyrex.tools import calls as tools
+from cyrex.tools import calls as tool_calls
 from cyrex.work.news import updated
 from database import claims
 from database.base import to_json
@@ -162,6 +162,6 @@ def detailed_view(session: Session, job: Job) -> dict[str, Any]:
     if job.agent_id is not None:
         view["steps"] = steps_of(session, job.job_id)
         view["tool_results"] = [
-            tools.call_view(call) for call in tools.calls_of(session, job.job_id)
+            tool_calls.call_view(call) for call in tool_calls.calls_of(session, job.job_id)
         ]
     return view

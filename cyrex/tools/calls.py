@@ -1,7 +1,4 @@
-"""Tools as the agent sees them: what is on offer, a call asked for, what came of it.
-
-How tools are registered is in `cyrex.tools.service`, how a call is made in `cyrex.tools.send`.
-"""
+"""Calls of a job: created by the agent's step, and shown to the model and to people."""
 
 from __future__ import annotations
 
@@ -10,22 +7,11 @@ from sqlalchemy.orm import Session
 
 from cyrex.errors import UserError
 from cyrex.tools.parameters import ArgumentsRefused, check_arguments
-from cyrex.tools.service import Tool, get_tool, registered, tool_schema
+from cyrex.tools.service import Tool, get_tool
 from database.base import Json
 from database.models import Job, ToolCall
 from database.transitions import TOOL_CALL
 from helox.render import content_of
-
-__all__ = [
-    "Tool",
-    "call_view",
-    "calls_of",
-    "check_call",
-    "create_call",
-    "registered",
-    "reply_of",
-    "tool_schema",
-]
 
 
 def create_call(session: Session, job: Job, tool_name: str, arguments: Json) -> ToolCall:
