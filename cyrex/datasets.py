@@ -34,10 +34,13 @@ def jsonl(line: Any) -> bytes:
     return (json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def store(lines: Sequence[Any]) -> StoredLines:
-    """Durable before the row that names them commits, and before its transaction begins: a store
-    that hangs holds no connection to the database. Raises `OSError`."""
-    body = b"".join(map(jsonl, lines))
+def store(lines: Sequence[bytes]) -> StoredLines:
+    """Store lines of JSON, each with its end. Raises `OSError`.
+
+    Durable before the row that names them commits, and before its transaction begins: a store that
+    hangs holds no connection to the database.
+    """
+    body = b"".join(lines)
     return StoredLines(blob_store().put_bytes(body), len(body), len(lines))
 
 

@@ -21,7 +21,7 @@ HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model"]
 def base_model_dir() -> Path:
     """The folder of BASE_MODEL_PATH: itself a folder, or a hub name whose files are fetched once.
 
-    Raises `SettingsError`, naming the variable, when there is no model to be had.
+    Raises `SettingsError`, naming the variable, when there is no model.
     """
     settings = get_settings()
     named = settings.base_model_path
@@ -61,9 +61,9 @@ def _from_hub(name: str, revision: str) -> Path:
 
 
 def name_of(named: str) -> str:
-    """How rows and answers call a base model: a hub name as it is, a folder by its last part.
+    """A base model's name in rows and answers: a hub name as it is, the last part of a folder.
 
-    The folder's place is each machine's own business.
+    The folder's path differs from machine to machine.
     """
     if HUB_NAME.fullmatch(named) and not named.startswith(".") and not Path(named).is_dir():
         return named
@@ -75,12 +75,17 @@ def served_name() -> str:
     return name_of(get_settings().base_model_path)
 
 
-def require_base(named: str) -> Path:
-    """The folder of the base model a row names. Raises `UserError` if another one is served."""
+def require_served(named: str, hint: str = "") -> None:
+    """Raises `UserError` if another base model than `named` is served."""
     if name_of(named) != served_name():
         raise UserError(
             "unknown_base_model",
-            f"base_model: {named!r} is not served here",
+            f"base_model: {named!r} is not served here{hint}",
             param="base_model",
         )
+
+
+def require_base(named: str) -> Path:
+    """The folder of the base model a row names. Raises `UserError` if another one is served."""
+    require_served(named)
     return base_model_dir()

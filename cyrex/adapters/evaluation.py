@@ -18,7 +18,7 @@ from cyrex.host.subprocesses import ChildInterrupted, ChildRefused, read_json, r
 from database.session import company_session
 from settings import get_settings
 
-# More held-out examples than this tell little more and take longer.
+# More held-out examples change the figures little and take longer.
 MAX_HOLDOUT = 500
 REPORT_FILE = "evaluation.json"
 
@@ -83,7 +83,7 @@ def _run(
 
 
 def spec_of(base_model: Path, folder: Path, arms: list[dict[str, Any]]) -> dict[str, Any]:
-    """What `cyrex.adapters.evaluation_child` is told: an engine like the one that serves."""
+    """The spec for `cyrex.adapters.evaluation_child`: an engine like the one that serves."""
     settings = get_settings()
     return {
         "base_model": str(base_model.resolve()),

@@ -49,7 +49,7 @@ LABELS = ("base", "champion", "candidate")
 
 
 class Candidate(BaseModel):
-    """What is evaluated. `path` and `sha256` are an adapter package; both None: the base model."""
+    """An adapter package, as `path` and `sha256`; both None: the base model."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -250,7 +250,7 @@ def _summary(
 
 
 def _prepare_environment(spec: EvaluationSpec) -> None:
-    """What must be set before torch and transformers are imported."""
+    """Set the variables that torch and transformers read when they are imported."""
     os.environ["OMP_NUM_THREADS"] = str(spec.threads)
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"

@@ -54,7 +54,7 @@ class AliasMoved(RuntimeError):
 def decide(adapter: LoraAdapter) -> Outcome:
     """Judge, then move the alias by compare-and-swap in the transaction that ends the chain.
 
-    An evaluation against another champion than today's says nothing: it is repeated.
+    An evaluation against another champion than the present one is repeated.
     """
     with company_session(adapter.company_id) as session:
         alias = session.scalar(
@@ -86,7 +86,7 @@ def decide(adapter: LoraAdapter) -> Outcome:
 
 
 def mirror(company_id: str) -> None:
-    """Let the registry's alias follow ours, for who looks there. The product reads it nowhere."""
+    """Set the registry's alias as ours stands, for people who look there; nothing here reads it."""
     with company_session(company_id) as session:
         champion = champion_row(session, company_id)
     if champion is not None:

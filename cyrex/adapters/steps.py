@@ -33,7 +33,7 @@ from synapse.payloads import AdapterReady
 
 
 def announced(session: Session, news: AdapterReady) -> LoraAdapter | None:
-    """The adapter that an event announces, ready for its chain; None: it is on its way already.
+    """The adapter that an event announces, ready for its chain; None: its chain has begun already.
 
     An adapter unknown here gets a row and a version. Raises `UserError` for one that belongs to
     another company.
@@ -49,7 +49,7 @@ def announced(session: Session, news: AdapterReady) -> LoraAdapter | None:
 
 
 def _announce(session: Session, adapter_id: str) -> LoraAdapter | None:
-    """Put a registered adapter before its chain; one statement, for most events are of such."""
+    """Move a registered adapter to `announced`: one statement, as most events name one."""
     moved: LoraAdapter | None = claims.move(
         session,
         ADAPTER,
@@ -84,7 +84,7 @@ def _from_outside(session: Session, news: AdapterReady) -> LoraAdapter:
 
 
 def fetch(adapter: LoraAdapter, lease: Lease) -> Outcome:
-    """Bring the package to this machine, verified; an outside one into the registry first."""
+    """Fetch and verify the package; register an outside one first."""
     check_base(adapter)
     try:
         if adapter.registry_path is None:
@@ -127,7 +127,7 @@ def evaluate(adapter: LoraAdapter, lease: Lease, stop: Callable[[], bool]) -> Ou
     assert adapter.sha256 is not None, "fetch sets the package's hash"
     source = package_of(adapter)
 
-    def bring(target: Path) -> None:
+    def copy_to(target: Path) -> None:
         package.copy(source, target, package.build(source))
 
     with work_dir(f"adapter-{adapter.adapter_id}-{adapter.attempt}") as folder:
@@ -135,7 +135,7 @@ def evaluate(adapter: LoraAdapter, lease: Lease, stop: Callable[[], bool]) -> Ou
             adapter.company_id,
             holdout,
             adapter.sha256,
-            bring,
+            copy_to,
             require_base(adapter.base_model),
             folder / "evaluation",
             stop,

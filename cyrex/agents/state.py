@@ -15,7 +15,8 @@ from cyrex.agents.turn import Answer, Call, Limits, Situation, Turn
 from cyrex.engine import Completion
 from cyrex.errors import UserError
 from cyrex.tenants.service import get_company
-from cyrex.tools import calls as tools
+from cyrex.tools import calls as tool_calls
+from cyrex.tools.service import registered, tool_schema
 from cyrex.work.admission import admit_rows, room
 from cyrex.work.lease import Hint
 from cyrex.work.news import updated
@@ -56,18 +57,18 @@ def prepare(session: Session, job: Job) -> Prepared:
     else:
         agent = agents.find_default(session, company_id)
     wanted = set(agent.tools) if agent is not None else set()
-    offered = [t for t in tools.registered(session, company_id) if not wanted or t.name in wanted]
+    offered = [t for t in registered(session, company_id) if not wanted or t.name in wanted]
     limits = agents.limits_of(agent)
     situation = Situation(
         data=job.input_data["data"],
         prompt=agent.prompt if agent is not None else "",
-        tools=[tools.tool_schema(tool) for tool in offered],
+        tools=[tool_schema(tool) for tool in offered],
         choices=job.input_data.get("choices", ()),
     )
     if situation.is_plain:
         return Prepared(situation, limits)
     job.agent_id = (agent or agents.default_agent(session, company_id)).agent_id
-    calls = tools.calls_of(session, job.job_id)
+    calls = tool_calls.calls_of(session, job.job_id)
     situation = replace(
         situation,
         context=get_company(session, company_id).context,
@@ -75,7 +76,10 @@ def prepare(session: Session, job: Job) -> Prepared:
         turns=[_turn(call) for call in calls],
     )
     return Prepared(
-        situation, limits, steps_of(session, job.job_id), [tools.call_view(call) for call in calls]
+        situation,
+        limits,
+        steps_of(session, job.job_id),
+        [tool_calls.call_view(call) for call in calls],
     )
 
 
@@ -105,7 +109,7 @@ def step_view(row: JobStep) -> Json:
 
 
 def _turn(call: ToolCall) -> Turn:
-    reply = tools.reply_of(call)
+    reply = tool_calls.reply_of(call)
     if len(reply) > REPLY_CHARACTERS:
         reply = reply[:REPLY_CHARACTERS] + "…"
     return Turn(call.call_id, call.tool_name, call.arguments, reply)
@@ -163,7 +167,7 @@ def record_call(
     """The step asked for a tool: store both; returns what is to be published."""
     updated(session, job)
     try:
-        call = tools.create_call(session, job, decision.tool, decision.arguments)
+        call = tool_calls.create_call(session, job, decision.tool, decision.arguments)
     except UserError as error:
         # The tool is gone, or wants more than its schema tells a grammar: the model is to hear it.
         call = _refused_call(session, job, decision, error)

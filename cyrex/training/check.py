@@ -1,4 +1,4 @@
-"""What a training is asked to do, checked before anything is written."""
+"""The settings and the examples of a training, checked before anything is stored."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from cyrex.adapters.base_model import name_of, served_name
 from cyrex.datasets import jsonl
 from cyrex.errors import UserError
 from helox.check import MAX_LINE_BYTES, check_lines
@@ -20,27 +19,21 @@ SHOWN_LINES = 20
 GUIDE_NAMES = {"rank": "lora_rank", "alpha": "lora_alpha", "dropout": "lora_dropout"}
 
 
-def check_request(
-    lines: Sequence[Any], config: Mapping[str, Any] | None, base_model: str | None = None
-) -> None:
-    """Refuse what could not be trained. Raises `UserError`, which names the field and the limit."""
-    settings = get_settings()
-    if base_model is not None and name_of(base_model) != served_name():
-        raise UserError(
-            "unknown_base_model",
-            f"base_model: {base_model!r} is not served here; leave it out for the one that is",
-            param="base_model",
-        )
-    check_config(config or {})
+def check_examples(lines: Sequence[Any]) -> list[bytes]:
+    """The examples as lines of JSON, which are what is stored: they are written once, here.
+
+    Raises `UserError`, which names the line, the field or the limit.
+    """
+    limit = get_settings().max_training_examples
     if not lines:
         raise UserError("no_examples", "training_data: must hold an example", "training_data")
-    if len(lines) > settings.max_training_examples:
+    if len(lines) > limit:
         raise UserError(
             "too_many_examples",
-            f"training_data: {len(lines)} examples, the limit is {settings.max_training_examples}",
+            f"training_data: {len(lines)} examples, the limit is {limit}",
             param="training_data",
         )
-    _check_values(lines)
+    written = [_written(line, number) for number, line in enumerate(lines, 1)]
     problems = check_lines(lines).problems
     if problems:
         first = problems[0]
@@ -53,26 +46,28 @@ def check_request(
             param=place,
             details=[problem.to_json() for problem in problems[:SHOWN_LINES]],
         )
+    return written
 
 
-def _check_values(lines: Sequence[Any]) -> None:
-    """Each example is a JSON object that can be written down."""
-    for number, line in enumerate(lines, 1):
-        place = f"training_data[{number - 1}]"
-        if not isinstance(line, Mapping):
-            message = f"{place}: must be an object (line {number})"
-            raise UserError("invalid_training_data", message, place)
-        try:
-            length = len(jsonl(line).rstrip(b"\n"))
-        except (ValueError, TypeError) as error:
-            message = f"{place}: cannot be written as JSON in UTF-8 (line {number}): {error}"
-            raise UserError("invalid_training_data", message, place) from None
-        # The trainer reads no longer ones.
-        if length > MAX_LINE_BYTES:
-            message = (
-                f"{place}: is {length} bytes of JSON, the limit is {MAX_LINE_BYTES} (line {number})"
-            )
-            raise UserError("invalid_training_data", message, place)
+def _written(line: Any, number: int) -> bytes:
+    """An example as a line of JSON. Raises `UserError` for what is no object or too long."""
+    place = f"training_data[{number - 1}]"
+    if not isinstance(line, Mapping):
+        message = f"{place}: must be an object (line {number})"
+        raise UserError("invalid_training_data", message, place)
+    try:
+        written = jsonl(line)
+    except (ValueError, TypeError) as error:
+        message = f"{place}: cannot be written as JSON in UTF-8 (line {number}): {error}"
+        raise UserError("invalid_training_data", message, place) from None
+    length = len(written) - len(b"\n")
+    # The trainer refuses longer lines.
+    if length > MAX_LINE_BYTES:
+        message = (
+            f"{place}: is {length} bytes of JSON, the limit is {MAX_LINE_BYTES} (line {number})"
+        )
+        raise UserError("invalid_training_data", message, place)
+    return written
 
 
 def check_config(config: Mapping[str, Any]) -> dict[str, Any]:

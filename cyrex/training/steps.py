@@ -34,8 +34,8 @@ from synapse.outbox import announce, ready_event_id
 from synapse.payloads import ADAPTER_READY
 from synapse.streams import LORA_ADAPTER_READY
 
-# What may be odd about a dataset, and of it what is a loss: it is not learned as it stands.
-ODD = {
+# Findings that a run's event counts; LOSSES are parts of the data that are not learned as they are.
+FINDINGS = {
     "truncated": "cut off at max_length",
     "nothing_to_learn": "left out, with no answer to learn",
     "contradictions": "that contradict an earlier one",
@@ -84,13 +84,13 @@ def accept(run: TrainingRun, lease: Lease) -> Outcome:
                     for record, key, out in zip(records, keys, held_out, strict=True)
                 ],
             )
-        add_event(session, row, "accepted", *_what_was_accepted(report, sum(held_out)))
+        add_event(session, row, "accepted", *_accepted_event(report, sum(held_out)))
 
     return Advance(also=also)
 
 
-def _what_was_accepted(report: Report, held_out: int) -> tuple[str, Json, str]:
-    """Message, data and level of the event. That something of the data is lost is a warning."""
+def _accepted_event(report: Report, held_out: int) -> tuple[str, Json, str]:
+    """Message, data and level of the event; a loss of data makes it a warning."""
     counts = {
         "truncated": len(report.truncated),
         "nothing_to_learn": len(report.fully_masked),
@@ -98,7 +98,7 @@ def _what_was_accepted(report: Report, held_out: int) -> tuple[str, Json, str]:
         "duplicates": report.duplicates,
     }
     said = [f"{report.examples} examples, {held_out} held out, {report.tokens} tokens"]
-    said += [f"{count} {ODD[name]}" for name, count in counts.items() if count]
+    said += [f"{count} {FINDINGS[name]}" for name, count in counts.items() if count]
     unread = sorted(report.ignored_fields)[:SHOWN_FIELDS]
     if unread:
         said.append(f"fields not read: {', '.join(unread)}")

@@ -1,4 +1,4 @@
-"""The longest step of a run, `train`: Helox as a child process, watched; and what steps share.
+"""The step `train`: Helox runs as a child process and is watched.
 
 A step may run again after its worker died at any point, here or on another machine: Helox goes on
 from the last checkpoint in the blob store.
@@ -21,7 +21,7 @@ from cyrex.errors import UserError
 from cyrex.host.subprocesses import ChildInterrupted, ChildRefused, Standby, read_json, run_child
 from cyrex.host.work_dirs import sweep, work_dir
 from cyrex.training import checkpoints
-from cyrex.training.checkpoint_uploader import Carrier
+from cyrex.training.checkpoint_uploader import CheckpointUploader
 from cyrex.training.service import add_event
 from cyrex.work.lease import Advance, Finish, GivenBack, Lease, Outcome
 from database.base import Json
@@ -30,7 +30,7 @@ from database.session import company_session
 from helox.checkpoint_files import CHECKPOINTS_DIR
 from settings import get_settings
 
-# How often a running training's row is written: it renews nothing but what people look at.
+# How often a running training's row is written: for people who watch it, not for its lease.
 PROGRESS_SECONDS = 1.0
 
 
@@ -71,8 +71,10 @@ _spare: Standby | None = None
 
 
 def stand_by() -> None:
-    """Have a trainer ready that has its libraries loaded: a run, or what is left of one whose
-    worker died, begins seconds earlier. Call from the main thread."""
+    """Start a trainer that loads its libraries and waits: the next run begins seconds earlier.
+
+    Call from the main thread.
+    """
     global _spare
     settings = get_settings()
     if settings.training_standby and (_spare is None or not _spare.is_alive):
@@ -91,11 +93,11 @@ def _run_helox(
     """Train in `folder`; returns the receipt, or None when the run was cancelled."""
     threads = get_settings().training_threads
     spec = _write_spec(run, folder, threads)
-    resumed = checkpoints.bring_newest(run, folder / CHECKPOINTS_DIR)
+    resumed = checkpoints.fetch_newest(run, folder / CHECKPOINTS_DIR)
     watch = _Watch(run, lease, folder, leaving)
     watch.start(resumed)
     try:
-        with Carrier(run, lease, folder / CHECKPOINTS_DIR):
+        with CheckpointUploader(run, lease, folder / CHECKPOINTS_DIR):
             spare = _take_spare()
             if spare is not None:
                 spare.run(str(spec), folder, watch)
@@ -153,7 +155,8 @@ def stop_of(run: TrainingRun, lease: Lease, leaving: Callable[[], bool]) -> Call
 
 
 class _Watch:
-    """Looks at a running Helox: its progress goes to the row, a cancel or a departure stops it."""
+    """Writes the progress of a running Helox to the row; stops it on a cancel or when the worker
+    leaves."""
 
     def __init__(
         self, run: TrainingRun, lease: Lease, work_dir: Path, leaving: Callable[[], bool]

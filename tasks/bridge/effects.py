@@ -17,6 +17,7 @@ from cyrex.adapters import steps as adapter_steps
 from cyrex.adapters.service import champion_of
 from cyrex.errors import UserError
 from cyrex.jobs import service as jobs
+from cyrex.jobs.new_job import NewJob
 from cyrex.tenants.service import get_company
 from cyrex.training import service as training
 from database import claims
@@ -179,18 +180,18 @@ def _job_requested(session: Session, envelope: Envelope) -> AfterCommit | None:
         if known.company_id != payload.company_id:
             raise EventRefused(f"job_id: {job_id!r} is taken")
         return None
-    jobs.create_job(
-        session,
+    new = NewJob(
         payload.company_id,
         payload.data,
         payload.task_type,
         payload.use_adapter,
         payload.metadata,
-        job_id=job_id,
+        payload.agent_id,
+        payload.choices,
         source="stream",
-        agent_id=payload.agent_id,
-        choices=payload.choices,
+        job_id=job_id,
     )
+    jobs.create_job(session, new)
     handover = _handover(session)
     handover.companies.add(("job", payload.company_id))
     return handover.give

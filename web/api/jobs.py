@@ -11,6 +11,7 @@ from flask import Response, current_app, jsonify, request
 
 from cyrex.jobs import service
 from cyrex.jobs.fast_path import create_and_admit
+from cyrex.jobs.new_job import NewJob
 from cyrex.logs import one_line
 from database.base import Json
 from database.transitions import JOB
@@ -86,10 +87,17 @@ def _create_or_find(once: Once, company_id: str, body: schemas.Process) -> tuple
             if stored is not None:
                 return job_answer(service.get_job(session, stored.answer["job_id"])), None
     require_broker()
-    if once.key is None and body.agent_id is None and company_id == caller().company_id:
-        taken = create_and_admit(
-            company_id, body.data, body.task_type, body.use_adapter, body.metadata, body.choices
-        )
+    new = NewJob(
+        company_id,
+        body.data,
+        body.task_type,
+        body.use_adapter,
+        body.metadata,
+        body.agent_id,
+        body.choices,
+    )
+    if once.key is None and company_id == caller().company_id:
+        taken = create_and_admit(new)
         if taken is not None:
             view, row = taken
             return _located(view), lambda: hand_over("job", company_id, row)
@@ -98,16 +106,7 @@ def _create_or_find(once: Once, company_id: str, body: schemas.Process) -> tuple
         stored = once.begin(session)
         if stored is not None:
             return job_answer(service.get_job(session, stored.answer["job_id"])), None
-        job = service.create_job(
-            session,
-            company_id,
-            body.data,
-            body.task_type,
-            body.use_adapter,
-            body.metadata or {},
-            agent_id=body.agent_id,
-            choices=body.choices,
-        )
+        job = service.create_job(session, new)
         once.finish(session, 202, {"job_id": job.job_id})
         return job_answer(job), lambda: hand_over("job", company_id)
 

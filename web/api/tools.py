@@ -11,8 +11,9 @@ from flask import Response, jsonify, request
 from cyrex.errors import TooMany
 from cyrex.tools import service
 from cyrex.tools.calls import check_call
-from cyrex.tools.connection import Limits
-from cyrex.tools.steps import send, take_turn
+from cyrex.tools.connection import CallLimits
+from cyrex.tools.rate_limit import take_turn
+from cyrex.tools.send import send
 from database.base import Json, new_id
 from tasks.broker.dispatch import broker
 from web.http.auth import company_of, require_company, session_for
@@ -143,7 +144,7 @@ def test_tool(
         if wait:
             message = f"the tool's rate limit lets it be called in {wait:.1f} s"
             raise TooMany("rate_limited", message, retry_after_seconds=wait)
-        limits = Limits.of_settings()
+        limits = CallLimits.of_settings()
         limits = replace(limits, total=min(limits.total, TEST_SECONDS))
         result = send(tool, body.arguments, new_id(), limits=limits, tries=1)
     finally:

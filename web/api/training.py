@@ -14,7 +14,8 @@ from cyrex.logs import one_line
 from cyrex.tenants.quotas import require_place
 from cyrex.training import checkpoints as checkpoint_service
 from cyrex.training import service
-from cyrex.training.check import check_request
+from cyrex.training.check import check_examples
+from cyrex.training.order import TrainingOrder
 from database.base import Json
 from database.transitions import TRAINING as TRAINING_STATES
 from web.http.auth import company_of, company_or_all, require_company, session_for
@@ -63,21 +64,22 @@ def train_adapter(header: schemas.CreateHeaders, body: schemas.TrainAdapter) -> 
         if stored is not None:
             return _accepted(stored, replayed=True)
         require_place(session, TRAINING_STATES, company_id)
-    check_request(body.training_data, body.config, body.base_model)
+    order = TrainingOrder(company_id, body.config or {}, body.use_qlora, body.seed, body.base_model)
+    lines = check_examples(body.training_data)
     require_broker()
-    data = _stored(body)
+    data = _stored(lines)
     with session_for(company_id) as session:
         stored, replayed = once.do(
-            session, lambda: Stored(ACCEPTED, _request(session, company_id, body, data))
+            session, lambda: Stored(ACCEPTED, _request(session, order, data))
         )
     if not replayed:
         wake_relay()
     return _accepted(stored, replayed)
 
 
-def _stored(body: schemas.TrainAdapter) -> datasets.StoredLines:
+def _stored(lines: list[bytes]) -> datasets.StoredLines:
     try:
-        return datasets.store(body.training_data)
+        return datasets.store(lines)
     except OSError as error:
         log.error("storage_unavailable", error=one_line(error))
         raise Unavailable(
@@ -86,17 +88,13 @@ def _stored(body: schemas.TrainAdapter) -> datasets.StoredLines:
         ) from error
 
 
-def _request(
-    session: Any, company_id: str, body: schemas.TrainAdapter, data: datasets.StoredLines
-) -> Json:
-    run = service.request_training(
-        session, company_id, data, body.config, body.use_qlora, body.seed
-    )
+def _request(session: Any, order: TrainingOrder, data: datasets.StoredLines) -> Json:
+    run = service.request_training(session, order, data)
     return {
         "request_id": run.request_id,
         "status": run.status,
-        "message": f"training on {len(body.training_data)} examples requested",
-        "company_id": company_id,
+        "message": f"training on {data.examples} examples requested",
+        "company_id": run.company_id,
         "links": links_of(run.request_id),
     }
 

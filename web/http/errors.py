@@ -25,6 +25,7 @@ from werkzeug.exceptions import HTTPException
 from cyrex.errors import UserError
 from cyrex.logs import one_line
 from database.session import UnsafeDatabaseRole
+from settings import message_of
 
 log = structlog.get_logger()
 
@@ -101,10 +102,7 @@ def path_of(location: tuple[int | str, ...]) -> str | None:
 def refuse_invalid(error: ValidationError) -> NoReturn:
     """Turn pydantic's findings into a `UserError` that names the first field and lists them all."""
     items = error.errors(include_url=False, include_context=False, include_input=False)
-    found = [
-        {"param": path_of(item["loc"]), "message": item["msg"].removeprefix("Value error, ")}
-        for item in items
-    ]
+    found = [{"param": path_of(item["loc"]), "message": message_of(item)} for item in items]
     first, kind = found[0], items[0]["type"]
     message = f"{first['param']}: {first['message']}" if first["param"] else str(first["message"])
     code = kind if kind in FINDINGS else "invalid_request"

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from cyrex.agents.service import MOST
-from cyrex.jobs.service import DEFAULT_TASK_TYPE, MAX_CHOICES, TASK_TYPE
+from cyrex.jobs.new_job import DEFAULT_TASK_TYPE, MAX_CHOICES, TASK_TYPE
 from cyrex.tenants.service import COMPANY_ID, check_company_id
-from cyrex.training.service import MAX_SEED
+from cyrex.training.order import MAX_SEED
 from synapse.payloads import ROW_ID
 
 MAX_WAIT_SECONDS = 300.0

@@ -20,6 +20,7 @@ from cyrex.errors import UserError
 from cyrex.tools import calls as tools
 from cyrex.tools import steps as tool_calls
 from cyrex.tools.client import ToolFailed
+from cyrex.tools.send import FIRST_PAUSE_SECONDS, TRIES, _pause
 from cyrex.tools.service import delete_tool, parse_tools, register
 from cyrex.work.admission import admit_rows
 from database import claims
@@ -380,15 +381,15 @@ def test_a_try_that_may_have_acted_is_not_forgotten_by_the_next(server: ToolServ
     new_tool(acme, server.route("/crm", late_then_gone), idempotent=True)
     row = run(new_call(acme))
     assert row.status == "unknown"
-    assert len(server.seen) == tool_calls.TRIES
+    assert len(server.seen) == TRIES
     assert "the tool answered 500" in tools.reply_of(row)
 
 
 def test_pauses_double_and_no_two_are_alike() -> None:
     failed = ToolFailed("timed_out", "no answer", sent=True)
     for attempt in (1, 2, 3):
-        usual = tool_calls.FIRST_PAUSE_SECONDS * 2 ** (attempt - 1)
-        pauses = {tool_calls._pause(failed, attempt) for _ in range(50)}
+        usual = FIRST_PAUSE_SECONDS * 2 ** (attempt - 1)
+        pauses = {_pause(failed, attempt) for _ in range(50)}
         assert len(pauses) > 40
         assert all(p is not None and usual / 2 <= p <= usual * 1.5 for p in pauses)
 

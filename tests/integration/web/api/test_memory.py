@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cyrex.agents import memory
 from cyrex.jobs import service as jobs
+from cyrex.jobs.new_job import NewJob
 from database.session import company_session
 from tests.integration.web.support import Api, Tenant, error_of, row_counts
 from web.shapes import tools as tool_shapes
@@ -14,7 +15,7 @@ MEMORY = "/company-automation/memory"
 def remember(company_id: str, *asked: str) -> None:
     for text in asked:
         with company_session(company_id) as session:
-            job = jobs.create_job(session, company_id, {"input": text})
+            job = jobs.create_job(session, NewJob(company_id, {"input": text}))
             memory.remember_job(session, job, "done")
 
 
