@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from helox.base import Base, sha256_of_file
-from helox.check import MAX_PROBLEMS_TO_JSON, Record, Report, read_records
+from helox.check import MAX_PROBLEMS_TO_JSON, Record, Report, read_numbered
 from helox.errors import UserError
 from helox.holdout import choose, key_of
 from helox.mask import Encoder, Example
 from helox.render import Conversation
+from helox.sources import open_rows
 from helox.spec import TrainingConfig
 
 CPU_FLOPS_PER_THREAD = 6e10  # what LoRA training sustained on a small base, fp32
@@ -130,7 +131,8 @@ def write_lines(path: Path, lines: list[dict[str, Any]]) -> None:
 def _read(path: Path, report: Report, encoder: Encoder) -> list[Record]:
     try:
         with path.open("rb") as file:
-            return list(read_records(file, report, encoder))
+            _, rows = open_rows(file, path.name)
+            return list(read_numbered(rows, report, encoder))
     except OSError as error:
         raise UserError(
             "no_data", f"the data {path.name!r} cannot be read: {error.strerror}", field="data"
