@@ -81,8 +81,6 @@ def open_rows(
         return Source("json", encoding, bool(gzipped)), _documents(text)
     if b"\0" in head and encoding == "utf-8":
         raise _refused(name, "is neither text nor Parquet; it holds bytes that are zero")
-    if not any(line.lstrip().startswith("{") for line in start.splitlines()):
-        raise _refused(name, "is text, and neither JSON nor a table with names of columns")
     lines = _lines(stream) if encoding.startswith("utf-8") else _text_lines(stream, encoding, name)
     return Source("jsonl", encoding, bool(gzipped)), lines
 

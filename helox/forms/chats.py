@@ -33,7 +33,7 @@ def _form(field: str) -> Form:
         notes = [*check_calls(messages[shift:], tools, parallel_of(row), field)]
         behind = len(messages) - 1 - answers[-1]
         if behind and messages[-1]["role"] != "tool":
-            text = f"{behind} messages behind the last answer are not read"
+            text = f"messages behind the last answer are not read: {behind}"
             notes.append(Note("ending", field, text))
         # Nothing after the last answer is learned from, so nothing after it is rendered.
         return Conversation(tuple(messages[: answers[-1] + 1]), tools, tuple(notes))
