@@ -30,10 +30,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cyrex.engine import AdapterRef, AdapterRefused, Completion, EngineConfig, EngineError, Request
 from helox.base import Base
+from helox.check import read_conversation
 from helox.cli import die_with_parent
+from helox.control import control_of
 from helox.errors import EXIT_DONE, EXIT_SYSTEM_ERROR, EXIT_USER_ERROR, LineError, UserError
 from helox.mask import Encoder
-from helox.render import to_messages
 from modelkit import package
 from modelkit.durable import make_folder, write_atomic
 from modelkit.errors import PackageRefused
@@ -165,6 +166,7 @@ def evaluate(spec: EvaluationSpec) -> dict[str, Any]:
 def _questions(spec: EvaluationSpec) -> list[Question]:
     """The hold-out's examples. One that has no answer to learn is left out."""
     encoder = Encoder.of(Base.open(spec.base_model), max_length=sys.maxsize)
+    control = control_of(encoder.template.control_tokens)
     questions = []
     try:
         lines = spec.holdout.read_bytes().splitlines()
@@ -173,7 +175,7 @@ def _questions(spec: EvaluationSpec) -> list[Question]:
         raise UserError("no_holdout", message, field="holdout") from error
     for number, line in enumerate(lines, 1):
         try:
-            example = encoder.encode(to_messages(json.loads(line)), number)[-1]
+            example = encoder.encode(read_conversation(json.loads(line), control), number)[-1]
         except (LineError, ValueError) as error:
             raise UserError("bad_line", f"line {number}: {error}", line=number) from error
         end = example.trained.rfind(1) + 1

@@ -60,7 +60,7 @@ def prepare(session: Session, job: Job) -> Prepared:
     offered = [t for t in tools.registered(session, company_id) if not wanted or t.name in wanted]
     limits = agents.limits_of(agent)
     situation = Situation(
-        data=job.input_data["data"],
+        data=jobs.data_of(job),
         prompt=agent.prompt if agent is not None else "",
         tools=[tools.tool_schema(tool) for tool in offered],
         choices=job.input_data.get("choices", ()),

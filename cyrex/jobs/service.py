@@ -18,6 +18,7 @@ from database import claims
 from database.base import new_id, to_json
 from database.models import Agent, Job
 from database.transitions import JOB
+from helox.render import LineError, order_matters, question_of
 from settings import MIB, get_settings
 from synapse.envelope import Envelope
 from synapse.outbox import announce_all, event
@@ -72,7 +73,10 @@ def new_values(
 ) -> dict[str, Any]:
     """A new job's attributes. Raises `UserError` for a task type or choices that are none."""
     check_task_type(task_type)
+    check_question(data)
     asked: dict[str, Any] = {"data": data}
+    if order_matters(data):
+        asked["ordered"] = json.dumps(data)
     if choices is not None:
         asked["choices"] = check_choices(choices)
     return {
@@ -104,6 +108,26 @@ def check_data(data: Any) -> None:
         json.dumps(data, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise UserError("invalid_data", f"data: is not JSON: {error}", param="data") from None
+
+
+def check_question(data: Any) -> None:
+    """Raises `UserError` for data in a form of training data that asks nothing, or cannot be."""
+    try:
+        question_of(data)
+    except LineError as error:
+        field = "" if error.field in ("data", "line") else f".{error.field}"
+        raise UserError(
+            "invalid_data", f"data{field}: {error.message}", param=f"data{field}"
+        ) from None
+
+
+def data_of(job: Job) -> Any:
+    """What a job was asked, its keys in the order in which they were sent where that matters.
+
+    JSONB forgets it, and tools and calls are shown to the model in the order of their keys.
+    """
+    ordered = job.input_data.get("ordered")
+    return json.loads(ordered) if isinstance(ordered, str) else job.input_data["data"]
 
 
 def check_choices(choices: Sequence[str]) -> list[str]:

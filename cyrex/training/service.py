@@ -57,15 +57,19 @@ def request_training(
     use_qlora: bool = True,
     seed: int | None = None,
     source: str = "api",
+    counts: Mapping[str, Any] | None = None,
 ) -> TrainingRun:
     """Add the dataset, its run and the event that asks for it, in the caller's transaction.
+
+    counts: of the rows, by `Report.counts`.
 
     Raises `TooMany` when the company has too many open trainings.
     """
     require_place(session, TRAINING, company_id)
-    dataset = _new_dataset(session, company_id, data)
+    dataset = _new_dataset(session, company_id, data, counts)
     run = train_on(session, dataset, config, use_qlora, seed, source)
-    add_event(session, run, "requested", f"training on {data.examples} examples requested")
+    said = f"training on {data.examples} examples requested"
+    add_event(session, run, "requested", said, {"counts": counts} if counts else None)
     return run
 
 
@@ -111,11 +115,11 @@ def accept_from_stream(
     lines = wanted.training_data or []
     if wanted.seed is not None and not 0 <= wanted.seed <= MAX_SEED:
         raise UserError("invalid_seed", f"seed: must be from 0 to {MAX_SEED}", "seed")
-    check_request(lines, wanted.config, wanted.base_model)
+    counts = check_request(lines, wanted.config, wanted.base_model).counts()
     # Before the company is locked, or whoever admits its rows would wait for the store too.
     data = store(lines)
     require_place(session, TRAINING, wanted.company_id)
-    dataset = _new_dataset(session, wanted.company_id, data)
+    dataset = _new_dataset(session, wanted.company_id, data, counts)
     run = _new_run(dataset, wanted.config, wanted.use_qlora, wanted.seed, "stream")
     run.request_id = wanted.request_id
     run.correlation_id = correlation_id or wanted.request_id
@@ -123,12 +127,20 @@ def accept_from_stream(
     run.queued_at = datetime.now(UTC)
     session.add(run)
     session.flush()
-    add_event(session, run, "requested", f"training on {len(lines)} examples requested by event")
+    said = f"training on {len(lines)} examples requested by event"
+    add_event(session, run, "requested", said, {"counts": counts})
     return run
 
 
-def _new_dataset(session: Session, company_id: str, data: StoredLines) -> Dataset:
+def _new_dataset(
+    session: Session,
+    company_id: str,
+    data: StoredLines,
+    counts: Mapping[str, Any] | None = None,
+) -> Dataset:
     dataset = Dataset(dataset_id=new_id(), company_id=company_id, **asdict(data))
+    if counts is not None:
+        dataset.report = {"counts": dict(counts)}
     session.add(dataset)
     session.flush()
     return dataset
@@ -263,6 +275,9 @@ def position_of(session: Session, run: TrainingRun) -> int | None:
 def training_view(session: Session, run: TrainingRun) -> dict[str, Any]:
     """A run as JSON."""
     adapter = session.get(LoraAdapter, run.adapter_id) if run.adapter_id else None
+    counts = session.scalar(
+        select(Dataset.report["counts"]).where(Dataset.dataset_id == run.dataset_id)
+    )
     return {
         "request_id": run.request_id,
         "company_id": run.company_id,
@@ -270,6 +285,7 @@ def training_view(session: Session, run: TrainingRun) -> dict[str, Any]:
         "step": run.step if run.status not in TRAINING.terminal else None,
         "position": position_of(session, run),
         "dataset_id": run.dataset_id,
+        "counts": counts,
         "base_model": run.base_model,
         "config": run.config,
         "use_qlora": run.use_qlora,

@@ -38,10 +38,14 @@ ODD = {
     "truncated": "cut off at max_length",
     "nothing_to_learn": "left out, with no answer to learn",
     "contradictions": "that contradict an earlier one",
+    "control_tokens": "with control tokens taken out of the answer",
+    "ignored_endings": "with messages behind the last answer, which are not read",
     "duplicates": "that repeat an earlier one",
 }
-LOSSES = ("truncated", "nothing_to_learn", "contradictions")
+LOSSES = ("truncated", "nothing_to_learn", "contradictions", "control_tokens", "ignored_endings")
 SHOWN_FIELDS = 20
+SHOWN_HINTS = 5
+SHOWN_WARNINGS = 20
 
 
 def split_dataset(lines: list[bytes], fraction: float) -> tuple[list[bytes], list[bytes]]:
@@ -62,19 +66,14 @@ def accept(run: TrainingRun, lease: Lease) -> Outcome:
     report = Report()
     records = list(read_records(lines, report, Encoder.of(base, config.max_length)))
     if not report.ok:
-        found = report.to_json()
-        first = found["problems"][0] if found["problems"] else {"message": "no usable example"}
-        raise UserError(
-            "invalid_training_data",
-            f"line {first.get('line')}: {first.get('field', 'line')}: {first['message']}",
-            param="training_data",
-            details=found["problems"],
-        )
+        raise _unusable(report)
     keys = [key_of(record.conversation) for record in records]
     held_out = choose(keys, config.holdout_fraction)
+    report.held_out = sum(held_out)
+    found = {**report.to_json(), "counts": report.counts()}
 
     def also(session: Session, row: TrainingRun) -> None:
-        session.get_one(Dataset, row.dataset_id).report = report.to_json()
+        session.get_one(Dataset, row.dataset_id).report = found
         known = session.scalar(
             select(func.count()).select_from(Example).where(Example.dataset_id == row.dataset_id)
         )
@@ -92,26 +91,49 @@ def accept(run: TrainingRun, lease: Lease) -> Outcome:
                     for record, key, out in zip(records, keys, held_out, strict=True)
                 ],
             )
-        add_event(session, row, "accepted", *_what_was_accepted(report, sum(held_out)))
+        add_event(session, row, "accepted", *_what_was_accepted(report))
 
     return Advance(also=also)
 
 
-def _what_was_accepted(report: Report, held_out: int) -> tuple[str, Json, str]:
+def _unusable(report: Report) -> UserError:
+    problems = report.to_json()["problems"]
+    first = problems[0] if problems else {"message": "no usable example"}
+    return UserError(
+        "invalid_training_data",
+        f"line {first.get('line')}: {first.get('field', 'line')}: {first['message']}",
+        param="training_data",
+        details=problems,
+    )
+
+
+def _what_was_accepted(report: Report) -> tuple[str, Json, str]:
     """Message, data and level of the event. That something of the data is lost is a warning."""
-    counts = {
-        "truncated": len(report.truncated),
-        "nothing_to_learn": len(report.fully_masked),
-        "contradictions": report.contradictions,
-        "duplicates": report.duplicates,
+    counts = report.counts()
+    odd = {
+        "truncated": counts["cut"],
+        "nothing_to_learn": counts["dropped"],
+        "contradictions": counts["contradictions"],
+        "control_tokens": sum(counts["control_tokens"].values()),
+        "ignored_endings": counts["ignored_endings"],
+        "duplicates": counts["duplicates"],
     }
-    said = [f"{report.examples} examples, {held_out} held out, {report.tokens} tokens"]
-    said += [f"{count} {ODD[name]}" for name, count in counts.items() if count]
+    said = [f"{report.examples} examples, {report.held_out} held out, {report.tokens} tokens"]
+    said += [f"{count} {ODD[name]}" for name, count in odd.items() if count]
     unread = sorted(report.ignored_fields)[:SHOWN_FIELDS]
     if unread:
         said.append(f"fields not read: {', '.join(unread)}")
-    level = "warning" if any(counts[name] for name in LOSSES) else "info"
-    return "; ".join(said), {"held_out": held_out, **counts, "ignored_fields": unread}, level
+    said += report.hints[:SHOWN_HINTS]
+    lost = any(odd[name] for name in LOSSES) or report.hints or report.warning_count
+    data = {
+        "held_out": report.held_out,
+        **odd,
+        "ignored_fields": unread,
+        "counts": counts,
+        "hints": report.hints[:SHOWN_HINTS],
+        "warnings": [warning.to_json() for warning in report.warnings[:SHOWN_WARNINGS]],
+    }
+    return "; ".join(said), data, "warning" if lost or unread else "info"
 
 
 def evaluate(run: TrainingRun, lease: Lease, leaving: Callable[[], bool]) -> Outcome:

@@ -13,7 +13,7 @@ from cyrex.logs import one_line
 from cyrex.tenants.quotas import require_place
 from cyrex.training import checkpoints as checkpoint_service
 from cyrex.training import service
-from cyrex.training.check import check_request
+from cyrex.training.check import check_request, with_cut
 from database.base import Json
 from database.transitions import TRAINING as TRAINING_STATES
 from web.http.auth import company_of, company_or_all, require_company, session_for
@@ -53,7 +53,11 @@ def _accepted(stored: Stored, replayed: bool) -> Response:
     responses=answered((ACCEPTED, answers.TrainingRequested), creates=True, limited=True),
 )
 def train_adapter(header: schemas.CreateHeaders, body: schemas.TrainAdapter) -> Response:
-    """Checks every example and setting, stores them and answers 202; follow `links.self`."""
+    """Checks every example and setting, stores them and answers 202; follow `links.self`.
+
+    The rows may come as a file too (JSONL, JSON, CSV, TSV, Parquet; plain or gzipped): as a form
+    with `file` and the other fields, or as the body, the other fields in the address.
+    """
     company_id = company_of(body.company_id)
     once = Once.of_request(header.idempotency_key, company_id)
     with session_for(company_id) as session:
@@ -62,12 +66,13 @@ def train_adapter(header: schemas.CreateHeaders, body: schemas.TrainAdapter) -> 
         if stored is not None:
             return _accepted(stored, replayed=True)
         require_place(session, TRAINING_STATES, company_id)
-    check_request(body.training_data, body.config, body.base_model)
+    report = check_request(body.training_data, body.config, body.base_model)
+    counts = with_cut(report, body.training_data, body.config)
     require_broker()
     data = _stored(body)
     with session_for(company_id) as session:
         stored, replayed = once.do(
-            session, lambda: Stored(ACCEPTED, _request(session, company_id, body, data))
+            session, lambda: Stored(ACCEPTED, _request(session, company_id, body, data, counts))
         )
     if not replayed:
         wake_relay()
@@ -86,16 +91,21 @@ def _stored(body: schemas.TrainAdapter) -> service.StoredLines:
 
 
 def _request(
-    session: Any, company_id: str, body: schemas.TrainAdapter, data: service.StoredLines
+    session: Any,
+    company_id: str,
+    body: schemas.TrainAdapter,
+    data: service.StoredLines,
+    counts: Json,
 ) -> Json:
     run = service.request_training(
-        session, company_id, data, body.config, body.use_qlora, body.seed
+        session, company_id, data, body.config, body.use_qlora, body.seed, counts=counts
     )
     return {
         "request_id": run.request_id,
         "status": run.status,
         "message": f"training on {len(body.training_data)} examples requested",
         "company_id": company_id,
+        "counts": counts,
         "links": links_of(run.request_id),
     }
 
