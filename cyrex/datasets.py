@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import aliased
 
+from database.base import Json
 from database.models import Dataset, Example
 from database.session import company_session
 from modelkit.blobs import BlobStore, get_blob_store
@@ -28,6 +29,9 @@ class StoredLines:
     sha256: str
     size_bytes: int
     examples: int
+    validation_sha256: str | None = None
+    replaces: bool = False
+    report: Json | None = None
 
 
 def jsonl(line: Any) -> bytes:
@@ -35,14 +39,23 @@ def jsonl(line: Any) -> bytes:
     return (json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def store(lines: Sequence[bytes]) -> StoredLines:
+def store(
+    lines: Sequence[bytes],
+    counts: Json | None = None,
+    validation: Sequence[bytes] = (),
+    replaces: bool = False,
+) -> StoredLines:
     """Store lines of JSON, each with its end. Raises `OSError`.
 
+    counts: of the rows, by `Report.counts`. validation: the company's own lines to evaluate on.
     Durable before the row that names them commits, and before its transaction begins: a store that
     hangs holds no connection to the database.
     """
     body = b"".join(lines)
-    return StoredLines(blob_store().put_bytes(body), len(body), len(lines))
+    own = blob_store().put_bytes(b"".join(validation)) if validation else None
+    report = None if counts is None else {"counts": counts}
+    stored = blob_store().put_bytes(body)
+    return StoredLines(stored, len(body), len(lines), own, replaces, report)
 
 
 def lines_of(sha256: str) -> list[bytes]:
@@ -97,4 +110,3 @@ def split_of(company_id: str, dataset_id: str) -> Split:
         holdout=[lines[line - 1] for line, side, _ in placed if side == "holdout"],
         old=[known for _, side, known in placed if side == "holdout"],
     )
-

@@ -78,9 +78,9 @@ class LoRAAdapterService:
                 base_model=self.base_model_path,
                 source="python",
             )
-            lines = check_examples(training_data)
+            checked = check_examples(training_data)
             ensure_company(company_id)
-            data = datasets.store(lines)
+            data = datasets.store(checked.lines, checked.report.counts())
             run = written(
                 company_id, lambda session: training.request_training(session, order, data)
             )

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from helox.base import Base
 from helox.errors import UserError
 from helox.template import TOKENIZER_CONFIG_FILE, TOKENIZER_FILE
 
+CONFIG_FILE = "config.json"
 MAX_HEADER_BYTES = 100 << 20  # as the format itself allows
 MAX_ADDED_TOKENS_BYTES = 8 << 20  # of tokenizer.json; they stand at its beginning
 
@@ -49,12 +49,13 @@ class BaseFacts:
         return target in self.linear or any(name.endswith(f".{target}") for name in self.linear)
 
 
-def base_facts(base: Base) -> BaseFacts:
-    """Reads config and headers. Raises `UserError` for weights that cannot be read."""
-    vocabulary = base.config.get("vocab_size")
+def base_facts(folder: Path) -> BaseFacts:
+    """Reads config and headers. Raises `UserError` for files that cannot be read."""
+    config = _config_of(folder)
+    vocabulary, positions = config.get("vocab_size"), config.get("max_position_embeddings")
     linear: set[str] = set()
     experts = 0
-    for name, shape in _tensors(base):
+    for name, shape in _tensors(folder):
         module, _, last = name.rpartition(".")
         if EXPERT.search(name):
             experts += 1
@@ -63,17 +64,17 @@ def base_facts(base: Base) -> BaseFacts:
             if shape[0] == vocabulary:  # an output layer under a name of its own
                 linear.remove(module)
     return BaseFacts(
-        name=base.name,
-        max_positions=base.max_positions,
+        name=folder.resolve().name,
+        max_positions=positions if isinstance(positions, int) else None,
         linear=frozenset(linear),
         experts=experts,
-        conv1d=base.config.get("model_type") in CONV1D_TYPES,
-        control_tokens=_control_tokens(base.path),
+        conv1d=config.get("model_type") in CONV1D_TYPES,
+        control_tokens=_control_tokens(folder),
     )
 
 
-def _tensors(base: Base) -> Iterator[tuple[str, list[int]]]:
-    for path in sorted(base.path.glob("*.safetensors")):
+def _tensors(folder: Path) -> Iterator[tuple[str, list[int]]]:
+    for path in sorted(folder.glob("*.safetensors")):
         try:
             with path.open("rb") as file:
                 (length,) = struct.unpack("<Q", file.read(8))
@@ -87,6 +88,18 @@ def _tensors(base: Base) -> Iterator[tuple[str, list[int]]]:
                 f"{path.name} of the base model is not safetensors: {error}",
                 field="base_model",
             ) from error
+
+
+def _config_of(folder: Path) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            "bad_base_model",
+            f"{CONFIG_FILE} of the base model cannot be read: {error}",
+            field="base_model",
+        ) from error
+    return config
 
 
 def _control_tokens(folder: Path) -> tuple[str, ...]:

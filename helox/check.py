@@ -29,6 +29,7 @@ __all__ = [
     "Record",
     "Report",
     "check_lines",
+    "parse_row",
     "read_conversation",
     "read_numbered",
     "read_records",
@@ -79,12 +80,13 @@ def read_numbered(
     """
     if encoder is not None:
         control = control_of(encoder.template.control_tokens)
+        report.tokenised = True
     for number, line in rows:
         if isinstance(line, (str, bytes)) and not line.strip():
             continue
         report.lines += 1
         try:
-            raw = _parse(line)
+            raw = parse_row(line)
             form, conversation, found, read = _read(raw, control)
             examples = tuple(encoder.encode(conversation, number)) if encoder else ()
         except LineError as error:
@@ -119,7 +121,8 @@ def _read(raw: Any, control: ControlTokens) -> tuple[Form, Conversation, Found, 
     return form, conversation, found, row
 
 
-def _parse(line: Row) -> Mapping[str, Any]:
+def parse_row(line: Row) -> Mapping[str, Any]:
+    """The JSON object of a row. Raises `LineError`."""
     if isinstance(line, LineError):
         raise line
     if isinstance(line, Mapping):

@@ -16,7 +16,7 @@ import traceback
 from pathlib import Path
 from types import FrameType
 
-from helox.check_command import add_arguments, check
+from helox.check_command import add_arguments, add_bounds, check, rows
 from helox.config_check import read_spec
 from helox.errors import (
     EXIT_DONE,
@@ -43,6 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
         die_with_parent(options.die_with_parent)
     if options.command == "check":
         return check(options)
+    if options.command == "rows":
+        return rows(options)
     path = options.spec
     if path == STANDBY:
         _preload()
@@ -87,7 +89,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     reading = commands.add_parser("check", help="report on data and configuration, untrained")
     add_arguments(reading)
-    for command in (train, reading):
+    listing = commands.add_parser("rows", help="print the rows of a file of any kind as JSONL")
+    listing.add_argument("file", type=Path)
+    add_bounds(listing)
+    for command in (train, reading, listing):
         command.add_argument(
             "--die-with-parent",
             nargs="?",

@@ -163,7 +163,7 @@ def _trainable(records: list[Record]) -> list[Example]:
 
 
 def _check_settings(base: Base, config: TrainingConfig) -> None:
-    problems = against_base(config, base_facts(base))
+    problems = against_base(config, base_facts(base.path))
     if problems:
         field = f"config.{problems[0].field}"
         code = REFUSALS.get(str(problems[0].field), "invalid_config")

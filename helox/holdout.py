@@ -26,12 +26,12 @@ def key_of(conversation: Conversation) -> int:
 
 def turn_key_of(conversation: Conversation) -> int:
     """A number from everything before the last answer: rows with the same one answer one turn."""
-    return _number([conversation.messages[:-1], list(conversation.tools)])
+    return _number([conversation.messages[:-1], conversation.tools])
 
 
 def conversation_key_of(conversation: Conversation) -> int:
     """A number from the whole conversation."""
-    return _number([conversation.messages, list(conversation.tools)])
+    return _number([conversation.messages, conversation.tools])
 
 
 def _number(value: object) -> int:

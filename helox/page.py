@@ -41,7 +41,7 @@ def page_of(report: Report, title: str) -> str:
 def _verdict(report: Report) -> str:
     bad, lines = report["problem_count"], report["lines"]
     if bad:
-        text = f"{_n(bad, 'row')} of {lines:,} cannot be used. Nothing is trained until they are mended."
+        text = f"{_n(bad, 'row')} of {lines:,} cannot be used: nothing is trained until they are."
         return f'<p class="verdict bad">{text}</p>'
     if not report["ok"]:
         return '<p class="verdict bad">There is no example in it.</p>'
@@ -159,7 +159,7 @@ def _near(report: Report) -> str:
     leaking = (report["leakage"] or {}).get("rows", 0)
     said = f"{_n(near['rows'], 'question')} of {near['compared']:,} almost repeat an earlier one."
     if leaking:
-        said += f" {_n(leaking, 'row')} of them lie on the other side of the split: the hold-out flatters."
+        said += f" {_n(leaking, 'row')} of them across the split: the hold-out flatters."
     rows = [
         (
             f"{p['lines'][0]} and {p['lines'][1]}",

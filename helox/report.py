@@ -40,6 +40,7 @@ class Report:
     held_out: int | None = None  # None before the split
     repeats: Repeats = field(default_factory=Repeats)
     labels: Labels = field(default_factory=Labels)
+    tokenised: bool = False  # so that it is known which rows are cut, and which are dropped
     separators: Separators = field(default_factory=Separators)
 
     @property
@@ -76,15 +77,18 @@ class Report:
         return hints
 
     def counts(self) -> dict[str, Any]:
-        """How many rows of each kind, for the people who sent them. `held_out` is null, and `cut`
-        and `dropped` are 0, as long as nothing has been split or tokenised."""
+        """How many rows of each kind, for the people who sent them.
+
+        `held_out` is null before the split, `cut` and `dropped` before the tokens are counted.
+        """
+        dropped = len(set(self.fully_masked) | set(self.unweighted))
         return {
             "rows": self.lines,
             "examples": self.examples,
             "forms": dict(self.forms.most_common()),
             "held_out": self.held_out,
-            "dropped": len(set(self.fully_masked) | set(self.unweighted)),
-            "cut": len(set(self.truncated)),
+            "dropped": dropped if self.tokenised else None,
+            "cut": len(set(self.truncated)) if self.tokenised else None,
             "ignored_fields": dict(sorted(self.ignored_fields.items())),
             "ignored_endings": len(self.endings),
             "duplicates": self.duplicates,

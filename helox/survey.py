@@ -29,37 +29,50 @@ def survey_file(
     base: Base | None,
     config: TrainingConfig,
     threads: int = 1,
+    *,
     max_bytes: int = MAX_FILE_BYTES,
+    name: str | None = None,
+    quick: bool = False,
 ) -> dict[str, Any]:
     """Raises `UserError` for a file that cannot be read at all; bad rows are part of the report."""
+    name = name or path.name
     try:
         with path.open("rb") as file:
-            source, rows = open_rows(file, path.name, max_bytes)
-            found = survey(rows, base, config, threads)
+            source, rows = open_rows(file, name, max_bytes)
+            found = survey(rows, base, config, threads, quick=quick)
     except OSError as error:
         raise UserError(
-            "no_data", f"the data {path.name!r} cannot be read: {error.strerror}", field="data"
+            "no_data", f"the data {name!r} cannot be read: {error.strerror}", field="data"
         ) from error
     return {
         **found,
-        "file": {"name": path.name, "kind": source.kind, "gzipped": source.gzipped},
+        "file": {"name": name, "kind": source.kind, "gzipped": source.gzipped},
     }
 
 
 def survey(
-    rows: Iterable[Numbered], base: Base | None, config: TrainingConfig, threads: int = 1
+    rows: Iterable[Numbered],
+    base: Base | None,
+    config: TrainingConfig,
+    threads: int = 1,
+    *,
+    quick: bool = False,
 ) -> dict[str, Any]:
-    """The report of rows. Without a base there are no figures of tokens, time and memory."""
+    """The report of rows. Without a base there are no figures of tokens, time and memory.
+
+    quick: near duplicates and personal data are not looked for.
+    """
     report = Report()
     encoder = None if base is None else Encoder.of(base, config.max_length)
     personal = PersonalData()
     records: list[Record] = []
     for record in read_numbered(rows, report, encoder):
-        personal.add(record.line, text_of(record.conversation))
+        if not quick:
+            personal.add(record.line, text_of(record.conversation))
         records.append(record)
     figures = _figures(records, report, base, config, threads)
     held_out = {record.line for record in figures.pop("holdout", [])}
-    near = find_near(_questions(records), held_out)
+    near = None if quick else find_near(_questions(records), held_out)
     split = figures.pop("split", {})
     return {
         "format": SURVEY_FORMAT,
@@ -107,7 +120,7 @@ def _figures(
     settings = {"max_length": config.max_length, "num_epochs": config.num_epochs}
     if base is None:
         return {"base_model": None, "settings": settings, "histogram": None, "estimate": None}
-    facts = base_facts(base)
+    facts = base_facts(base.path)
     lengths = [example.full_length for record in records for example in record.examples]
     found: dict[str, Any] = {
         "base_model": {"name": facts.name, **adapted_layers(config, facts)},

@@ -9,6 +9,7 @@ from pathlib import Path
 from cyrex.errors import UserError
 from cyrex.logs import one_line
 from helox.base import Base
+from helox.base_facts import BaseFacts, base_facts
 from helox.errors import UserError as BadBase
 from settings import SettingsError, get_settings
 
@@ -43,6 +44,22 @@ def open_base() -> Base:
     """The base model's files, checked. Raises `UserError` saying what is wrong with them."""
     try:
         return Base.open(base_model_dir())
+    except BadBase as error:
+        raise UserError("bad_base_model", error.message, param="base_model") from error
+
+
+def served_facts() -> BaseFacts | None:
+    """What settings must know of the base model; None where its files are not on this machine."""
+    return _facts_of(get_settings().base_model_path)
+
+
+@lru_cache(maxsize=4)
+def _facts_of(named: str) -> BaseFacts | None:
+    folder = Path(named)
+    if not (folder / "config.json").is_file():
+        return None
+    try:
+        return base_facts(folder)
     except BadBase as error:
         raise UserError("bad_base_model", error.message, param="base_model") from error
 

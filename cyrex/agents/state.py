@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import func, or_, select, text
 from sqlalchemy.orm import Session
@@ -49,6 +51,15 @@ class Prepared:
         return sum(int(step["completion_tokens"]) for step in self.steps)
 
 
+def data_of(job: Job) -> Any:
+    """What a job was asked, its keys in the order in which they were sent where that matters.
+
+    JSONB forgets it, and tools and calls are shown to the model in the order of their keys.
+    """
+    ordered = job.input_data.get("ordered")
+    return json.loads(ordered) if isinstance(ordered, str) else job.input_data["data"]
+
+
 def prepare(session: Session, job: Job) -> Prepared:
     """Read what the next step depends on. Raises `UserError` when the job's agent is gone."""
     company_id = job.company_id
@@ -60,7 +71,7 @@ def prepare(session: Session, job: Job) -> Prepared:
     offered = [t for t in registered(session, company_id) if not wanted or t.name in wanted]
     limits = agents.limits_of(agent)
     situation = Situation(
-        data=job.input_data["data"],
+        data=data_of(job),
         prompt=agent.prompt if agent is not None else "",
         tools=[tool_schema(tool) for tool in offered],
         choices=job.input_data.get("choices", ()),

@@ -11,6 +11,7 @@ from typing import Any
 from cyrex.errors import UserError
 from database.base import Json, new_id
 from database.transitions import JOB
+from helox.render import LineError, order_matters, question_of
 
 DEFAULT_TASK_TYPE = "automation"
 TASK_TYPE = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -23,7 +24,8 @@ class NewJob:
     """A job without a row yet. `data` is JSON; `check_data` checks data that did not come as JSON.
 
     agent_id: None is the company's default agent. choices: the answer will be one of these.
-    Raises `UserError` for a task type or choices that are none.
+    Raises `UserError` for a task type or choices that are none, and for data in a form of training
+    data that asks nothing.
     """
 
     company_id: str
@@ -38,12 +40,15 @@ class NewJob:
 
     def __post_init__(self) -> None:
         check_task_type(self.task_type)
+        check_question(self.data)
         if self.choices is not None:
             object.__setattr__(self, "choices", check_choices(self.choices))
 
     def values(self) -> Json:
         """The attributes of its row."""
         asked = {"data": self.data}
+        if order_matters(self.data):
+            asked["ordered"] = json.dumps(self.data)
         if self.choices is not None:
             asked["choices"] = self.choices
         return {
@@ -76,6 +81,17 @@ def check_data(data: Any) -> None:
         json.dumps(data, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise UserError("invalid_data", f"data: is not JSON: {error}", param="data") from None
+
+
+def check_question(data: Any) -> None:
+    """Raises `UserError` for data in a form of training data that asks nothing, or cannot be."""
+    try:
+        question_of(data)
+    except LineError as error:
+        field = "" if error.field in ("data", "line") else f".{error.field}"
+        raise UserError(
+            "invalid_data", f"data{field}: {error.message}", param=f"data{field}"
+        ) from None
 
 
 def check_choices(choices: Sequence[str]) -> list[str]:

@@ -6,6 +6,7 @@ module only inside a request to the tool.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -116,6 +117,9 @@ def _store(session: Session, company_id: str, definition: ToolDefinition) -> Too
 def _split(definition: ToolDefinition) -> tuple[Json, Json]:
     """The part that is stored as it is, and the part to encrypt."""
     plain = definition.model_dump(include=set(PLAIN))
+    if plain.get("parameters") is not None:
+        # As text: JSONB forgets the order of a schema's properties, in which a model calls.
+        plain["parameters"] = json.dumps(plain["parameters"])
     headers = definition.headers
     plain["headers"] = {k: v for k, v in headers.items() if not is_secret_header(k)}
     hidden: Json = {}
@@ -142,7 +146,7 @@ def _tool(row: CompanyTool) -> Tool:
         endpoint=config["endpoint"],
         method=config["method"],
         description=config["description"],
-        parameters=config["parameters"] or DEFAULT_PARAMETERS,
+        parameters=_parameters(config["parameters"]),
         idempotent=config["idempotent"],
         headers=config["headers"],
         secret_headers=tuple(config["secret_headers"]),
@@ -152,6 +156,12 @@ def _tool(row: CompanyTool) -> Tool:
         updated_at=row.updated_at.isoformat(),
         sealed=row.secrets,
     )
+
+
+def _parameters(stored: Any) -> Json:
+    """Rows of before hold the object itself."""
+    found: Json = json.loads(stored) if isinstance(stored, str) else stored
+    return found or DEFAULT_PARAMETERS
 
 
 # Read for every job: built once.

@@ -62,9 +62,7 @@ def place(
     sides = split(rows, known, 0.0 if validation else fraction)
     asked = {key_of(record.conversation) for record, _ in validation}
     placed, left_out, seen = Placed(), 0, 0
-    for (_, line), row, key, side in zip(
-        [*kept, *own], rows, keys_of(rows), sides, strict=True
-    ):
+    for (_, line), row, key, side in zip([*kept, *own], rows, keys_of(rows), sides, strict=True):
         if side == "train" and row.question in asked:
             left_out += 1
         else:
@@ -184,7 +182,8 @@ def _known_sides(company_id: str, given: Sequence[tuple[Record, bytes]]) -> dict
                     Example.company_id == company_id,
                     column.in_(names[start : start + KEYS_AT_ONCE]),
                 )
-                found |= {int(str(name), 16): side for name, side in session.execute(query)}
+                for name, side in session.execute(query):
+                    found[int(str(name), 16)] = "holdout" if side == "holdout" else "train"
     return found
 
 

@@ -3,27 +3,75 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from pydantic import ValidationError
-
+from cyrex.adapters.base_model import base_model_dir, served_facts
 from cyrex.datasets import jsonl
 from cyrex.errors import UserError
-from helox.check import MAX_LINE_BYTES, check_lines
-from helox.spec import TrainingConfig, problems_of
-from settings import get_settings
+from cyrex.training.check_child import count_cut
+from database.base import Json
+from helox.check import MAX_LINE_BYTES, Report, read_records
+from helox.config_check import check_settings
+from helox.control import control_of
+from helox.errors import Problem
+from helox.spec import TrainingConfig
+from settings import MIB, get_settings
 
 SHOWN_LINES = 20
-# The settings of the original trainer that mean the same here under another name.
-GUIDE_NAMES = {"rank": "lora_rank", "alpha": "lora_alpha", "dropout": "lora_dropout"}
+TEMPLATE_TOKENS = 128  # that a chat template may write around a row
+MAX_COUNTED_BYTES = 8 * MIB  # of rows whose tokens are counted while their sender waits
 
 
-def check_examples(lines: Sequence[Any]) -> list[bytes]:
-    """The examples as lines of JSON, which are what is stored: they are written once, here.
+@dataclass(frozen=True)
+class CheckedRows:
+    """Rows that can be trained on: as lines of JSON, written once, and what was found in them.
+
+    The report counts no tokens yet.
+    """
+
+    lines: list[bytes]
+    report: Report
+
+
+def check_examples(lines: Sequence[Any]) -> CheckedRows:
+    """Check rows that are to be trained on.
 
     Raises `UserError`, which names the line, the field or the limit.
     """
+    check_size(lines)
+    written = [_written(line, number) for number, line in enumerate(lines, 1)]
+    facts = served_facts()
+    report = Report()
+    control = control_of(facts.control_tokens if facts is not None else ())
+    for _ in read_records(lines, report, control=control):
+        pass
+    if report.problems:
+        raise bad_rows(report.problems)
+    if len(report.unweighted) == report.examples:
+        raise UserError(
+            "nothing_to_learn",
+            "training_data: every answer has weight 0: there is nothing to learn",
+            "training_data",
+        )
+    return CheckedRows(written, report)
+
+
+def counts_of(checked: CheckedRows, config: Mapping[str, Any]) -> Json:
+    """The counts of rows. Those that are cut are counted where a row is long enough for it: a
+    token is a byte or more, so that a short row needs no tokenizer."""
+    limit = TrainingConfig.model_validate(config).max_length - TEMPLATE_TOKENS
+    counts = checked.report.counts()
+    if all(len(line) <= limit for line in checked.lines):
+        return {**counts, "cut": 0, "dropped": len(checked.report.unweighted)}
+    if served_facts() is None or sum(map(len, checked.lines)) > MAX_COUNTED_BYTES:
+        return counts
+    found = count_cut(b"".join(checked.lines), dict(config), base_model_dir())
+    return counts if found is None else {**counts, "cut": found[0], "dropped": found[1]}
+
+
+def check_size(lines: Sequence[Any]) -> None:
+    """Raises `UserError` for no example, and for more than there may be."""
     limit = get_settings().max_training_examples
     if not lines:
         raise UserError("no_examples", "training_data: must hold an example", "training_data")
@@ -33,20 +81,20 @@ def check_examples(lines: Sequence[Any]) -> list[bytes]:
             f"training_data: {len(lines)} examples, the limit is {limit}",
             param="training_data",
         )
-    written = [_written(line, number) for number, line in enumerate(lines, 1)]
-    problems = check_lines(lines).problems
-    if problems:
-        first = problems[0]
-        place = f"training_data[{(first.line or 1) - 1}]"
-        if first.field and first.field != "line":
-            place = f"{place}.{first.field}"
-        raise UserError(
-            "invalid_training_data",
-            f"{place}: {first.message} (line {first.line}; {len(problems)} bad lines in all)",
-            param=place,
-            details=[problem.to_json() for problem in problems[:SHOWN_LINES]],
-        )
-    return written
+
+
+def bad_rows(problems: Sequence[Problem]) -> UserError:
+    """Names the first of them, and lists the next."""
+    first = problems[0]
+    place = f"training_data[{(first.line or 1) - 1}]"
+    if first.field and first.field != "line":
+        place = f"{place}.{first.field}"
+    return UserError(
+        "invalid_training_data",
+        f"{place}: {first.message} (line {first.line}; {len(problems)} bad lines in all)",
+        param=place,
+        details=[problem.to_json() for problem in problems[:SHOWN_LINES]],
+    )
 
 
 def _written(line: Any, number: int) -> bytes:
@@ -71,26 +119,17 @@ def _written(line: Any, number: int) -> bytes:
 
 
 def check_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings under our names. Raises `UserError` with the name that the caller used."""
-    asked = {GUIDE_NAMES.get(key, key): key for key in config}
-    if len(asked) < len(config):
-        twice = next(key for key in config if asked[GUIDE_NAMES.get(key, key)] != key)
-        other = asked[GUIDE_NAMES.get(twice, twice)]
-        message = f"config.{twice}: is the same setting as {other}"
-        raise UserError("invalid_config", message, f"config.{twice}")
-    named = {GUIDE_NAMES.get(key, key): value for key, value in config.items()}
-    try:
-        TrainingConfig.model_validate(named)
-    except ValidationError as error:
-        problems = [
-            replace(problem, field=asked.get(str(problem.field), problem.field))
-            for problem in problems_of(error)
-        ]
-        field = f"config.{problems[0].field}" if problems[0].field else "config"
+    """The settings under our names, checked against the base model that is served.
+
+    Raises `UserError` with the name that the caller used.
+    """
+    named, problems = check_settings(config, served_facts())
+    if problems:
+        shown = [replace(p, field=f"config.{p.field}" if p.field else "config") for p in problems]
         raise UserError(
             "invalid_config",
-            f"{field}: {problems[0].message}",
-            param=field,
+            f"{shown[0].field}: {shown[0].message}",
+            param=shown[0].field,
             details=[problem.to_json() for problem in problems],
-        ) from None
+        )
     return named

@@ -45,7 +45,8 @@ def request_training(
         _announce(session, run)
     by = f" by {order.asked_by}" if order.asked_by else ""
     said = f"training on {dataset.examples} examples requested{by}"
-    add_event(session, run, "requested", said, order.details)
+    counts = {} if dataset.report is None else {"counts": dataset.report.get("counts")}
+    add_event(session, run, "requested", said, {**order.details, **counts})
     return run
 
 
@@ -64,9 +65,10 @@ def accept_from_stream(
         request_id=wanted.request_id,
         correlation_id=correlation_id,
     )
-    lines = check_examples(wanted.training_data or [])
+    checked = check_examples(wanted.training_data or [])
     # Before the company is locked, or whoever admits its rows would wait for the store too.
-    return request_training(session, order, datasets.store(lines))
+    data = datasets.store(checked.lines, checked.report.counts())
+    return request_training(session, order, data)
 
 
 def _new_dataset(session: Session, company_id: str, data: StoredLines) -> Dataset:
@@ -220,6 +222,9 @@ def position_of(session: Session, run: TrainingRun) -> int | None:
 def training_view(session: Session, run: TrainingRun) -> dict[str, Any]:
     """A run as JSON."""
     adapter = session.get(LoraAdapter, run.adapter_id) if run.adapter_id else None
+    counts = session.scalar(
+        select(Dataset.report["counts"]).where(Dataset.dataset_id == run.dataset_id)
+    )
     return {
         "request_id": run.request_id,
         "company_id": run.company_id,
@@ -227,6 +232,7 @@ def training_view(session: Session, run: TrainingRun) -> dict[str, Any]:
         "step": run.step if run.status not in TRAINING.terminal else None,
         "position": position_of(session, run),
         "dataset_id": run.dataset_id,
+        "counts": counts,
         "base_model": run.base_model,
         "config": run.config,
         "use_qlora": run.use_qlora,

@@ -15,8 +15,9 @@ from sqlalchemy import func
 from sqlalchemy.orm import Session
 
 from cyrex.adapters.base_model import require_base
-from cyrex.adapters.files import put_package
-from cyrex.datasets import blob_store, dataset_lines
+from cyrex.adapters.files import package_of, put_package
+from cyrex.adapters.service import check_base, get_adapter
+from cyrex.datasets import blob_store, split_of
 from cyrex.errors import UserError
 from cyrex.host.subprocesses import ChildInterrupted, ChildRefused, Standby, read_json, run_child
 from cyrex.host.work_dirs import sweep, work_dir
@@ -120,8 +121,9 @@ def _run_helox(
 
 
 def _write_spec(run: TrainingRun, work_dir: Path, threads: int) -> Path:
+    split = split_of(run.company_id, run.dataset_id)
     data = work_dir / "train.jsonl"
-    data.write_bytes(b"\n".join(dataset_lines(run.company_id, run.dataset_id)) + b"\n")
+    data.write_bytes(b"\n".join(split.train) + b"\n")
     spec: Json = {
         "base_model": str(require_base(run.base_model).resolve()),
         "data": str(data),
@@ -130,12 +132,26 @@ def _write_spec(run: TrainingRun, work_dir: Path, threads: int) -> Path:
         "use_qlora": run.use_qlora,
         "seed": run.seed,
         "threads": threads,
-        "config": run.config,
+        # Split by the company's own hold-out, which spans its trainings.
+        "config": {**run.config, "holdout_fraction": 0},
         "resume": True,
     }
+    if split.holdout:
+        spec["validation_file"] = str(work_dir / "validation.jsonl")
+        Path(spec["validation_file"]).write_bytes(b"\n".join(split.holdout) + b"\n")
+    if run.continue_from is not None:
+        spec["continue_from"] = str(_start_of(run))
     path = work_dir / "spec.json"
     path.write_text(json.dumps(spec))
     return path
+
+
+def _start_of(run: TrainingRun) -> Path:
+    """The package of the adapter to start from. Raises `UserError` where it is gone."""
+    with company_session(run.company_id) as session:
+        adapter = get_adapter(session, str(run.continue_from))
+    check_base(adapter)
+    return package_of(adapter)
 
 
 def stop_of(run: TrainingRun, lease: Lease, leaving: Callable[[], bool]) -> Callable[[], bool]:

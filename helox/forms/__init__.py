@@ -45,6 +45,7 @@ __all__ = [
     "fields_of",
     "form_of",
     "messages_of_chat",
+    "order_matters",
     "prompt_of_job",
     "question_of",
     "split_answer",
@@ -53,6 +54,7 @@ __all__ = [
 
 FORMS = (MESSAGES, CONVERSATIONS, INPUT_OUTPUT, PROMPT_COMPLETION, QUESTION_ANSWER, ALPACA, DOLLY)
 CHATS = (MESSAGES, CONVERSATIONS)
+CALLING = {"tool_calls", "function_call"}
 MAX_KEYS_SHOWN = 12
 
 
@@ -94,6 +96,19 @@ def question_of(data: Any) -> Question:
         _require_content(messages)
         return Question(tuple(messages))
     return Question(({"role": "user", "content": text_of(data, "data")},))
+
+
+def order_matters(data: Any) -> bool:
+    """Whether what a job's data asks depends on the order of keys in it: of tools and of answers.
+
+    The rest of a question has one order, whichever way it came.
+    """
+    if isinstance(data, list):
+        return looks_like_messages(data) and any(set(m) & CALLING for m in data)
+    if not isinstance(data, Mapping):
+        return False
+    lists = [value for value in data.values() if isinstance(value, list)]
+    return bool({"tools", "functions", "history"} & data.keys()) or any(map(order_matters, lists))
 
 
 def prompt_of_job(data: Any) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from cyrex.logs import one_line
 from cyrex.tenants.quotas import require_place
 from cyrex.training import checkpoints as checkpoint_service
 from cyrex.training import service
-from cyrex.training.check import check_examples
+from cyrex.training.check import check_examples, counts_of
 from cyrex.training.order import TrainingOrder
 from database.base import Json
 from database.transitions import TRAINING as TRAINING_STATES
@@ -55,7 +55,11 @@ def _accepted(stored: Stored, replayed: bool) -> Response:
     responses=answered((ACCEPTED, answers.TrainingRequested), creates=True, limited=True),
 )
 def train_adapter(header: schemas.CreateHeaders, body: schemas.TrainAdapter) -> Response:
-    """Checks every example and setting, stores them and answers 202; follow `links.self`."""
+    """Checks every example and setting, stores them and answers 202; follow `links.self`.
+
+    The rows may come as a file too (JSONL, JSON, CSV, TSV, Parquet; plain or gzipped): as a form
+    with `file` and the other fields, or as the body, the other fields in the address.
+    """
     company_id = company_of(body.company_id)
     once = Once.of_request(header.idempotency_key, company_id)
     with session_for(company_id) as session:
@@ -65,9 +69,10 @@ def train_adapter(header: schemas.CreateHeaders, body: schemas.TrainAdapter) -> 
             return _accepted(stored, replayed=True)
         require_place(session, TRAINING_STATES, company_id)
     order = TrainingOrder(company_id, body.config or {}, body.use_qlora, body.seed, body.base_model)
-    lines = check_examples(body.training_data)
+    checked = check_examples(body.training_data)
+    counts = counts_of(checked, order.config)
     require_broker()
-    data = _stored(lines)
+    data = _stored(checked.lines, counts)
     with session_for(company_id) as session:
         stored, replayed = once.do(
             session, lambda: Stored(ACCEPTED, _request(session, order, data))
@@ -77,9 +82,9 @@ def train_adapter(header: schemas.CreateHeaders, body: schemas.TrainAdapter) -> 
     return _accepted(stored, replayed)
 
 
-def _stored(lines: list[bytes]) -> datasets.StoredLines:
+def _stored(lines: list[bytes], counts: Json) -> datasets.StoredLines:
     try:
-        return datasets.store(lines)
+        return datasets.store(lines, counts)
     except OSError as error:
         log.error("storage_unavailable", error=one_line(error))
         raise Unavailable(
@@ -95,6 +100,7 @@ def _request(session: Any, order: TrainingOrder, data: datasets.StoredLines) -> 
         "status": run.status,
         "message": f"training on {data.examples} examples requested",
         "company_id": run.company_id,
+        "counts": (data.report or {})["counts"],
         "links": links_of(run.request_id),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 import re
@@ -13,9 +14,12 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from cyrex.errors import TooMany, UserError
 from database.base import UNSTORABLE
+from helox.file_kinds import encoding_of
+from helox.json_text import unique_keys
 from settings import get_settings
 from web.http.auth import caller
 from web.http.errors import path_of
+from web.http.uploads import FILE_TYPES, is_upload, read_upload, upload_of
 from web.live.waiting import Seats
 
 MAX_DEPTH = 64
@@ -24,7 +28,10 @@ SUSPECT = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 
 # Endpoints that take whole datasets, which fill several times their size of a process's memory:
 # so many at a time.
-LARGE = {"training.train_adapter"}
+CHECK = "datasets.check_dataset"
+LARGE = {"training.train_adapter", CHECK}
+# Where a file is given to a child process as it came.
+FILE = "cyrex.file"
 MAX_UPLOADS = 8
 _uploads = Seats(MAX_UPLOADS)
 
@@ -42,15 +49,34 @@ class JsonRequest(Request):
 
     def _read(self) -> dict[str, Any]:
         mimetype = self.mimetype
+        content_type = self.headers.get("Content-Type", "")
+        if self.endpoint in LARGE and is_upload(content_type):
+            return self._read_file(content_type)
         if not (mimetype == "application/json" or mimetype.endswith("+json")):
             sent = f"not {mimetype}" if mimetype else "and the request names none"
             raise UserError(
                 "unsupported_media_type",
-                f"Content-Type must be application/json, {sent}",
+                f"Content-Type must be application/json, {sent}{self._of_files()}",
                 param="Content-Type",
                 status=415,
             )
-        return parse_object(self._read_bytes())
+        raw = self._read_bytes()
+        return parse_rows(raw) if self.endpoint in LARGE else parse_object(raw)
+
+    def _read_file(self, content_type: str) -> dict[str, Any]:
+        raw = self._read_bytes()
+        if self.endpoint == CHECK:
+            name, content, fields = upload_of(raw, content_type, self.args)
+            self.environ[FILE] = (name, content)
+            return fields
+        body = read_upload(raw, content_type, self.args)
+        _check(body, strings=True)
+        return body
+
+    def _of_files(self) -> str:
+        if self.endpoint not in LARGE:
+            return ""
+        return f"; a file is sent as multipart/form-data, or as {', '.join(sorted(FILE_TYPES))}"
 
     def _read_bytes(self) -> bytes:
         settings = get_settings()
@@ -89,18 +115,36 @@ def give_seat_back(_error: BaseException | None) -> None:
         _uploads.leave(company_id)
 
 
+def parse_rows(raw: bytes) -> dict[str, Any]:
+    """`parse_object`; a list is the object's `training_data`, in any encoding that names itself."""
+    encoding = encoding_of(raw[:64])
+    if encoding not in ("utf-8", "utf-8-sig"):
+        with suppress(UnicodeError):
+            raw = raw.decode(encoding).encode()
+    raw = raw.removeprefix(codecs.BOM_UTF8)
+    start = raw[:64].lstrip()
+    if start.startswith(b"[") and start[1:].lstrip()[:1] == b"{":
+        raw = b'{"training_data":' + raw + b"}"
+    return parse_object(raw)
+
+
 def parse_object(raw: bytes) -> dict[str, Any]:
     """Parse a body that must be one JSON object. Raises `UserError` that says what and where."""
     text = _decode(raw)
     try:
-        value = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+        value = json.loads(
+            text,
+            parse_constant=_no_constant,
+            parse_float=_finite,
+            object_pairs_hook=unique_keys,
+        )
     except json.JSONDecodeError as error:
         _refuse(f"not valid JSON: line {error.lineno} column {error.colno}: {error.msg}")
     except RecursionError:
         _refuse(f"nested deeper than {MAX_DEPTH} levels")
     except ValueError as error:
         # From the hooks below, or an integer of more digits than Python converts.
-        _refuse(str(error) if "not allowed" in str(error) else "holds a number that is too long")
+        _refuse(str(error) if str(error).startswith("the ") else "holds a number that is too long")
     if not isinstance(value, dict):
         _refuse("must be a JSON object")
     _check(value, strings=SUSPECT.search(text) is not None)

@@ -80,6 +80,13 @@ class Jobs(Answer):
     next_after: str | None = Field(description="Send as `after` for the next page; null: the end.")
 
 
+COUNTS = (
+    "Rows: `rows`, `examples`, by `forms`; `held_out`, `dropped`, `cut` (null until the tokens are "
+    "counted), `duplicates`, `contradictions`, with `control_tokens` taken out, `warnings`, and "
+    "`ignored_fields` that are not read."
+)
+
+
 class TrainingLinks(Answer):
     self: str
     events: str
@@ -92,6 +99,7 @@ class TrainingRequested(Answer):
     status: str = Field(examples=["requested"])
     message: str
     company_id: str
+    counts: dict[str, Any] | None = Field(description=COUNTS)
     links: TrainingLinks
 
 
@@ -104,6 +112,7 @@ class Training(Answer):
         description="Trainings that come before this one; companies take turns."
     )
     dataset_id: str
+    counts: dict[str, Any] | None = Field(description=COUNTS)
     base_model: str
     config: dict[str, Any]
     use_qlora: bool
@@ -140,6 +149,29 @@ class TrainingEvents(Answer):
     request_id: str
     events: list[TrainingEvent]
     next_after: int = Field(description="Send as `after` for what comes next.")
+
+
+class DatasetReport(Answer):
+    """What was found in a dataset; lists of lines are cut at 1000."""
+
+    model_config = ConfigDict(extra="allow")
+
+    ok: bool = Field(description="Whether it can be trained on: no bad rows, and an example.")
+    lines: int
+    examples: int
+    counts: dict[str, Any] = Field(description=COUNTS)
+    problem_count: int
+    problems: list[dict[str, Any]] = Field(description="Bad rows: line, field, message.")
+    warnings: list[dict[str, Any]]
+    hints: list[str] = Field(description="What the whole of the rows says.")
+    histogram: list[dict[str, Any]] | None = Field(description="Rows by their length in tokens.")
+    labels: list[dict[str, Any]] | None = Field(description="Null: the answers are no labels.")
+    contradiction_pairs: list[dict[str, Any]]
+    near_duplicates: dict[str, Any] | None
+    leakage: dict[str, Any] | None = Field(description="Near duplicates across the split.")
+    control_tokens: dict[str, Any]
+    personal_data: dict[str, Any] = Field(description="By kind: rows and lines, never values.")
+    estimate: dict[str, Any] | None = Field(description="Steps, tokens, seconds, memory_bytes.")
 
 
 class Checkpoint(Answer):

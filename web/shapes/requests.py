@@ -51,7 +51,11 @@ def _not_null(value: Any) -> Any:
 JobData = Annotated[
     dict[str, Any] | list[Any] | str | int | float | bool,
     BeforeValidator(_not_null),
-    Field(description="What to process. `{input: ...}` is asked as in training data."),
+    Field(
+        description="What to process. In a form of training data without its answer, `{input}`, "
+        "`{prompt}`, `{instruction, input}`, `{messages, tools}` and so on, it asks what the "
+        "training line asked."
+    ),
 ]
 
 
@@ -109,7 +113,8 @@ class TrainAdapter(Body):
     training_data: list[dict[str, Any]] = Field(
         min_length=1,
         description="Examples, each `{input, output}`, `{prompt, completion}`, "
-        "`{instruction, input?, output}` or `{messages, tools?}`.",
+        "`{question, answer}`, `{instruction, input?, output}`, `{messages, tools?}` or "
+        "`{conversations}`; any but the chats may have `system` and `history`.",
     )
     config: dict[str, Any] | None = Field(
         None,
@@ -120,6 +125,25 @@ class TrainAdapter(Body):
     base_model: str | None = Field(
         None, max_length=4096, description="Must be the base model that is served."
     )
+
+
+class CheckDataset(Body):
+    company_id: OwnCompanyId = None
+    training_data: list[Any] | None = Field(
+        None, min_length=1, description="Examples, as for `train-adapter`; or send a file."
+    )
+    config: dict[str, Any] | None = Field(None, description="Settings of the trainer.")
+    use_qlora: bool = Field(True, description="As for `train-adapter`; changes no figure.")
+    seed: int | None = Field(None, ge=0, le=MAX_SEED, description="As for `train-adapter`.")
+    base_model: str | None = Field(
+        None, max_length=4096, description="Must be the base model that is served."
+    )
+
+
+class CheckQuery(Parameters):
+    model_config = ConfigDict(extra="ignore")  # beside a file, the body's fields stand here
+
+    format: Literal["json", "html"] = Field("json", description="`html`: a page for people.")
 
 
 class Process(Body):
