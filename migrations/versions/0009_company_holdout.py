@@ -10,15 +10,12 @@ down_revision = "0008"
 branch_labels = None
 depends_on = None
 
-COLUMNS = (
-    ("datasets", sa.Column("validation_sha256", sa.Text)),
-    ("datasets", sa.Column("replaces", sa.Boolean, nullable=False, server_default="false")),
-    ("datasets", sa.Column("merged_sha256", sa.Text)),
-    ("examples", sa.Column("conversation_sha256", sa.Text)),
-    ("training_runs", sa.Column("continue_from", sa.Text)),
-    ("training_runs", sa.Column("promote", sa.Text, nullable=False, server_default="evidence")),
-    ("adapter_aliases", sa.Column("pinned", sa.Boolean, nullable=False, server_default="false")),
-)
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "datasets": ("validation_sha256", "merged_sha256"),
+    "examples": ("conversation_sha256",),
+    "training_runs": ("continue_from",),
+}
+FLAGS = {"datasets": "replaces", "adapter_aliases": "pinned"}
 # What has split a company's questions is asked by (company, question).
 INDICES = {
     "ix_examples_company_question": ["company_id", "input_sha256"],
@@ -28,8 +25,14 @@ OLD_INDEX = "ix_examples_input_sha256"
 
 
 def upgrade() -> None:
-    for table, column in COLUMNS:
-        op.add_column(table, column.copy())
+    for table, names in COLUMNS.items():
+        for name in names:
+            op.add_column(table, sa.Column(name, sa.Text))
+    for table, name in FLAGS.items():
+        flag = sa.Column(name, sa.Boolean, nullable=False, server_default="false")
+        op.add_column(table, flag)
+    promote = sa.Column("promote", sa.Text, nullable=False, server_default="evidence")
+    op.add_column("training_runs", promote)
     op.create_check_constraint("promote", "training_runs", "promote IN ('evidence', 'always')")
     for name, columns in INDICES.items():
         op.create_index(name, "examples", columns)
@@ -41,5 +44,9 @@ def downgrade() -> None:
     for name in INDICES:
         op.drop_index(name, "examples")
     op.drop_constraint(op.f("ck_training_runs_promote"), "training_runs")
-    for table, column in reversed(COLUMNS):
-        op.drop_column(table, column.name)
+    op.drop_column("training_runs", "promote")
+    for table, name in FLAGS.items():
+        op.drop_column(table, name)
+    for table, names in COLUMNS.items():
+        for name in names:
+            op.drop_column(table, name)

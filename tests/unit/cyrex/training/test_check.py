@@ -20,7 +20,7 @@ GOOD = {"input": "question", "output": "answer"}
 def check_request(lines: list[Any], config: Json, base_model: str | None = None) -> list[bytes]:
     """What every way in does."""
     TrainingOrder("acme", config, base_model=base_model)
-    return check_examples(lines)
+    return check_examples(lines).lines
 
 
 def refusal(*arguments: Any, **named: Any) -> UserError:
