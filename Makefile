@@ -13,7 +13,7 @@ export OMP_NUM_THREADS ?= 1
 export GOMP_SPINCOUNT ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install up demo test test-slow test-all chaos lint format typecheck migrate revision bench clean
+.PHONY: help install up demo test test-slow test-all chaos lint format typecheck migrate revision real-model bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ revision: install ## Write a migration from the models: make revision m="what ch
 	@test -n "$(m)" || { echo 'say what changes: make revision m="add a column"' >&2; exit 2; }
 	@exec $(BIN)/python -m embedded run --processes servers --fresh --data-dir $(DATA)/revision -- \
 		sh -c 'python -m database upgrade && exec python -m database revision "$$0"' "$(m)"
+
+real-model: install ## Make a real small base model (SmolLM2-135M-Instruct) in .data/real-model, once
+	$(BIN)/python -m base_model.real_model --out $(DATA)/real-model
 
 bench: install ## Run one of benchmarks/: make bench NAME=banking77 ARGS="DATA_DIR"
 	@test -f "benchmarks/$(NAME).py" || { echo "name one with NAME=: $(basename $(notdir $(wildcard benchmarks/*.py)))" >&2; exit 2; }
