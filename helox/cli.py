@@ -161,15 +161,21 @@ def _check(spec: TrainingSpec) -> int:
     from helox.base import Base
     from helox.check import Report
     from helox.data import estimate, read_dataset
+    from helox.lineage import Parent
+    from helox.plan import make_plan
 
     try:
         base = Base.open(spec.base_model)
-        data = read_dataset(spec.data, base, spec.config)
+        data = read_dataset(spec.data, base, spec.config, spec.validation_file)
+        if spec.continue_from is not None:
+            Parent.open(spec.continue_from, base, spec.config)
     except UserError as error:
         print(json.dumps({"ok": False, "error": error.to_json()}, indent=2, ensure_ascii=False))
         return EXIT_USER_ERROR
     report: Report = data.report
-    figures = estimate(data, base, spec.config, spec.threads)
+    varied = spec.config.augmentation_for(data.structured).variation > 0
+    plan = make_plan(spec.config, base, data.train, varied=varied)
+    figures = estimate(data, base, plan, spec.threads)
     body: dict[str, Any] = {**report.to_json(), "counts": data.counts, "estimate": figures}
     print(json.dumps(body, indent=2, ensure_ascii=False))
     return EXIT_DONE

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from helox.check import MAX_PROBLEMS_TO_JSON, Record, Report, read_records
 from helox.errors import UserError
 from helox.holdout import choose, key_of
 from helox.mask import Encoder, Example
+from helox.plan import Plan
 from helox.render import Conversation
 from helox.spec import TrainingConfig
 
@@ -31,17 +31,14 @@ class Dataset:
     report: Report
     sha256: str
     counts: dict[str, int]
+    validation_sha256: str | None = None  # of the file that was given to evaluate on
     structured: bool = False  # every answer is a JSON object or a call of a tool
 
-    def steps_per_epoch(self, config: TrainingConfig) -> int:
-        return ceil(len(self.train) / (config.batch_size * config.gradient_accumulation_steps))
 
-    def total_steps(self, config: TrainingConfig) -> int:
-        return self.steps_per_epoch(config) * config.num_epochs
-
-
-def read_dataset(path: Path, base: Base, config: TrainingConfig) -> Dataset:
-    """Checks every line, then splits.
+def read_dataset(
+    path: Path, base: Base, config: TrainingConfig, validation: Path | None = None
+) -> Dataset:
+    """Checks every line, then splits; with a file for `validation` nothing of `path` is held out.
 
     Raises:
         UserError: the file is missing, a line is unusable (all of them are listed), or there is
@@ -62,22 +59,23 @@ def read_dataset(path: Path, base: Base, config: TrainingConfig) -> Dataset:
             f"max_length ({config.max_length} tokens), or every answer has weight 0",
             field="config.max_length",
         )
-    held_out = choose([key_of(r.conversation) for r in usable], config.holdout_fraction)
-    sides: tuple[list[Record], list[Record]] = ([], [])
-    for record, held in zip(usable, held_out, strict=True):
-        sides[held].append(record)
-    train, holdout = sides
+    train, holdout = _split(usable, 0 if validation else config.holdout_fraction)
+    leaked = 0
+    if validation is not None:
+        holdout, leaked = read_validation(validation, base, config, train)
     return Dataset(
         train=_trainable(train),
         holdout=_trainable(holdout),
         holdout_lines=[dict(record.raw) for record in holdout],
         report=report,
         sha256=sha256_of_file(path),
+        validation_sha256=sha256_of_file(validation) if validation else None,
         structured=all(is_structured(record.conversation) for record in train),
         counts={
             "examples": len(records),
             "trained": len(train),
             "held_out": len(holdout),
+            "leaked": leaked,
             "dropped": len(records) - len(usable),
             "truncated": len(report.truncated),
             "duplicates": report.duplicates,
@@ -86,6 +84,42 @@ def read_dataset(path: Path, base: Base, config: TrainingConfig) -> Dataset:
             "trained_tokens": report.trained_tokens,
         },
     )
+
+
+def _split(records: list[Record], fraction: float) -> tuple[list[Record], list[Record]]:
+    """Records to train on, and those held out by what they ask."""
+    held_out = choose([key_of(record.conversation) for record in records], fraction)
+    sides: tuple[list[Record], list[Record]] = ([], [])
+    for record, held in zip(records, held_out, strict=True):
+        sides[held].append(record)
+    return sides
+
+
+def read_validation(
+    path: Path, base: Base, config: TrainingConfig, train: list[Record]
+) -> tuple[list[Record], int]:
+    """The records of a file to evaluate on, and how many were left out: `train` asks the same.
+
+    Raises:
+        UserError: as for training data, with the field `validation_file`.
+    """
+    report = Report()
+    try:
+        records = _read(path, report, Encoder.of(base, config.max_length))
+        if report.problems:
+            raise _bad_lines(report)
+    except UserError as error:
+        message = f"validation_file: {error.message}"
+        where: dict[str, Any] = {"line": error.line, "lines": error.lines}
+        raise UserError(error.code, message, field="validation_file", **where) from error
+    usable = [r for r in records if any(e.trained_tokens for e in r.examples)]
+    asked = {key_of(record.conversation) for record in train}
+    kept = [record for record in usable if key_of(record.conversation) not in asked]
+    if not kept:
+        reason = "the training data asks everything that it asks" if usable else "it has no answers"
+        message = f"validation_file: nothing is left to evaluate on: {reason}"
+        raise UserError("bad_validation", message, field="validation_file")
+    return kept, len(usable) - len(kept)
 
 
 def is_structured(conversation: Conversation) -> bool:
@@ -101,17 +135,20 @@ def _is_object(text: str) -> bool:
         return False
 
 
-def estimate(data: Dataset, base: Base, config: TrainingConfig, threads: int) -> dict[str, Any]:
+def estimate(data: Dataset, base: Base, plan: Plan, threads: int) -> dict[str, Any]:
     """Rough figures before the start: steps, tokens, seconds and bytes on a CPU."""
-    tokens = sum(len(example.ids) for example in data.train) * config.num_epochs
+    tokens = sum(len(example.ids) for example in data.train) * plan.num_epochs
     flops = FLOPS_PER_TOKEN_AND_PARAMETER * base.parameters * tokens
     width = int(base.config.get("hidden_size") or 0)
     layers = int(base.config.get("num_hidden_layers") or 0)
     longest = sorted((len(example.ids) for example in data.train), reverse=True)
-    batch_tokens = sum(longest[: config.batch_size])
+    batch_tokens = sum(longest[: plan.batch_size])
     activations = batch_tokens * layers * width * BYTES_PER_ACTIVATION_TOKEN_AND_LAYER_WIDTH
     return {
-        "steps": data.total_steps(config),
+        "steps": plan.total_steps,
+        "epochs": plan.num_epochs,
+        "batch_size": plan.batch_size,
+        "learning_rate": plan.learning_rate,
         "tokens": tokens,
         "seconds": round(flops / (CPU_FLOPS_PER_THREAD * threads), 1),
         "memory_bytes": 4 * base.parameters + activations,
