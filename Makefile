@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DATA := .data
+TRL := .venv-trl/.installed
 BENCHMARKS = $(patsubst benchmarks/%/__main__.py,%,$(wildcard benchmarks/*/__main__.py)) \
 	$(filter-out __init__,$(basename $(notdir $(wildcard benchmarks/*.py))))
 # How many processes `make test` shares the tests among; each starts servers of its own.
@@ -15,7 +16,7 @@ export OMP_NUM_THREADS ?= 1
 export GOMP_SPINCOUNT ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install up demo test test-unit test-slow test-all chaos lint format typecheck migrate revision bench clean
+.PHONY: help install up demo test test-unit test-slow test-all chaos lint format typecheck migrate revision real-model bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,7 +78,16 @@ revision: install ## Write a migration from the models: make revision m="what ch
 	@exec $(BIN)/python -m embedded run --processes servers --fresh --data-dir $(DATA)/revision -- \
 		sh -c 'python -m database upgrade && exec python -m database revision "$$0"' "$(m)"
 
-bench: install ## Run one of benchmarks/: make bench NAME=banking77 ARGS="DATA_DIR"
+real-model: install ## Make a real small base model (SmolLM2-135M-Instruct) in .data/real-model, once
+	$(BIN)/python -m base_model.real_model --out $(DATA)/real-model
+
+# TRL needs packages that the product does not: it has an environment of its own.
+$(TRL): benchmarks/requirements-trl.txt constraints.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -r benchmarks/requirements-trl.txt
+	@touch $@
+
+bench: install $(if $(filter training,$(NAME)),$(TRL)) $(if $(filter real_model,$(NAME)),real-model) ## Run one of benchmarks/: make bench NAME=banking77 ARGS="DATA_DIR"
 	@test -n "$(filter $(NAME),$(BENCHMARKS))" || { echo "name one with NAME=: $(BENCHMARKS)" >&2; exit 2; }
 	$(BIN)/python -m benchmarks.$(NAME) $(ARGS)
 

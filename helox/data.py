@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,9 @@ from helox.base_facts import base_facts
 from helox.check import MAX_PROBLEMS_TO_JSON, Record, Report, read_numbered
 from helox.config_check import against_base
 from helox.errors import UserError
-from helox.holdout import choose, key_of
+from helox.holdout import choose, conversation_key_of, group_keys, key_of
 from helox.mask import Encoder, Example
+from helox.plan import Plan
 from helox.render import Conversation
 from helox.sources import open_rows
 from helox.spec import TrainingConfig
@@ -36,6 +36,7 @@ class Dataset:
     report: Report
     sha256: str
     counts: dict[str, int]
+    validation_sha256: str | None = None  # of the file that was given to evaluate on
     structured: bool = False  # every answer is a JSON object or a call of a tool
 
     @property
@@ -43,15 +44,11 @@ class Dataset:
         """As they came."""
         return [dict(record.raw) for record in self.holdout_records]
 
-    def steps_per_epoch(self, config: TrainingConfig) -> int:
-        return ceil(len(self.train) / (config.batch_size * config.gradient_accumulation_steps))
 
-    def total_steps(self, config: TrainingConfig) -> int:
-        return self.steps_per_epoch(config) * config.num_epochs
-
-
-def read_dataset(path: Path, base: Base, config: TrainingConfig) -> Dataset:
-    """Checks every line, then splits.
+def read_dataset(
+    path: Path, base: Base, config: TrainingConfig, validation: Path | None = None
+) -> Dataset:
+    """Checks every line, then splits; with a file for `validation` nothing of `path` is held out.
 
     Raises:
         UserError: the file is missing, a line is unusable (all of them are listed), or there is
@@ -64,28 +61,32 @@ def read_dataset(path: Path, base: Base, config: TrainingConfig) -> Dataset:
         raise _bad_lines(report)
     if not records:
         raise UserError("no_examples", f"{path.name} holds no examples", field="data")
-    return replace(dataset_of(records, report, config), sha256=sha256_of_file(path))
+    if validation is None:
+        data = dataset_of(records, report, config)
+    else:
+        holdout, leaked = read_validation(validation, base, config, _usable(records, config))
+        data = dataset_of(records, report, config, holdout, leaked)
+        data.validation_sha256 = sha256_of_file(validation)
+    return replace(data, sha256=sha256_of_file(path))
 
 
-def dataset_of(records: list[Record], report: Report, config: TrainingConfig) -> Dataset:
-    """Splits rows that were read with an encoder.
+def dataset_of(
+    records: list[Record],
+    report: Report,
+    config: TrainingConfig,
+    holdout: list[Record] | None = None,
+    leaked: int = 0,
+) -> Dataset:
+    """Splits rows that were read with an encoder; with a hold-out given, all are trained on.
 
     Raises:
         UserError: there is nothing to train on.
     """
-    usable = [r for r in records if any(e.trained_tokens for e in r.examples)]
-    if not usable:
-        raise UserError(
-            "nothing_to_learn",
-            f"no answer is left of any of the {len(records)} examples: their prompts fill "
-            f"max_length ({config.max_length} tokens), or every answer has weight 0",
-            field="config.max_length",
-        )
-    held_out = choose([key_of(r.conversation) for r in usable], config.holdout_fraction)
-    sides: tuple[list[Record], list[Record]] = ([], [])
-    for record, held in zip(usable, held_out, strict=True):
-        sides[held].append(record)
-    train, holdout = sides
+    usable = _usable(records, config)
+    if holdout is None:
+        train, holdout = _split(usable, config.holdout_fraction)
+    else:
+        train = usable
     report.held_out = len(holdout)
     return Dataset(
         train=_trainable(train),
@@ -98,6 +99,7 @@ def dataset_of(records: list[Record], report: Report, config: TrainingConfig) ->
             "examples": len(records),
             "trained": len(train),
             "held_out": len(holdout),
+            "leaked": leaked,
             "dropped": len(records) - len(usable),
             "truncated": len(report.truncated),
             "duplicates": report.duplicates,
@@ -106,6 +108,66 @@ def dataset_of(records: list[Record], report: Report, config: TrainingConfig) ->
             "trained_tokens": report.trained_tokens,
         },
     )
+
+
+def _usable(records: list[Record], config: TrainingConfig) -> list[Record]:
+    """Records that have an answer to learn. Raises `UserError` where none has."""
+    usable = [r for r in records if any(e.trained_tokens for e in r.examples)]
+    if not usable:
+        raise UserError(
+            "nothing_to_learn",
+            f"no answer is left of any of the {len(records)} examples: their prompts fill "
+            f"max_length ({config.max_length} tokens), or every answer has weight 0",
+            field="config.max_length",
+        )
+    return usable
+
+
+def _split(records: list[Record], fraction: float) -> tuple[list[Record], list[Record]]:
+    """Records to train on, and those held out by what they ask."""
+    held_out = choose([key_of(record.conversation) for record in records], fraction)
+    sides: tuple[list[Record], list[Record]] = ([], [])
+    for record, held in zip(records, held_out, strict=True):
+        sides[held].append(record)
+    return sides
+
+
+def read_validation(
+    path: Path, base: Base, config: TrainingConfig, train: list[Record]
+) -> tuple[list[Record], int]:
+    """The records of a file to evaluate on, and how many were left out: `train` asks the same.
+
+    Raises:
+        UserError: as for training data, with the field `validation_file`.
+    """
+    report = Report()
+    try:
+        records = _read(path, report, Encoder.of(base, config.max_length))
+        if report.problems:
+            raise _bad_lines(report)
+    except UserError as error:
+        message = f"validation_file: {error.message}"
+        where: dict[str, Any] = {"line": error.line, "lines": error.lines}
+        raise UserError(error.code, message, field="validation_file", **where) from error
+    usable = [r for r in records if any(e.trained_tokens for e in r.examples)]
+    kept = _unasked(usable, train)
+    if not kept:
+        reason = "the training data asks everything that it asks" if usable else "it has no answers"
+        message = f"validation_file: nothing is left to evaluate on: {reason}"
+        raise UserError("bad_validation", message, field="validation_file")
+    return kept, len(usable) - len(kept)
+
+
+def _unasked(records: list[Record], train: list[Record]) -> list[Record]:
+    """Those whose question `train` does not ask; where it asks all, whose conversation is new."""
+    conversations = [record.conversation for record in (*train, *records)]
+    pairs = [(key_of(c), conversation_key_of(c)) for c in conversations]
+    for keys in (group_keys(pairs), [conversation for _, conversation in pairs]):
+        asked = set(keys[: len(train)])
+        kept = [r for r, k in zip(records, keys[len(train) :], strict=True) if k not in asked]
+        if kept:
+            break
+    return kept
 
 
 def is_structured(conversation: Conversation) -> bool:
@@ -121,17 +183,20 @@ def _is_object(text: str) -> bool:
         return False
 
 
-def estimate(data: Dataset, base: Base, config: TrainingConfig, threads: int) -> dict[str, Any]:
+def estimate(data: Dataset, base: Base, plan: Plan, threads: int) -> dict[str, Any]:
     """Rough figures before the start: steps, tokens, seconds and bytes on a CPU."""
-    tokens = sum(len(example.ids) for example in data.train) * config.num_epochs
+    tokens = sum(len(example.ids) for example in data.train) * plan.num_epochs
     flops = FLOPS_PER_TOKEN_AND_PARAMETER * base.parameters * tokens
     width = int(base.config.get("hidden_size") or 0)
     layers = int(base.config.get("num_hidden_layers") or 0)
     longest = sorted((len(example.ids) for example in data.train), reverse=True)
-    batch_tokens = sum(longest[: config.batch_size])
+    batch_tokens = sum(longest[: plan.batch_size])
     activations = batch_tokens * layers * width * BYTES_PER_ACTIVATION_TOKEN_AND_LAYER_WIDTH
     return {
-        "steps": data.total_steps(config),
+        "steps": plan.total_steps,
+        "epochs": plan.num_epochs,
+        "batch_size": plan.batch_size,
+        "learning_rate": plan.learning_rate,
         "tokens": tokens,
         "seconds": round(flops / (CPU_FLOPS_PER_THREAD * threads), 1),
         "memory_bytes": 4 * base.parameters + activations,

@@ -7,11 +7,14 @@ or a later upload cannot carry a held-out input into training.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Container, Sequence
 
 from helox.render import Conversation, content_of
 
 KEY_BITS = 64
+# A question that is a larger share of the rows is no group of its own.
+MAX_GROUP_SHARE = 0.1
 
 
 def key_of(conversation: Conversation) -> int:
@@ -32,6 +35,22 @@ def turn_key_of(conversation: Conversation) -> int:
 def conversation_key_of(conversation: Conversation) -> int:
     """A number from the whole conversation."""
     return _number([conversation.messages, conversation.tools])
+
+
+def group_keys(keys: Sequence[tuple[int, int]], known: Container[int] = ()) -> list[int]:
+    """The key by which each row falls on a side, of its `key_of` and `conversation_key_of`.
+
+    It is the question's; but the whole conversation's where one question makes up much of the rows
+    (chats that all open alike), and where only the conversation is among the `known` keys.
+    """
+    most = max(MAX_GROUP_SHARE * len(keys), 1)
+    common = {key for key, n in Counter(question for question, _ in keys).items() if n > most}
+    return [
+        conversation
+        if question in common or (conversation in known and question not in known)
+        else question
+        for question, conversation in keys
+    ]
 
 
 def _number(value: object) -> int:

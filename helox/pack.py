@@ -30,6 +30,8 @@ class Batch:
     predicting_N: torch.Tensor  # index in the flattened R x T of the token before each target
     targets_N: torch.Tensor
     tokens: int  # without padding
+    # How many targets each example has, in the order of `targets_N`.
+    targets_of_example: tuple[int, ...] = ()
 
     def to(self, device: torch.device) -> Batch:
         positions = None if self.positions_RT is None else self.positions_RT.to(device)
@@ -39,6 +41,7 @@ class Batch:
             self.predicting_N.to(device),
             self.targets_N.to(device),
             self.tokens,
+            self.targets_of_example,
         )
 
 
@@ -93,6 +96,7 @@ def batch_of(rows: Sequence[Sequence[Example]]) -> Batch:
     positions: list[list[int]] = []
     predicting: list[int] = []
     targets: list[int] = []
+    targets_of_example: list[int] = []
     tokens = 0
     for r, row in enumerate(rows):
         row_ids: list[int] = []
@@ -103,6 +107,7 @@ def batch_of(rows: Sequence[Sequence[Example]]) -> Batch:
             chosen = [j for j in range(1, len(example.ids)) if example.trained[j]]
             predicting += [start + j - 1 for j in chosen]
             targets += [example.ids[j] for j in chosen]
+            targets_of_example.append(len(chosen))
             row_ids += example.ids
             row_positions += range(len(example.ids))
         tokens += len(row_ids)
@@ -116,6 +121,7 @@ def batch_of(rows: Sequence[Sequence[Example]]) -> Batch:
         predicting_N=torch.tensor(predicting),
         targets_N=torch.tensor(targets),
         tokens=tokens,
+        targets_of_example=tuple(targets_of_example),
     )
 
 

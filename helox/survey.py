@@ -16,6 +16,7 @@ from helox.forms import Conversation
 from helox.mask import Encoder
 from helox.near import Near, find_near
 from helox.pii import PersonalData
+from helox.plan import make_plan
 from helox.sources import MAX_FILE_BYTES, Numbered, open_rows
 from helox.spec import TrainingConfig
 
@@ -134,7 +135,9 @@ def _figures(
     except UserError as error:
         found["not_trainable"] = error.to_json()
         return found
-    found["estimate"] = estimate(data, base, config, threads)
+    varied = config.augmentation_for(data.structured).variation > 0
+    plan = make_plan(config, base, data.train, varied=varied)
+    found["estimate"] = estimate(data, base, plan, threads)
     found["holdout"] = data.holdout_records
     found["split"] = data.counts
     return found

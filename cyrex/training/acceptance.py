@@ -58,22 +58,23 @@ def place(
     kept = [(r, line) for r, line in before if turn_key_of(r.conversation) not in answered]
     _check_number(len(kept), len(own))
     known = _known_sides(run.company_id, [*kept, *own, *validation])
-    rows = _rows([*kept, *own])
-    sides = split(rows, known, 0.0 if validation else fraction)
-    asked = {key_of(record.conversation) for record, _ in validation}
+    rows, asking = _rows([*kept, *own]), _rows(validation)
+    keys = keys_of([*rows, *asking], known)
+    keys, asked = keys[: len(rows)], keys[len(rows) :]
+    sides = split(rows, keys, known, 0.0 if validation else fraction)
+    held_back = {key for key in asked if known.get(key) != "train"}
     placed, left_out, seen = Placed(), 0, 0
-    for (_, line), row, key, side in zip([*kept, *own], rows, keys_of(rows), sides, strict=True):
-        if side == "train" and row.question in asked:
+    for (_, line), row, key, side in zip([*kept, *own], rows, keys, sides, strict=True):
+        if key in held_back:
             left_out += 1
         else:
             placed.add(line, key, row.conversation, side)
-    for record, line in validation:
-        key = key_of(record.conversation)
+    for (_, line), row, key in zip(validation, asking, asked, strict=True):
         # The champion may have learned it: no adapter is scored on rows that it has seen.
         if known.get(key) == "train":
             seen += 1
         else:
-            placed.add(line, key, conversation_key_of(record.conversation), "holdout")
+            placed.add(line, key, row.conversation, "holdout")
     placed.counts = {
         "sent": len(own),
         "from_before": len(kept),

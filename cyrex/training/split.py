@@ -10,9 +10,11 @@ told apart by the whole conversation.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+from helox.holdout import group_keys
 
 Side = Literal["train", "holdout"]
 
@@ -22,8 +24,6 @@ MIN_ROWS = 20
 MIN_HOLDOUT = 10
 MAX_HOLDOUT = 500
 LARGEST_MINIMUM_SHARE = 0.2
-# A question that is a larger share of the rows is no group of its own.
-MAX_GROUP_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,9 @@ class Row:
     label: str | None = None
 
 
-def keys_of(rows: Sequence[Row]) -> list[int]:
-    """The key by which each row is grouped."""
-    largest = MAX_GROUP_SHARE * len(rows)
-    common = {
-        key for key, n in Counter(row.question for row in rows).items() if n > max(largest, 1)
-    }
-    return [row.conversation if row.question in common else row.question for row in rows]
+def keys_of(rows: Sequence[Row], known: Container[int] = ()) -> list[int]:
+    """The key by which each row is grouped; `known`: what earlier trainings placed."""
+    return group_keys([(row.question, row.conversation) for row in rows], known)
 
 
 def holdout_size(rows: int, fraction: float) -> int:
@@ -55,12 +51,13 @@ def holdout_size(rows: int, fraction: float) -> int:
     return min(max(round(fraction * rows), least), MAX_HOLDOUT)
 
 
-def split(rows: Sequence[Row], known: Mapping[int, Side], fraction: float) -> list[Side]:
+def split(
+    rows: Sequence[Row], keys: Sequence[int], known: Mapping[int, Side], fraction: float
+) -> list[Side]:
     """The side of each row.
 
-    known: the side of every key that the company's earlier trainings placed.
+    keys: by `keys_of`. known: the side of every key that the company's earlier trainings placed.
     """
-    keys = keys_of(rows)
     sides: dict[int, Side] = {key: known[key] for key in keys if key in known}
     sizes = Counter(keys)
     wanted = holdout_size(len(rows), fraction)

@@ -122,6 +122,7 @@ def make_spec(tiny_base: Path, tmp_path: Path, write_lines: WriteLines) -> MakeS
                 "work_dir": tmp_path / name / "work",
                 "output_dir": tmp_path / name / "adapter",
                 "config": config,
+                "use_qlora": False,  # quantised weights cost time on a CPU
                 **values,
             }
         )
