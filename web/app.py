@@ -14,6 +14,7 @@ from cyrex.logs import configure_logging
 from database.session import keyless_session
 from settings import get_settings
 from web.api import (
+    adapters,
     agents,
     chat,
     companies,
@@ -32,7 +33,7 @@ from web.http.openapi import DOCS_PREFIX, INFO, SECURITY_SCHEMES, SPEC_URL, SWAG
 from web.live.conversations import Conversations
 from web.live.waiting import Waiters
 from web.live.watching import Watcher
-from web.shapes.answers import Error
+from web.shapes.common import Error
 
 log = structlog.get_logger()
 
@@ -77,7 +78,7 @@ def create_app() -> Flask:
     for api in (
         jobs.api,
         training.api,
-        training.adapters_api,
+        adapters.api,
         schedules.api,
         chat.api,
         companies.api,

@@ -19,13 +19,12 @@ from database.base import Json, new_id
 from helox.render import LineError, Message, messages_of_chat
 from web.http.auth import company_of, session_for
 from web.http.errors import error_shape
-from web.http.openapi import CHAT, blueprint, refusals
-from web.http.openapi import answers as answered
+from web.http.openapi import CHAT, blueprint, documented, refusals
 from web.live.conversations import ClientGone, Conversation, Conversations
 from web.live.waiting import Waiters
 from web.live.watching import Watcher
-from web.shapes import chat as schemas
-from web.shapes.requests import OfCompany
+from web.shapes import chat as shapes
+from web.shapes.common import CompanyQuery
 
 log = structlog.get_logger()
 
@@ -40,9 +39,9 @@ DONE = b"data: [DONE]\n\n"
 @api.post(
     "/chat/completions",
     summary="Answer a conversation",
-    responses={**answered((200, schemas.Completion), limited=True), **refusals(413, 415, 504)},
+    responses={**documented((200, shapes.ChatCompletion), limited=True), **refusals(413, 415, 504)},
 )
-def create_completion(body: schemas.ChatCompletion) -> Response:
+def create_completion(body: shapes.CompletionRequest) -> Response:
     """OpenAI's chat completions. With `stream`, pieces come as server-sent events.
 
     Nothing is stored of a conversation but its usage. 429 while too many clients wait.
@@ -76,22 +75,24 @@ def create_completion(body: schemas.ChatCompletion) -> Response:
     return response
 
 
-@api.get("/models", summary="List models", responses=answered((200, schemas.ModelCards)))
-def list_cards(query: OfCompany) -> Response:
+@api.get("/models", summary="List models", responses=documented((200, shapes.ModelCards)))
+def list_cards(query: CompanyQuery) -> Response:
     """What `model` may be: `champion`, `base`, and the company's adapters, newest first."""
     company_id = company_of(query.company_id)
     with session_for(company_id) as session:
         return jsonify({"object": "list", "data": list_models(session, company_id)})
 
 
-@api.get("/models/<model>", summary="Look at a model", responses=answered((200, schemas.ModelCard)))
-def get_card(path: schemas.ModelPath, query: OfCompany) -> Response:
+@api.get(
+    "/models/<model>", summary="Look at a model", responses=documented((200, shapes.ModelCard))
+)
+def get_card(path: shapes.ModelPath, query: CompanyQuery) -> Response:
     company_id = company_of(query.company_id)
     with session_for(company_id) as session:
         return jsonify(model_view(session, company_id, path.model))
 
 
-def _messages(body: schemas.ChatCompletion) -> list[Message]:
+def _messages(body: shapes.CompletionRequest) -> list[Message]:
     """The messages as training renders them."""
     try:
         return messages_of_chat(body.messages)
@@ -99,7 +100,7 @@ def _messages(body: schemas.ChatCompletion) -> list[Message]:
         raise UserError("invalid_request", str(error), param=error.field) from error
 
 
-def _check(body: schemas.ChatCompletion) -> None:
+def _check(body: shapes.CompletionRequest) -> None:
     """What no field shows by itself."""
     if body.top_logprobs is not None and not body.logprobs:
         raise UserError("invalid_request", "top_logprobs: needs logprobs", param="top_logprobs")

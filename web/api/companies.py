@@ -12,11 +12,10 @@ from database.base import Json
 from database.session import operator_session
 from web.http.auth import company_of, company_or_all, key_cache, require_operator, session_for
 from web.http.idempotency import Once, Stored
-from web.http.openapi import COMPANIES, blueprint
-from web.http.openapi import answers as answered
+from web.http.openapi import COMPANIES, blueprint, documented
 from web.http.paging import page_of
-from web.shapes import answers
-from web.shapes import requests as schemas
+from web.shapes import companies as shapes
+from web.shapes.common import CreateHeaders, Page
 
 api = blueprint("companies", __name__, "/companies", COMPANIES)
 
@@ -47,9 +46,9 @@ def _created(stored: Stored, location: str, secret: str | None) -> Response:
 @api.post(
     "",
     summary="Create a company (operator)",
-    responses=answered((CREATED, answers.CompanyCreated), creates=True),
+    responses=documented((CREATED, shapes.CompanyCreated), creates=True),
 )
-def create_company(header: schemas.CreateHeaders, body: schemas.NewCompany) -> Response:
+def create_company(header: CreateHeaders, body: shapes.NewCompany) -> Response:
     """Creates the company with its first API key, which this answer alone shows."""
     require_operator()
     once = Once.of_request(header.idempotency_key, None)
@@ -72,8 +71,8 @@ def prefix_of(key: str) -> str:
     return key.split("_")[1]
 
 
-@api.get("", summary="List companies", responses=answered((200, answers.Companies)))
-def list_companies(query: schemas.Page) -> Response:
+@api.get("", summary="List companies", responses=documented((200, shapes.Companies)))
+def list_companies(query: Page) -> Response:
     """All companies for an operator, by id; its own for a company."""
     own = company_or_all(None)
     with session_for(own) as session:
@@ -83,8 +82,10 @@ def list_companies(query: schemas.Page) -> Response:
     return jsonify({"companies": found, "next_after": next_after})
 
 
-@api.get("/<company_id>", summary="Look at a company", responses=answered((200, answers.Company)))
-def get_company(path: schemas.CompanyPath) -> Response:
+@api.get(
+    "/<company_id>", summary="Look at a company", responses=documented((200, shapes.CompanyView))
+)
+def get_company(path: shapes.CompanyPath) -> Response:
     company_id = company_of(path.company_id)
     with session_for(company_id) as session:
         return jsonify(company_view(service.get_company(session, company_id)))
@@ -93,11 +94,9 @@ def get_company(path: schemas.CompanyPath) -> Response:
 @api.post(
     "/<company_id>/api-keys",
     summary="Issue an API key",
-    responses=answered((CREATED, answers.IssuedKey), creates=True),
+    responses=documented((CREATED, shapes.IssuedKey), creates=True),
 )
-def issue_key(
-    path: schemas.CompanyPath, header: schemas.CreateHeaders, body: schemas.NewKey
-) -> Response:
+def issue_key(path: shapes.CompanyPath, header: CreateHeaders, body: shapes.NewKey) -> Response:
     """Another key for the company, shown in this answer alone: issue, change over, revoke."""
     company_id = company_of(path.company_id)
     once = Once.of_request(header.idempotency_key, company_id)
@@ -117,8 +116,10 @@ def issue_key(
     return _created(stored, f"/companies/{company_id}/api-keys", secret)
 
 
-@api.get("/<company_id>/api-keys", summary="List API keys", responses=answered((200, answers.Keys)))
-def list_keys(path: schemas.CompanyPath) -> Response:
+@api.get(
+    "/<company_id>/api-keys", summary="List API keys", responses=documented((200, shapes.Keys))
+)
+def list_keys(path: shapes.CompanyPath) -> Response:
     """Prefixes and dates; the keys themselves are not kept."""
     company_id = company_of(path.company_id)
     with session_for(company_id) as session:
@@ -140,9 +141,9 @@ def list_keys(path: schemas.CompanyPath) -> Response:
 @api.delete(
     "/<company_id>/api-keys/<prefix>",
     summary="Revoke an API key",
-    responses=answered((200, answers.KeyRevoked)),
+    responses=documented((200, shapes.KeyRevoked)),
 )
-def revoke_key(path: schemas.KeyPath) -> Response:
+def revoke_key(path: shapes.KeyPath) -> Response:
     """The key stops working within two seconds everywhere."""
     company_id = company_of(path.company_id)
     with session_for(company_id) as session:

@@ -15,8 +15,7 @@ from tasks.broker import queues
 from tasks.broker.dispatch import broker_writable
 from web.http.errors import DATABASE_ERRORS
 from web.http.openapi import DOCS_PAGE, HEALTH, refusals
-from web.shapes import answers
-from web.shapes import requests as schemas
+from web.shapes import health as shapes
 
 log = structlog.get_logger()
 
@@ -30,7 +29,7 @@ def index() -> AnyResponse:
     return redirect(DOCS_PAGE)
 
 
-@api.get("/healthz", summary="Is the process alive?", responses={200: answers.Health})
+@api.get("/healthz", summary="Is the process alive?", responses={200: shapes.Health})
 def healthz() -> Response:
     """Asks nothing of any other part."""
     return jsonify({"status": OK})
@@ -39,9 +38,9 @@ def healthz() -> Response:
 @api.get(
     "/readyz",
     summary="Can it serve?",
-    responses={200: answers.Readiness, 503: answers.Readiness},
+    responses={200: shapes.Readiness, 503: shapes.Readiness},
 )
-def readyz(query: schemas.ReadinessQuery) -> Response:
+def readyz(query: shapes.ReadinessQuery) -> Response:
     """Ready when Postgres answers and Redis takes what it is given. Workers are reported and not
     required: what is asked for while none lives waits in Postgres. With `strict=true` every queue
     must be worked on too, which a task that ran there of late proves, and not a ping."""

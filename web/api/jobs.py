@@ -18,12 +18,11 @@ from settings import get_settings
 from web.http.auth import caller, company_of, company_or_all, require_company, session_for
 from web.http.errors import DATABASE_ERRORS
 from web.http.idempotency import REPLAYED_HEADER, Once
-from web.http.openapi import AUTOMATION, blueprint
-from web.http.openapi import answers as answered
+from web.http.openapi import AUTOMATION, blueprint, documented, refusals
 from web.live.handover import hand_over, job_ended, require_broker
 from web.live.waiting import Waiters, client_gone
-from web.shapes import answers
-from web.shapes import requests as schemas
+from web.shapes import jobs as shapes
+from web.shapes.common import CreateHeaders
 
 log = structlog.get_logger()
 
@@ -53,9 +52,9 @@ def waiters() -> Waiters:
 @api.post(
     "/process",
     summary="Process company data",
-    responses=answered((200, answers.Job), (202, answers.Job), creates=True, limited=True),
+    responses=documented((200, shapes.JobView), (202, shapes.JobView), creates=True, limited=True),
 )
-def process(header: schemas.CreateHeaders, body: schemas.Process) -> Response:
+def process(header: CreateHeaders, body: shapes.ProcessRequest) -> Response:
     """Answers 200 with the job once it has ended, or 202 with its address after `wait` seconds.
 
     A job that failed answers 200 with status `failed` and its `error`: the request succeeded,
@@ -78,7 +77,9 @@ def process(header: schemas.CreateHeaders, body: schemas.Process) -> Response:
     return response
 
 
-def _create_or_find(once: Once, company_id: str, body: schemas.Process) -> tuple[Json, Give | None]:
+def _create_or_find(
+    once: Once, company_id: str, body: shapes.ProcessRequest
+) -> tuple[Json, Give | None]:
     """The new job and what gives it to the broker, or the job that the same request made before."""
     if once.key is not None:
         with session_for(company_id) as session:
@@ -144,8 +145,8 @@ def _wait(view: Json, give: Give | None, seconds: float, started: float) -> Json
     return latest
 
 
-@api.get("/jobs", summary="List jobs, newest first", responses=answered((200, answers.Jobs)))
-def list_jobs(query: schemas.JobQuery) -> Response:
+@api.get("/jobs", summary="List jobs, newest first", responses=documented((200, shapes.Jobs)))
+def list_jobs(query: shapes.JobQuery) -> Response:
     """A page ends early when its jobs hold much; `next_after` says whether there are more."""
     company_id = company_or_all(query.company_id)
     with session_for(company_id) as session:
@@ -157,8 +158,8 @@ def list_jobs(query: schemas.JobQuery) -> Response:
     return jsonify({"jobs": [job_answer(row) for row in rows], "next_after": next_after})
 
 
-@api.get("/jobs/<job_id>", summary="Look at a job", responses=answered((200, answers.Job)))
-def get_job(path: schemas.JobPath) -> Response:
+@api.get("/jobs/<job_id>", summary="Look at a job", responses=documented((200, shapes.JobView)))
+def get_job(path: shapes.JobPath) -> Response:
     with session_for(None) as session:
         view = detailed_view(session, service.get_job(session, path.job_id))
     return jsonify(_located(view))
@@ -167,9 +168,9 @@ def get_job(path: schemas.JobPath) -> Response:
 @api.post(
     "/jobs/<job_id>/cancel",
     summary="Cancel a job",
-    responses={**answered((200, answers.Job)), 409: answered(creates=True)[409]},
+    responses={**documented((200, shapes.JobView)), **refusals(409)},
 )
-def cancel_job(path: schemas.JobPath) -> Response:
+def cancel_job(path: shapes.JobPath) -> Response:
     """At once if no worker has it, else its worker drops it. 409 once it has ended."""
     with session_for(None) as session:
         view = job_answer(service.cancel_job(session, path.job_id))

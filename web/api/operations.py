@@ -18,11 +18,10 @@ from synapse.streams import CHANNELS
 from tasks.broker import dispatch, queues, routing
 from web.http.auth import caller, require_operator
 from web.http.idempotency import REPLAYED_HEADER
-from web.http.openapi import OPERATIONS, blueprint
-from web.http.openapi import answers as answered
+from web.http.openapi import OPERATIONS, blueprint, documented, refusals
 from web.http.paging import page_of
 from web.live.handover import hand_over, wake_relay
-from web.shapes import operations as operation_shapes
+from web.shapes import operations as shapes
 
 log = structlog.get_logger()
 
@@ -33,7 +32,7 @@ api.before_request(require_operator)
 @api.get(
     "/overview",
     summary="The state of the whole (operator)",
-    responses=answered((200, operation_shapes.Overview)),
+    responses=documented((200, shapes.Overview)),
 )
 def get_overview() -> Response:
     """Queues, streams, workers and what they hold, leases, the outbox, dead letters, rows by state.
@@ -81,9 +80,9 @@ def _broker(more: list[str]) -> tuple[dict[str, queues.Backlog], list[Json]]:
 @api.get(
     "/dead-letters",
     summary="List dead letters, newest first (operator)",
-    responses=answered((200, operation_shapes.DeadLetters)),
+    responses=documented((200, shapes.DeadLetters)),
 )
-def list_dead_letters(query: operation_shapes.DeadLetterQuery) -> Response:
+def list_dead_letters(query: shapes.DeadLetterQuery) -> Response:
     """Rows that failed too often, and events that were refused, failed too often or are none."""
     with operator_session() as session:
         rows = service.list_dead_letters(
@@ -102,9 +101,9 @@ def list_dead_letters(query: operation_shapes.DeadLetterQuery) -> Response:
 @api.get(
     "/dead-letters/<id>",
     summary="Look at a dead letter (operator)",
-    responses=answered((200, operation_shapes.DeadLetter)),
+    responses=documented((200, shapes.DeadLetterView)),
 )
-def get_dead_letter(path: operation_shapes.DeadLetterPath) -> Response:
+def get_dead_letter(path: shapes.DeadLetterPath) -> Response:
     with operator_session() as session:
         return jsonify(service.dead_letter_view(service.get_dead_letter(session, path.id)))
 
@@ -112,12 +111,9 @@ def get_dead_letter(path: operation_shapes.DeadLetterPath) -> Response:
 @api.post(
     "/dead-letters/<id>/replay",
     summary="Have it tried again (operator)",
-    responses={
-        **answered((200, operation_shapes.DeadLetter)),
-        409: answered(creates=True)[409],
-    },
+    responses={**documented((200, shapes.DeadLetterView)), **refusals(409)},
 )
-def replay_dead_letter(path: operation_shapes.DeadLetterPath) -> Response:
+def replay_dead_letter(path: shapes.DeadLetterPath) -> Response:
     """A row goes on from the step that failed; an event goes to its stream again, and has its
     effect there. Once a letter: the second time this answers the same and does nothing. 409 for
     what cannot be replayed, with the reason."""

@@ -7,11 +7,10 @@ from flask import Response, jsonify
 from cyrex.schedules import service
 from web.http.auth import company_of, company_or_all, require_company, session_for
 from web.http.idempotency import Once, Stored
-from web.http.openapi import SCHEDULES, blueprint
-from web.http.openapi import answers as answered
+from web.http.openapi import SCHEDULES, blueprint, documented
 from web.http.paging import page_of
-from web.shapes import requests as schemas
 from web.shapes import schedules as shapes
+from web.shapes.common import CompanyPage, CreateHeaders
 
 PREFIX = "/company-automation/schedules"
 CREATED = 201
@@ -22,9 +21,9 @@ api = blueprint("schedules", __name__, PREFIX, SCHEDULES)
 @api.post(
     "",
     summary="Create a retraining schedule",
-    responses=answered((CREATED, shapes.Schedule), creates=True),
+    responses=documented((CREATED, shapes.ScheduleView), creates=True),
 )
-def create_schedule(header: schemas.CreateHeaders, body: shapes.NewSchedule) -> Response:
+def create_schedule(header: CreateHeaders, body: shapes.NewSchedule) -> Response:
     """Each time it is due it asks for a training on the company's newest dataset, unless its last
     one has not ended. What was missed while nothing ran is made up for once."""
     company_id = company_of(body.company_id)
@@ -41,8 +40,8 @@ def create_schedule(header: schemas.CreateHeaders, body: shapes.NewSchedule) -> 
     return stored.response(replayed, f"{PREFIX}/{stored.answer['schedule_id']}")
 
 
-@api.get("", summary="List schedules, newest first", responses=answered((200, shapes.Schedules)))
-def list_schedules(query: schemas.CompanyPage) -> Response:
+@api.get("", summary="List schedules, newest first", responses=documented((200, shapes.Schedules)))
+def list_schedules(query: CompanyPage) -> Response:
     company_id = company_or_all(query.company_id)
     with session_for(company_id) as session:
         require_company(session, company_id)
@@ -52,7 +51,9 @@ def list_schedules(query: schemas.CompanyPage) -> Response:
     return jsonify({"schedules": found, "next_after": next_after})
 
 
-@api.get("/<schedule_id>", summary="Look at a schedule", responses=answered((200, shapes.Schedule)))
+@api.get(
+    "/<schedule_id>", summary="Look at a schedule", responses=documented((200, shapes.ScheduleView))
+)
 def get_schedule(path: shapes.SchedulePath) -> Response:
     with session_for(None) as session:
         return jsonify(service.schedule_view(service.get_schedule(session, path.schedule_id)))
@@ -61,7 +62,7 @@ def get_schedule(path: shapes.SchedulePath) -> Response:
 @api.get(
     "/<schedule_id>/fires",
     summary="What became of a schedule's due times",
-    responses=answered((200, shapes.Fires)),
+    responses=documented((200, shapes.Fires)),
 )
 def list_fires(path: shapes.SchedulePath, query: shapes.FiresQuery) -> Response:
     """Newest first: the training that was asked for, or why none was."""
@@ -74,7 +75,7 @@ def list_fires(path: shapes.SchedulePath, query: shapes.FiresQuery) -> Response:
 @api.patch(
     "/<schedule_id>",
     summary="Change a schedule",
-    responses=answered((200, shapes.Schedule), creates=True),
+    responses=documented((200, shapes.ScheduleView), creates=True),
 )
 def update_schedule(path: shapes.SchedulePath, body: shapes.ScheduleChanges) -> Response:
     """A new time counts from now; so does a schedule that is enabled again."""
@@ -87,7 +88,7 @@ def update_schedule(path: shapes.SchedulePath, body: shapes.ScheduleChanges) -> 
 @api.delete(
     "/<schedule_id>",
     summary="Delete a schedule",
-    responses=answered((200, shapes.ScheduleDeleted)),
+    responses=documented((200, shapes.ScheduleDeleted)),
 )
 def delete_schedule(path: shapes.SchedulePath) -> Response:
     """With its history; a training that it asked for goes on."""

@@ -17,11 +17,10 @@ from database.base import Json, new_id
 from tasks.broker.dispatch import broker
 from web.http.auth import company_of, require_company, session_for
 from web.http.idempotency import Once, Stored
-from web.http.openapi import AUTOMATION, blueprint, refusals
-from web.http.openapi import answers as answered
+from web.http.openapi import AUTOMATION, blueprint, documented, refusals
 from web.live.waiting import Seats
-from web.shapes import requests as schemas
-from web.shapes import tools as tool_shapes
+from web.shapes import tools as shapes
+from web.shapes.common import CompanyQuery, CreateHeaders
 
 api = blueprint("tools", __name__, "/company-automation", AUTOMATION)
 
@@ -35,9 +34,9 @@ _tests = Seats(MAX_TESTS)
 @api.post(
     "/register-tools",
     summary="Register tools",
-    responses=answered((200, tool_shapes.ToolsRegistered), creates=True),
+    responses=documented((200, shapes.ToolsRegistered), creates=True),
 )
-def register_tools(header: schemas.CreateHeaders, body: tool_shapes.RegisterTools) -> Response:
+def register_tools(header: CreateHeaders, body: shapes.RegisterTools) -> Response:
     """Adds tools, or replaces those of the same name; all of them or, after an error, none.
 
     Tokens, keys and headers that look like secrets are stored encrypted and never shown again.
@@ -65,8 +64,8 @@ def _registered(company_id: str, tools: list[service.Tool]) -> Json:
     }
 
 
-@api.get("/tools", summary="List tools, by name", responses=answered((200, tool_shapes.Tools)))
-def list_tools(query: schemas.OfCompany) -> Response:
+@api.get("/tools", summary="List tools, by name", responses=documented((200, shapes.Tools)))
+def list_tools(query: CompanyQuery) -> Response:
     company_id = company_of(query.company_id)
     with session_for(company_id) as session:
         require_company(session, company_id)
@@ -74,8 +73,8 @@ def list_tools(query: schemas.OfCompany) -> Response:
     return jsonify({"tools": [service.tool_view(tool) for tool in found]})
 
 
-@api.get("/tools/<name>", summary="Look at a tool", responses=answered((200, tool_shapes.Tool)))
-def get_tool(path: tool_shapes.ToolPath, query: schemas.OfCompany) -> Response:
+@api.get("/tools/<name>", summary="Look at a tool", responses=documented((200, shapes.ToolView)))
+def get_tool(path: shapes.ToolPath, query: CompanyQuery) -> Response:
     company_id = company_of(query.company_id)
     with session_for(company_id) as session:
         return jsonify(service.tool_view(service.get_tool(session, company_id, path.name)))
@@ -84,11 +83,9 @@ def get_tool(path: tool_shapes.ToolPath, query: schemas.OfCompany) -> Response:
 @api.put(
     "/tools/<name>",
     summary="Replace a tool",
-    responses=answered((200, tool_shapes.Tool), creates=True),
+    responses=documented((200, shapes.ToolView), creates=True),
 )
-def replace_tool(
-    path: tool_shapes.ToolPath, query: schemas.OfCompany, body: tool_shapes.ReplaceTool
-) -> Response:
+def replace_tool(path: shapes.ToolPath, query: CompanyQuery, body: shapes.ReplaceTool) -> Response:
     """A whole new definition, secrets too; for one field use PATCH."""
     company_id = company_of(query.company_id)
     with session_for(company_id) as session:
@@ -99,11 +96,9 @@ def replace_tool(
 @api.patch(
     "/tools/<name>",
     summary="Change a tool",
-    responses=answered((200, tool_shapes.Tool), creates=True),
+    responses=documented((200, shapes.ToolView), creates=True),
 )
-def change_tool(
-    path: tool_shapes.ToolPath, query: schemas.OfCompany, body: tool_shapes.ChangeTool
-) -> Response:
+def change_tool(path: shapes.ToolPath, query: CompanyQuery, body: shapes.ChangeTool) -> Response:
     """What is left out stays, secrets too, unless the endpoint moves to another host: then `auth`
     and secret headers must be sent again."""
     company_id = company_of(query.company_id)
@@ -113,9 +108,9 @@ def change_tool(
 
 
 @api.delete(
-    "/tools/<name>", summary="Delete a tool", responses=answered((200, tool_shapes.ToolDeleted))
+    "/tools/<name>", summary="Delete a tool", responses=documented((200, shapes.ToolDeleted))
 )
-def delete_tool(path: tool_shapes.ToolPath, query: schemas.OfCompany) -> Response:
+def delete_tool(path: shapes.ToolPath, query: CompanyQuery) -> Response:
     """A call that is not sent yet fails; what was called stays in the jobs' records."""
     company_id = company_of(query.company_id)
     with session_for(company_id) as session:
@@ -126,11 +121,9 @@ def delete_tool(path: tool_shapes.ToolPath, query: schemas.OfCompany) -> Respons
 @api.post(
     "/tools/<name>/test",
     summary="Call a tool once",
-    responses={**answered((200, tool_shapes.ToolTested), limited=True), **refusals(413, 415)},
+    responses={**documented((200, shapes.ToolTested), limited=True), **refusals(413, 415)},
 )
-def test_tool(
-    path: tool_shapes.ToolPath, query: schemas.OfCompany, body: tool_shapes.CallTool
-) -> Response:
+def test_tool(path: shapes.ToolPath, query: CompanyQuery, body: shapes.CallTool) -> Response:
     """A real call, within ten seconds, under the tool's rate limit; answers how it went."""
     company_id = company_of(query.company_id)
     with session_for(company_id) as session:

@@ -1,4 +1,4 @@
-"""`/company-automation/train-adapter`, the trainings asked for, and the adapters they make."""
+"""`/company-automation/train-adapter` and the trainings that it requests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 import structlog
 from flask import Response, jsonify
 
-from cyrex.adapters import service as adapter_service
 from cyrex.errors import Unavailable
 from cyrex.logs import one_line
 from cyrex.tenants.quotas import require_place
@@ -18,17 +17,15 @@ from database.base import Json
 from database.transitions import TRAINING as TRAINING_STATES
 from web.http.auth import company_of, company_or_all, require_company, session_for
 from web.http.idempotency import Once, Stored
-from web.http.openapi import ADAPTERS, TRAINING, blueprint
-from web.http.openapi import answers as answered
+from web.http.openapi import TRAINING, blueprint, documented, refusals
 from web.http.paging import page_of
 from web.live.handover import hand_over, require_broker, wake_relay
-from web.shapes import answers
-from web.shapes import requests as schemas
+from web.shapes import training as shapes
+from web.shapes.common import CreateHeaders
 
 log = structlog.get_logger()
 
 api = blueprint("training", __name__, "/company-automation", TRAINING)
-adapters_api = blueprint("adapters", __name__, "/company-automation", ADAPTERS)
 
 ACCEPTED = 202
 
@@ -50,9 +47,9 @@ def _accepted(stored: Stored, replayed: bool) -> Response:
 @api.post(
     "/train-adapter",
     summary="Request adapter training",
-    responses=answered((ACCEPTED, answers.TrainingRequested), creates=True, limited=True),
+    responses=documented((ACCEPTED, shapes.TrainingAccepted), creates=True, limited=True),
 )
-def train_adapter(header: schemas.CreateHeaders, body: schemas.TrainAdapter) -> Response:
+def train_adapter(header: CreateHeaders, body: shapes.TrainAdapter) -> Response:
     """Checks every example and setting, stores them and answers 202; follow `links.self`."""
     company_id = company_of(body.company_id)
     once = Once.of_request(header.idempotency_key, company_id)
@@ -74,7 +71,7 @@ def train_adapter(header: schemas.CreateHeaders, body: schemas.TrainAdapter) -> 
     return _accepted(stored, replayed)
 
 
-def _stored(body: schemas.TrainAdapter) -> service.StoredLines:
+def _stored(body: shapes.TrainAdapter) -> service.StoredLines:
     try:
         return service.store(body.training_data)
     except OSError as error:
@@ -86,7 +83,7 @@ def _stored(body: schemas.TrainAdapter) -> service.StoredLines:
 
 
 def _request(
-    session: Any, company_id: str, body: schemas.TrainAdapter, data: service.StoredLines
+    session: Any, company_id: str, body: shapes.TrainAdapter, data: service.StoredLines
 ) -> Json:
     run = service.request_training(
         session, company_id, data, body.config, body.use_qlora, body.seed
@@ -103,9 +100,9 @@ def _request(
 @api.get(
     "/training",
     summary="List trainings, newest first",
-    responses=answered((200, answers.Trainings)),
+    responses=documented((200, shapes.Trainings)),
 )
-def list_trainings(query: schemas.TrainingQuery) -> Response:
+def list_trainings(query: shapes.TrainingQuery) -> Response:
     company_id = company_or_all(query.company_id)
     with session_for(company_id) as session:
         require_company(session, company_id)
@@ -120,9 +117,9 @@ def list_trainings(query: schemas.TrainingQuery) -> Response:
 @api.get(
     "/training/<request_id>",
     summary="Look at a training",
-    responses=answered((200, answers.Training)),
+    responses=documented((200, shapes.TrainingView)),
 )
-def get_training(path: schemas.TrainingPath) -> Response:
+def get_training(path: shapes.TrainingPath) -> Response:
     """Its state, step, progress, metrics, position in the queue and error."""
     with session_for(None) as session:
         run = service.get_training(session, path.request_id)
@@ -132,9 +129,9 @@ def get_training(path: schemas.TrainingPath) -> Response:
 @api.get(
     "/training/<request_id>/events",
     summary="What happened in a training",
-    responses=answered((200, answers.TrainingEvents)),
+    responses=documented((200, shapes.TrainingEvents)),
 )
-def list_events(path: schemas.TrainingPath, query: schemas.EventQuery) -> Response:
+def list_events(path: shapes.TrainingPath, query: shapes.EventQuery) -> Response:
     """Oldest first; send `next_after` as `after` to follow a training."""
     with session_for(None) as session:
         events = service.training_events(
@@ -158,9 +155,9 @@ def list_events(path: schemas.TrainingPath, query: schemas.EventQuery) -> Respon
 @api.get(
     "/training/<request_id>/checkpoints",
     summary="What a training can go on from",
-    responses=answered((200, answers.Checkpoints)),
+    responses=documented((200, shapes.Checkpoints)),
 )
-def list_checkpoints(path: schemas.TrainingPath) -> Response:
+def list_checkpoints(path: shapes.TrainingPath) -> Response:
     """Newest first. The last few are kept, and for some days after the training has ended."""
     with session_for(None) as session:
         rows = checkpoint_service.list_checkpoints(session, path.request_id)
@@ -171,9 +168,9 @@ def list_checkpoints(path: schemas.TrainingPath) -> Response:
 @api.post(
     "/training/<request_id>/cancel",
     summary="Cancel a training",
-    responses={**answered((200, answers.Training)), 409: answered(creates=True)[409]},
+    responses={**documented((200, shapes.TrainingView)), **refusals(409)},
 )
-def cancel_training(path: schemas.TrainingPath) -> Response:
+def cancel_training(path: shapes.TrainingPath) -> Response:
     """At once if no worker has it, else its worker ends it after the step that it is at; what it
     has learnt so far is kept as a checkpoint. 409 once it has ended."""
     with session_for(None) as session:
@@ -182,34 +179,3 @@ def cancel_training(path: schemas.TrainingPath) -> Response:
     if view["status"] in TRAINING_STATES.terminal:
         hand_over("training", view["company_id"])
     return jsonify(view)
-
-
-@adapters_api.get(
-    "/adapters",
-    summary="List adapters, newest first",
-    responses=answered((200, answers.Adapters)),
-)
-def list_adapters(query: schemas.AdapterQuery) -> Response:
-    company_id = company_or_all(query.company_id)
-    with session_for(company_id) as session:
-        require_company(session, company_id)
-        rows = adapter_service.list_adapters(
-            session, company_id, status=query.status, limit=query.limit + 1, after=query.after
-        )
-        shown, next_after = page_of(rows, query.limit, "adapter_id")
-        champions = adapter_service.champion_ids(session, company_id)
-        found = [adapter_service.adapter_view(row, champions) for row in shown]
-    return jsonify({"adapters": found, "next_after": next_after})
-
-
-@adapters_api.get(
-    "/adapters/<adapter_id>",
-    summary="Look at an adapter",
-    responses=answered((200, answers.ResidentAdapter)),
-)
-def get_adapter(path: schemas.AdapterPath) -> Response:
-    with session_for(None) as session:
-        row = adapter_service.get_adapter(session, path.adapter_id)
-        champions = adapter_service.champion_ids(session, row.company_id)
-        resident = adapter_service.resident_on(session, row.company_id, row.adapter_id)
-        return jsonify({**adapter_service.adapter_view(row, champions), "resident": resident})

@@ -9,7 +9,7 @@ from flask_openapi3.models.info import Info
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel
 
-from web.shapes.answers import Error
+from web.shapes.common import Error
 
 DOCS_PREFIX = "/docs"
 DOCS_PAGE = f"{DOCS_PREFIX}/swagger"
@@ -117,7 +117,7 @@ def refusals(*statuses: int) -> Responses:
     return {status: _error(status) for status in statuses}
 
 
-def answers(
+def documented(
     *found: tuple[int, type[BaseModel]], creates: bool = False, limited: bool = False
 ) -> Responses:
     """The documented answers of one route; a route that takes a body can refuse it, and one whose

@@ -11,8 +11,7 @@ from cyrex.chat.model_names import Model
 from cyrex.chat.protocol import Ask
 from cyrex.engine import Grammar
 from settings import get_settings
-from web.shapes.answers import Answer
-from web.shapes.requests import Body, OwnCompanyId, Parameters, Text
+from web.shapes.common import AnswerBody, OwnCompanyId, Parameters, RequestBody, Text
 
 MAX_MESSAGES = 2000
 MAX_STOP_STRINGS = 16
@@ -40,24 +39,24 @@ StopStrings = Annotated[
 ]
 
 
-class StreamOptions(Body):
+class StreamOptions(RequestBody):
     include_usage: bool | None = None
     include_obfuscation: Unsupported = None
 
 
-class NamedSchema(Body):
+class NamedSchema(RequestBody):
     name: str = Field("", max_length=64)
     description: str | None = None
     schema_: dict[str, Any] = Field(alias="schema", description="A JSON schema.")
     strict: bool | None = None
 
 
-class ResponseFormat(Body):
+class ResponseFormat(RequestBody):
     type: Literal["text", "json_object", "json_schema"]
     json_schema: NamedSchema | None = None
 
 
-class ChatCompletion(Body):
+class CompletionRequest(RequestBody):
     model_config = ConfigDict(
         json_schema_extra={
             "example": {
@@ -166,7 +165,7 @@ class ModelPath(Parameters):
 # ---- answers ----
 
 
-class TokenLogprob(Answer):
+class TokenLogprob(AnswerBody):
     token: str
     logprob: float
     bytes: list[int]
@@ -176,36 +175,36 @@ class TokenLogprobs(TokenLogprob):
     top_logprobs: list[TokenLogprob]
 
 
-class ChoiceLogprobs(Answer):
+class ChoiceLogprobs(AnswerBody):
     content: list[TokenLogprobs]
     refusal: None = None
 
 
-class ChatMessage(Answer):
+class ChatMessage(AnswerBody):
     role: Literal["assistant"]
     content: str
     refusal: None = None
 
 
-class Choice(Answer):
+class CompletionChoice(AnswerBody):
     index: int
     message: ChatMessage
     logprobs: ChoiceLogprobs | None
     finish_reason: Literal["stop", "length"]
 
 
-class PromptDetails(Answer):
+class PromptDetails(AnswerBody):
     cached_tokens: int = Field(description="Computed for an earlier request of the company.")
 
 
-class Usage(Answer):
+class TokenUsage(AnswerBody):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptDetails
 
 
-class Completion(Answer):
+class ChatCompletion(AnswerBody):
     """With `stream`, server-sent events of chunks instead."""
 
     id: str
@@ -213,17 +212,17 @@ class Completion(Answer):
     created: int
     model: str = Field(description="Who answered: an adapter's id, or `base`.")
     system_fingerprint: str | None = Field(description="Of the adapter's bytes; null: the base.")
-    choices: list[Choice]
-    usage: Usage
+    choices: list[CompletionChoice]
+    usage: TokenUsage
 
 
-class ModelCard(Answer):
+class ModelCard(AnswerBody):
     id: str
     object: Literal["model"]
     created: int
     owned_by: str
 
 
-class ModelCards(Answer):
+class ModelCards(AnswerBody):
     object: Literal["list"]
     data: list[ModelCard]

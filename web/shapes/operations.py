@@ -8,8 +8,7 @@ from pydantic import AfterValidator, Field
 
 from database.transitions import MACHINES
 from synapse.streams import CONSUMED
-from web.shapes.answers import MOMENT, Answer
-from web.shapes.requests import CompanyId, Page, Parameters, RowId
+from web.shapes.common import MOMENT, AnswerBody, CompanyId, Page, Parameters, RowId
 
 # Of dead letters.
 KINDS = (*MACHINES, *CONSUMED)
@@ -38,7 +37,7 @@ class DeadLetterPath(Parameters):
     id: RowId
 
 
-class DeadLetter(Answer):
+class DeadLetterView(AnswerBody):
     id: str
     kind: str = Field(description="The kind of row, or the stream of an event.")
     reference: str = Field(description="The id of the row or of the event.")
@@ -50,12 +49,12 @@ class DeadLetter(Answer):
     replayed_at: str | None
 
 
-class DeadLetters(Answer):
-    dead_letters: list[DeadLetter]
+class DeadLetters(AnswerBody):
+    dead_letters: list[DeadLetterView]
     next_after: str | None
 
 
-class QueueState(Answer):
+class QueueState(AnswerBody):
     name: str
     depth: int | None = Field(description="Messages that no worker has taken; null: no answer.")
     oldest_seconds: float | None = Field(description="Since the oldest of them was sent.")
@@ -66,7 +65,7 @@ class QueueState(Answer):
     status: str = Field(description="`ok`, `busy`, `stuck` or `down`.", examples=["ok"])
 
 
-class GroupState(Answer):
+class GroupState(AnswerBody):
     name: str
     consumers: int
     pending: int = Field(description="Delivered and not acknowledged.")
@@ -74,13 +73,13 @@ class GroupState(Answer):
     oldest_pending_seconds: float | None
 
 
-class StreamState(Answer):
+class StreamState(AnswerBody):
     name: str
     length: int | None = Field(description="null: no answer.")
     groups: list[GroupState]
 
 
-class HeldLease(Answer):
+class HeldLease(AnswerBody):
     kind: str
     id: str
     company_id: str
@@ -89,7 +88,7 @@ class HeldLease(Answer):
     seconds: float = Field(description="Since its row last changed.")
 
 
-class WorkerState(Answer):
+class WorkerState(AnswerBody):
     worker_id: str
     node: str
     queues: list[str]
@@ -103,17 +102,17 @@ class WorkerState(Answer):
     details: dict[str, Any]
 
 
-class OutboxState(Answer):
+class OutboxState(AnswerBody):
     unpublished: int
     oldest_seconds: float | None
 
 
-class LeaseState(Answer):
+class LeaseState(AnswerBody):
     held: int
     orphaned: int = Field(description="Whose owner shows no sign of life.")
 
 
-class Overview(Answer):
+class Overview(AnswerBody):
     queues: list[QueueState]
     streams: list[StreamState]
     workers: list[WorkerState]

@@ -7,8 +7,15 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from cyrex.schedules.service import MAX_HOURS, MAX_NEW_EXAMPLES
-from web.shapes.answers import MOMENT, Answer
-from web.shapes.requests import MAX_NAME, Body, OwnCompanyId, Parameters, RowId
+from web.shapes.common import (
+    MAX_NAME,
+    MOMENT,
+    AnswerBody,
+    OwnCompanyId,
+    Parameters,
+    RequestBody,
+    RowId,
+)
 
 MAX_CRON = 200
 
@@ -43,7 +50,7 @@ Config = Annotated[
 Name = Annotated[str, Field(max_length=MAX_NAME)]
 
 
-class NewSchedule(Body):
+class NewSchedule(RequestBody):
     """Trains on the newest dataset of the company."""
 
     model_config = ConfigDict(
@@ -70,7 +77,7 @@ class NewSchedule(Body):
     enabled: bool = True
 
 
-class ScheduleChanges(Body):
+class ScheduleChanges(RequestBody):
     """What is left out stays; `cron` takes the place of `every_hours`, and the reverse."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"every_hours": 24}})
@@ -93,7 +100,7 @@ class FiresQuery(Parameters):
     limit: int = Field(50, ge=1, le=1000)
 
 
-class Schedule(Answer):
+class ScheduleView(AnswerBody):
     schedule_id: str
     company_id: str
     name: str
@@ -110,17 +117,17 @@ class Schedule(Answer):
     updated_at: str
 
 
-class Schedules(Answer):
-    schedules: list[Schedule]
+class Schedules(AnswerBody):
+    schedules: list[ScheduleView]
     next_after: str | None
 
 
-class ScheduleDeleted(Answer):
+class ScheduleDeleted(AnswerBody):
     schedule_id: str
     deleted: bool
 
 
-class Fire(Answer):
+class FireView(AnswerBody):
     fire_at: str = Field(description="When it was due.", examples=MOMENT)
     outcome: Literal["requested", "skipped"]
     reason: str = Field(description="Why nothing was trained.")
@@ -128,6 +135,6 @@ class Fire(Answer):
     created_at: str
 
 
-class Fires(Answer):
+class Fires(AnswerBody):
     schedule_id: str
-    fires: list[Fire]
+    fires: list[FireView]

@@ -1,4 +1,4 @@
-"""What requests and answers about tools and memory hold."""
+"""Requests and answers about tools."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ from pydantic.config import JsonDict
 
 from cyrex.tools.definition import NAME, Auth, Method, RateLimit, ToolDefinition
 from cyrex.tools.service import MAX_TOOLS
-from web.shapes.answers import Answer
-from web.shapes.requests import Body, CompanyPage, OwnCompanyId, Parameters, RowId, Text
-
-MAX_QUERY = 1000
+from web.shapes.common import AnswerBody, OwnCompanyId, Parameters, RequestBody
 
 EXAMPLE: JsonDict = {
     "name": "crm_lookup",
@@ -30,7 +27,7 @@ EXAMPLE: JsonDict = {
 }
 
 
-class RegisterTools(Body):
+class RegisterTools(RequestBody):
     model_config = ConfigDict(
         json_schema_extra={"example": {"company_id": "acme", "tools": [EXAMPLE]}}
     )
@@ -45,7 +42,7 @@ class ReplaceTool(ToolDefinition):
     name: str = Field("", pattern=f"{NAME}|^$")
 
 
-class ChangeTool(Body):
+class ChangeTool(RequestBody):
     """Fields to change; those left out stay, secrets too."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"description": "Find a customer"}})
@@ -60,7 +57,7 @@ class ChangeTool(Body):
     idempotent: bool | None = None
 
 
-class CallTool(Body):
+class CallTool(RequestBody):
     model_config = ConfigDict(
         json_schema_extra={"example": {"arguments": {"email": "jo@example.com"}}}
     )
@@ -72,20 +69,7 @@ class ToolPath(Parameters):
     name: str = Field(pattern=NAME)
 
 
-class MemoryPath(Parameters):
-    memory_id: RowId
-
-
-class MemoryQuery(CompanyPage):
-    q: Text | None = Field(
-        None,
-        min_length=1,
-        max_length=MAX_QUERY,
-        description='Words that must be there; "a phrase", `or` and `-not` are understood.',
-    )
-
-
-class Tool(Answer):
+class ToolView(AnswerBody):
     """A tool, without its secrets."""
 
     company_id: str
@@ -103,8 +87,8 @@ class Tool(Answer):
     updated_at: str
 
 
-class Tools(Answer):
-    tools: list[Tool]
+class Tools(AnswerBody):
+    tools: list[ToolView]
 
 
 class ToolsRegistered(Tools):
@@ -113,12 +97,12 @@ class ToolsRegistered(Tools):
     message: str
 
 
-class ToolDeleted(Answer):
+class ToolDeleted(AnswerBody):
     name: str
     deleted: bool
 
 
-class ToolTested(Answer):
+class ToolTested(AnswerBody):
     """How a test call went; 200 also when the tool failed."""
 
     name: str
@@ -130,21 +114,3 @@ class ToolTested(Answer):
     truncated: bool
     note: str | None
     error: dict[str, Any] | None
-
-
-class Memory(Answer):
-    memory_id: str
-    company_id: str
-    job_id: str | None
-    kind: str
-    content: str
-    created_at: str
-
-
-class Memories(Answer):
-    memory: list[Memory]
-    next_after: str | None = Field(description="Send as `after` for the next page; null: the end.")
-
-
-class Forgotten(Answer):
-    deleted: int

@@ -27,7 +27,7 @@ from tasks import app as celery_app
 from tasks.broker import dispatch
 from tasks.broker.dispatch import announce_end
 from web.live import handover
-from web.shapes.answers import Error
+from web.shapes.common import Error
 
 LINES = [{"input": f"question {n}", "output": f"answer {n}"} for n in range(4)]
 _numbers = count(1)

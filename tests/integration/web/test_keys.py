@@ -19,7 +19,7 @@ from tests.integration.web.support import (
     row_counts,
 )
 from web.http.auth import KEY_CACHE_SECONDS, key_cache
-from web.shapes import answers
+from web.shapes.companies import Companies, CompanyCreated, CompanyView, IssuedKey, KeyRevoked, Keys
 
 
 def test_a_company_is_created_with_a_key_that_works(operator: Api) -> None:
@@ -28,12 +28,12 @@ def test_a_company_is_created_with_a_key_that_works(operator: Api) -> None:
         "/companies", {"company_id": company_id, "name": "Acme", "context": {"trade": "anvils"}}
     )
     assert made.status_code == 201
-    created = answers.CompanyCreated.model_validate(made.json)
+    created = CompanyCreated.model_validate(made.json)
     assert made.headers["Location"] == f"/companies/{company_id}"
     assert created.api_key is not None
     assert created.api_key.startswith(f"cx_{created.api_key_prefix}_")
     shown = Api(operator.app, created.api_key).get(f"/companies/{company_id}")
-    assert answers.Company.model_validate(shown.json).context == {"trade": "anvils"}
+    assert CompanyView.model_validate(shown.json).context == {"trade": "anvils"}
 
 
 def test_the_secret_is_nowhere_in_the_database(operator: Api, acme: Tenant) -> None:
@@ -53,14 +53,14 @@ def test_companies_are_listed_page_by_page(operator: Api, acme: Tenant, globex: 
     after = ""
     while True:
         page = operator.get(f"/companies?limit=1&after={after}" if after else "/companies?limit=1")
-        found = answers.Companies.model_validate(page.json)
+        found = Companies.model_validate(page.json)
         seen += [company.company_id for company in found.companies]
         if found.next_after is None:
             break
         after = found.next_after
     assert {acme.company_id, globex.company_id} <= set(seen)
     assert seen == sorted(seen)
-    mine = answers.Companies.model_validate(acme.api.get("/companies").json)
+    mine = Companies.model_validate(acme.api.get("/companies").json)
     assert [company.company_id for company in mine.companies] == [acme.company_id]
 
 
@@ -110,20 +110,20 @@ def test_a_key_is_issued_listed_and_revoked(operator: Api, acme: Tenant) -> None
     keys = f"/companies/{acme.company_id}/api-keys"
     issued = acme.api.post(keys, {"name": "second"})
     assert issued.status_code == 201
-    second = answers.IssuedKey.model_validate(issued.json)
+    second = IssuedKey.model_validate(issued.json)
     assert second.api_key is not None
     other = Api(operator.app, second.api_key)
     assert other.get("/companies").status_code == 200
 
-    listed = answers.Keys.model_validate(operator.get(keys).json).api_keys
+    listed = Keys.model_validate(operator.get(keys).json).api_keys
     assert [key.name for key in listed] == ["first", "second"]
     assert second.api_key not in str(listed)
 
     revoked = operator.delete(f"{keys}/{second.prefix}")
-    assert answers.KeyRevoked.model_validate(revoked.json).revoked
+    assert KeyRevoked.model_validate(revoked.json).revoked
     error_of(other.get("/companies"), 401, "invalid_api_key")
     error_of(operator.delete(f"{keys}/{second.prefix}"), 404, "api_key_not_found")
-    listed = answers.Keys.model_validate(operator.get(keys).json).api_keys
+    listed = Keys.model_validate(operator.get(keys).json).api_keys
     assert [key.revoked_at is not None for key in listed] == [False, True]
 
 
@@ -180,4 +180,4 @@ def test_a_second_tenant_cannot_revoke_the_firsts_key(
 def test_a_new_tenant_starts_with_one_key(operator: Api) -> None:
     tenant = new_tenant(operator)
     listed = tenant.api.get(f"/companies/{tenant.company_id}/api-keys")
-    assert len(answers.Keys.model_validate(listed.json).api_keys) == 1
+    assert len(Keys.model_validate(listed.json).api_keys) == 1

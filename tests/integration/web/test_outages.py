@@ -30,7 +30,8 @@ from tests.integration.web.support import (
     use_broker,
 )
 from web import create_app
-from web.shapes import answers
+from web.shapes.health import Readiness
+from web.shapes.jobs import JobView
 from web.shapes.operations import Overview
 
 CHAT = {"model": "base", "messages": [{"role": "user", "content": "Hello"}]}
@@ -85,7 +86,7 @@ def test_without_postgres_everything_is_503_and_comes_back_by_itself(
             assert int(refused.headers["Retry-After"]) > 0
         ready = anyone.get("/readyz")
         assert ready.status_code == 503
-        state = answers.Readiness.model_validate(ready.json)
+        state = Readiness.model_validate(ready.json)
         assert (state.down, state.database, state.redis) == (["database"], "down", "ok")
         assert state.workers is None
         assert anyone.get("/healthz").status_code == 200
@@ -100,7 +101,7 @@ def test_without_postgres_everything_is_503_and_comes_back_by_itself(
 def test_without_redis_nothing_is_begun_but_all_can_be_read(
     anyone: Api, acme: Tenant, outside: Outside
 ) -> None:
-    made = answers.Job.model_validate(acme.api.process().json)
+    made = JobView.model_validate(acme.api.process().json)
     before = row_counts()
     outside.redis.cut()
     time.sleep(2 * LOOK_SECONDS)  # For so long what was seen a moment ago is believed.
@@ -118,7 +119,7 @@ def test_without_redis_nothing_is_begun_but_all_can_be_read(
         assert acme.api.get(made.location).status_code == 200
         ready = anyone.get("/readyz")
         assert ready.status_code == 503
-        assert answers.Readiness.model_validate(ready.json).down == ["redis"]
+        assert Readiness.model_validate(ready.json).down == ["redis"]
     finally:
         outside.redis.restore()
     assert acme.api.process().status_code == 202
@@ -146,7 +147,7 @@ def test_a_redis_that_is_full_is_not_ready(anyone: Api, redis_url: str) -> None:
         assert client.ping()
         ready = anyone.get("/readyz")
         assert ready.status_code == 503
-        assert answers.Readiness.model_validate(ready.json).down == ["redis"]
+        assert Readiness.model_validate(ready.json).down == ["redis"]
     finally:
         client.config_set("maxmemory", "0")
         client.close()
@@ -166,13 +167,13 @@ def test_a_replay_needs_no_broker(acme: Tenant, outside: Outside) -> None:
 
 
 def test_a_job_is_cancelled_without_redis(acme: Tenant, outside: Outside) -> None:
-    made = answers.Job.model_validate(acme.api.process().json)
+    made = JobView.model_validate(acme.api.process().json)
     outside.redis.cut()
     try:
         cancelled = acme.api.post(f"{made.location}/cancel")
     finally:
         outside.redis.restore()
-    assert answers.Job.model_validate(cancelled.json).status == "cancelled"
+    assert JobView.model_validate(cancelled.json).status == "cancelled"
 
 
 def test_redis_that_goes_away_during_a_wait_costs_a_delay_only(
@@ -217,7 +218,7 @@ def test_postgres_that_goes_away_during_a_wait_does_not_lose_the_job(
         finally:
             outside.database.restore()
     assert response.status_code == 202
-    assert answers.Job.model_validate(response.json).job_id == job_id
+    assert JobView.model_validate(response.json).job_id == job_id
 
 
 def test_a_failure_after_the_commit_is_not_told_as_a_failure(
@@ -231,7 +232,7 @@ def test_a_failure_after_the_commit_is_not_told_as_a_failure(
     for key, status in ((None, "admitted"), ("once", "queued")):
         response = acme.api.process(headers={"Idempotency-Key": key} if key else {})
         assert response.status_code == 202
-        job = answers.Job.model_validate(response.json)
+        job = JobView.model_validate(response.json)
         assert acme.api.get(job.location).json["status"] == status  # type: ignore[index]
 
 
@@ -265,7 +266,7 @@ def test_live_workers_are_reported_by_queue(anyone: Api, app: Flask) -> None:
         session.add(row("training@a", ["training"], heartbeat_at=stale))
     ready = anyone.get("/readyz")
     assert ready.status_code == 200
-    state = answers.Readiness.model_validate(ready.json)
+    state = Readiness.model_validate(ready.json)
     assert state.status == "degraded", "nobody trains, and nobody calls tools"
     assert state.workers == {
         "inference": 2,
@@ -290,13 +291,13 @@ def test_strictly_ready_is_who_has_workers_that_work(anyone: Api, app: Flask) ->
         # Its heart beats, and nothing that is sent to it arrives.
         session.execute(update(Worker).values(started_at=stale))
         session.execute(update(Canary).where(Canary.queue == "inference").values(seen_at=stale))
-    state = answers.Readiness.model_validate(anyone.get("/readyz").json)
+    state = Readiness.model_validate(anyone.get("/readyz").json)
     assert (state.status, state.down) == ("degraded", [])
     assert state.queues is not None
     assert state.queues["inference"].status == "stuck"
     strict = anyone.get("/readyz?strict=true")
     assert strict.status_code == 503
-    assert answers.Readiness.model_validate(strict.json).down == ["inference"]
+    assert Readiness.model_validate(strict.json).down == ["inference"]
 
 
 def test_a_database_role_that_sees_everything_is_refused(

@@ -27,7 +27,7 @@ from tests.integration.cyrex.tiny import base
 from tests.integration.web.chat_worker import ChatWorker, Impostor, chat_worker
 from tests.integration.web.support import Api, Tenant, error_of, eventually, idle_transactions
 from web.live import conversations
-from web.shapes import chat as chat_schemas
+from web.shapes import chat as shapes
 
 __all__ = ["base"]
 
@@ -57,7 +57,7 @@ def ask(api: Api, **fields: Any) -> Any:
 def whole(api: Api, **fields: Any) -> dict[str, Any]:
     response = ask(api, **fields)
     assert response.status_code == 200, response.text
-    chat_schemas.Completion.model_validate(response.json)
+    shapes.ChatCompletion.model_validate(response.json)
     found: dict[str, Any] = response.json
     return found
 
@@ -219,7 +219,7 @@ def test_models_are_the_companys_own(acme: Tenant, globex: Tenant, operator: Api
     own = rows.adapter(acme.company_id, status="ready", sha256=sha256)
     failed = rows.adapter(acme.company_id, status="failed")
     listed = acme.api.get("/v1/models").json
-    chat_schemas.ModelCards.model_validate(listed)
+    shapes.ModelCards.model_validate(listed)
     assert listed is not None
     assert [card["id"] for card in listed["data"]] == ["champion", "base", own]
     assert own not in globex.api.get("/v1/models").text

@@ -1,0 +1,102 @@
+"""Shapes that several domains share. Unknown fields are refused; request types are strict."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from cyrex.tenants.service import COMPANY_ID, check_company_id
+from synapse.payloads import ROW_ID
+
+MAX_PAGE = 200
+MAX_NAME = 200
+MAX_IDEMPOTENCY_KEY = 255
+# An example of a time, for the documentation.
+MOMENT = ["2026-01-31T12:00:00+00:00"]
+
+CompanyId = Annotated[
+    str,
+    AfterValidator(check_company_id),
+    Field(
+        description="The company: letters, digits, `_` and `-`.",
+        json_schema_extra={"pattern": f"^{COMPANY_ID.pattern}$", "example": "acme"},
+    ),
+]
+OwnCompanyId = Annotated[
+    CompanyId | None,
+    Field(description="The company. A company's key may leave it out; an operator's must name it."),
+]
+# In an address: what no column takes can be in no row either.
+Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+RowId = Annotated[str, Field(pattern=ROW_ID)]
+
+
+class RequestBody(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class AnswerBody(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ErrorShape(AnswerBody):
+    message: str = Field(description="What is wrong, for a person.")
+    type: str = Field(description="The kind of error.", examples=["invalid_request_error"])
+    param: str | None = Field(
+        description="The field that is wrong.", examples=["training_data[3].output"]
+    )
+    code: str = Field(description="What is wrong, for a program.", examples=["invalid_request"])
+    details: Any = Field(None, description="All findings, where there are several.")
+
+
+class Error(AnswerBody):
+    """Every error, of every route."""
+
+    error: ErrorShape
+
+
+_SCHEMAS: dict[type[BaseModel], dict[str, Any]] = {}
+
+
+class ReadFromTexts(BaseModel):
+    """From headers, a query or a path: flask-openapi3 asks for the schema at every request."""
+
+    @classmethod
+    def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        if args or kwargs:
+            return super().model_json_schema(*args, **kwargs)
+        if cls not in _SCHEMAS:
+            _SCHEMAS[cls] = super().model_json_schema()
+        return _SCHEMAS[cls]
+
+
+class Parameters(ReadFromTexts):
+    model_config = ConfigDict(extra="forbid")
+
+
+class CreateHeaders(ReadFromTexts):
+    idempotency_key: str | None = Field(
+        None,
+        alias="Idempotency-Key",
+        description="Send the same key again to get the same answer and do nothing twice. "
+        "Kept for 24 hours; printable ASCII.",
+        min_length=1,
+        max_length=MAX_IDEMPOTENCY_KEY,
+        pattern=r"^[\x20-\x7e]+$",
+    )
+
+
+class CompanyQuery(Parameters):
+    company_id: OwnCompanyId = None
+
+
+class Page(Parameters):
+    limit: int = Field(50, ge=1, le=MAX_PAGE)
+    after: RowId | None = Field(None, description="`next_after` of the page before.")
+
+
+class CompanyPage(Page):
+    company_id: Annotated[
+        CompanyId | None, Field(description="Only this company's. An operator may leave it out.")
+    ] = None
