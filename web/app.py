@@ -11,7 +11,7 @@ from flask.json.provider import DefaultJSONProvider
 from flask_openapi3.openapi import OpenAPI
 
 from cyrex.logs import configure_logging
-from database.session import keyless_session
+from database.session import DATABASE_ERRORS, keyless_session
 from settings import get_settings
 from web.api import (
     adapters,
@@ -28,7 +28,7 @@ from web.api import (
 )
 from web.http import auth
 from web.http.body import JsonRequest, give_seat_back
-from web.http.errors import DATABASE_ERRORS, refuse_invalid, register_errors
+from web.http.errors import refuse_invalid, register_errors
 from web.http.openapi import DOCS_PREFIX, INFO, SECURITY_SCHEMES, SPEC_URL, SWAGGER_CONFIG
 from web.live.conversations import Conversations
 from web.live.waiting import Waiters

@@ -10,10 +10,9 @@ from flask import Response, jsonify, redirect
 from flask_openapi3.blueprint import APIBlueprint
 from werkzeug.wrappers import Response as AnyResponse
 
-from database.session import UnsafeDatabaseRole, keyless_session
+from database.session import DATABASE_ERRORS, UnsafeDatabaseRole, keyless_session
 from tasks.broker import queues
 from tasks.broker.dispatch import broker_writable
-from web.http.errors import DATABASE_ERRORS
 from web.http.openapi import DOCS_PAGE, HEALTH, refusals
 from web.shapes import health as shapes
 

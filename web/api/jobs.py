@@ -13,10 +13,10 @@ from cyrex.agents.state import detailed_view
 from cyrex.jobs import service
 from cyrex.jobs.fast_path import take_in
 from database.base import Json
+from database.session import DATABASE_ERRORS
 from database.transitions import JOB
 from settings import get_settings
 from web.http.auth import caller, company_of, company_or_all, require_company, session_for
-from web.http.errors import DATABASE_ERRORS
 from web.http.idempotency import REPLAYED_HEADER, Once
 from web.http.openapi import AUTOMATION, blueprint, documented, refusals
 from web.live.handover import hand_over, job_ended, require_broker

@@ -15,7 +15,6 @@ from sqlalchemy.exc import (
     DBAPIError,
     InterfaceError,
     OperationalError,
-    SQLAlchemyError,
 )
 from sqlalchemy.exc import (
     TimeoutError as PoolTimeout,
@@ -26,9 +25,6 @@ from cyrex.errors import UserError
 from database.session import UnsafeDatabaseRole
 
 log = structlog.get_logger()
-
-# What a database that is away raises; the driver's own errors come from a new connection's checks.
-DATABASE_ERRORS = (SQLAlchemyError, psycopg2.Error)
 
 RETRY_AFTER_SECONDS = 2
 MAX_DETAILS = 20

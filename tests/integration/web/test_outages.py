@@ -227,8 +227,8 @@ def test_a_failure_after_the_commit_is_not_told_as_a_failure(
     def fail(*_what: object) -> int:
         raise OperationalError("SELECT 1", {}, Exception("gone"))
 
-    monkeypatch.setattr("web.live.handover.publish_all", fail)
-    monkeypatch.setattr("web.live.handover.admit_many", fail)
+    monkeypatch.setattr("tasks.broker.handover.publish_all", fail)
+    monkeypatch.setattr("tasks.broker.handover.admit_many", fail)
     for key, status in ((None, "admitted"), ("once", "queued")):
         response = acme.api.process(headers={"Idempotency-Key": key} if key else {})
         assert response.status_code == 202
