@@ -31,7 +31,7 @@ from web.http.body import JsonRequest, give_seat_back
 from web.http.errors import refuse_invalid, register_errors
 from web.http.openapi import DOCS_PREFIX, INFO, SECURITY_SCHEMES, SPEC_URL, SWAGGER_CONFIG
 from web.live.conversations import Conversations
-from web.live.waiting import Waiters
+from web.live.waiting import WaitingClients
 from web.live.watching import Watcher
 from web.shapes.common import Error
 
@@ -65,7 +65,7 @@ def create_app() -> Flask:
     if isinstance(app.json, DefaultJSONProvider):
         app.json.sort_keys = False
         app.json.ensure_ascii = False
-    app.extensions["cyrex.waiters"] = Waiters(
+    app.extensions["cyrex.waiters"] = WaitingClients(
         settings.redis_url, seats=int(settings.web_threads * WAITERS_SHARE)
     )
     app.extensions["cyrex.conversations"] = Conversations()

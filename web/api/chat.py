@@ -20,8 +20,8 @@ from helox.render import LineError, Message, messages_of_chat
 from web.http.auth import company_of, session_for
 from web.http.errors import error_shape
 from web.http.openapi import CHAT, blueprint, documented, refusals
-from web.live.conversations import ClientGone, Conversation, Conversations
-from web.live.waiting import Waiters
+from web.live.conversations import ClientGone, Conversations, LiveConversation
+from web.live.waiting import WaitingClients
 from web.live.watching import Watcher
 from web.shapes import chat as shapes
 from web.shapes.common import CompanyQuery
@@ -127,7 +127,7 @@ def _watcher() -> Watcher:
 
 def _seat(company_id: str) -> AbstractContextManager[Any]:
     """A place among the clients that wait, on threads that others need too. Raises `TooMany`."""
-    waiters: Waiters = current_app.extensions["cyrex.waiters"]
+    waiters: WaitingClients = current_app.extensions["cyrex.waiters"]
     if not waiters.take(company_id):
         raise TooMany(
             "too_many_waiting",
@@ -204,7 +204,7 @@ class _Stream(Iterator[bytes]):
     def __init__(
         self,
         first: Event,
-        conversation: Conversation,
+        conversation: LiveConversation,
         frame: _Frame,
         with_usage: bool,
         held: ExitStack,

@@ -20,7 +20,7 @@ from web.http.auth import caller, company_of, company_or_all, require_company, s
 from web.http.idempotency import REPLAYED_HEADER, Once
 from web.http.openapi import AUTOMATION, blueprint, documented, refusals
 from web.live.handover import hand_over, job_ended, require_broker
-from web.live.waiting import Waiters, client_gone
+from web.live.waiting import WaitingClients, client_gone
 from web.shapes import jobs as shapes
 from web.shapes.common import CreateHeaders
 
@@ -44,8 +44,8 @@ def has_ended(view: Json) -> bool:
     return view["status"] in JOB.terminal
 
 
-def waiters() -> Waiters:
-    found: Waiters = current_app.extensions["cyrex.waiters"]
+def waiters() -> WaitingClients:
+    found: WaitingClients = current_app.extensions["cyrex.waiters"]
     return found
 
 
