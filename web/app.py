@@ -10,7 +10,7 @@ from flask import Flask, Response, g, request
 from flask.json.provider import DefaultJSONProvider
 from flask_openapi3.openapi import OpenAPI
 
-from cyrex.logs import configure_logging
+from cyrex.logs import configure_logging, one_line
 from database.session import DATABASE_ERRORS, keyless_session
 from settings import get_settings
 from web.api import (
@@ -38,13 +38,13 @@ from web.shapes.common import Error
 log = structlog.get_logger()
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-# Of a process's threads, at most this share may be held by clients that wait.
+# The share of a process's threads that waiting clients may hold.
 WAITERS_SHARE = 0.75
 
 
 def create_app() -> Flask:
-    """The application, for gunicorn's `gthread` workers. Starts with the database down, but not
-    with a database role that would see every company's rows."""
+    """The application, for gunicorn's `gthread` workers. It starts while the database is down, but
+    not with a database role that would see every company's rows."""
     settings = get_settings()
     configure_logging(settings.log_level)
     app = OpenAPI(
@@ -116,4 +116,4 @@ def _refuse_unsafe_role() -> None:
         with keyless_session() as session:
             session.connection()
     except DATABASE_ERRORS as error:
-        log.warning("database_unavailable", error=str(error).splitlines()[0])
+        log.warning("database_unavailable", error=one_line(error))

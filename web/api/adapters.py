@@ -1,4 +1,4 @@
-"""`/company-automation/adapters`: what trainings made."""
+"""`/company-automation/adapters`: the adapters that trainings produced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`/company-automation/agents`: who does a company's jobs."""
+"""`/company-automation/agents`: prompts, tools and limits for a company's jobs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from flask import Response, jsonify
 
 from cyrex.agents import service
 from web.http.auth import company_of, require_company, session_for
-from web.http.idempotency import Once, Stored
+from web.http.idempotency import Once, StoredAnswer
 from web.http.openapi import AGENTS, blueprint, documented, refusals
 from web.shapes import agents as shapes
 from web.shapes.common import CompanyQuery, CreateHeaders
@@ -24,17 +24,17 @@ def _limits(limits: shapes.RequestedLimits) -> dict[str, int]:
     "", summary="Create an agent", responses=documented((CREATED, shapes.AgentView), creates=True)
 )
 def create_agent(header: CreateHeaders, body: shapes.NewAgent) -> Response:
-    """Name it in `POST /company-automation/process` as `agent_id`."""
+    """Use it with `agent_id` in `POST /company-automation/process`."""
     company_id = company_of(body.company_id)
     once = Once.of_request(header.idempotency_key, company_id)
     with session_for(company_id) as session:
         require_company(session, company_id)
 
-        def create() -> Stored:
+        def create() -> StoredAnswer:
             agent = service.create_agent(
                 session, company_id, body.name, body.prompt, body.tools, _limits(body.limits)
             )
-            return Stored(CREATED, service.agent_view(agent))
+            return StoredAnswer(CREATED, service.agent_view(agent))
 
         stored, replayed = once.do(session, create)
     location = f"/company-automation/agents/{stored.answer['agent_id']}"
@@ -43,7 +43,7 @@ def create_agent(header: CreateHeaders, body: shapes.NewAgent) -> Response:
 
 @api.get("", summary="List agents", responses=documented((200, shapes.Agents)))
 def list_agents(query: CompanyQuery) -> Response:
-    """By name; the default agent is among them from the start."""
+    """Sorted by name. Every company has a default agent from the start."""
     company_id = company_of(query.company_id)
     with session_for(company_id) as session:
         require_company(session, company_id)
@@ -64,7 +64,7 @@ def get_agent(path: shapes.AgentPath, query: CompanyQuery) -> Response:
     responses=documented((200, shapes.AgentView), creates=True),
 )
 def update_agent(path: shapes.AgentPath, body: shapes.AgentChanges) -> Response:
-    """Prompt, tools and limits, each as a whole; what is left out stays."""
+    """Replaces prompt, tools or limits, each as a whole; fields that are left out stay."""
     company_id = company_of(body.company_id)
     changes = body.model_dump(exclude_none=True, exclude={"company_id"})
     with session_for(company_id) as session:
@@ -78,7 +78,7 @@ def update_agent(path: shapes.AgentPath, body: shapes.AgentChanges) -> Response:
     responses={**documented((200, shapes.AgentDeleted)), **refusals(409)},
 )
 def delete_agent(path: shapes.AgentPath, query: CompanyQuery) -> Response:
-    """Jobs that name it and have not begun will fail. The default agent stays."""
+    """Queued jobs that name it will fail. The default agent cannot be deleted."""
     company_id = company_of(query.company_id)
     with session_for(company_id) as session:
         service.delete_agent(session, company_id, path.agent_id)

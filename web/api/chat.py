@@ -30,7 +30,7 @@ log = structlog.get_logger()
 
 api = blueprint("chat", __name__, "/v1", CHAT)
 
-# nginx's word for a client that went away; it is only ever seen in the log.
+# nginx's status for a client that disconnected; only the log shows it.
 CLIENT_CLOSED_REQUEST = 499
 FINGERPRINT_CHARACTERS = 10
 DONE = b"data: [DONE]\n\n"
@@ -42,9 +42,9 @@ DONE = b"data: [DONE]\n\n"
     responses={**documented((200, shapes.ChatCompletion), limited=True), **refusals(413, 415, 504)},
 )
 def create_completion(body: shapes.CompletionRequest) -> Response:
-    """OpenAI's chat completions. With `stream`, pieces come as server-sent events.
+    """OpenAI's chat completions. With `stream`, chunks come as server-sent events.
 
-    Nothing is stored of a conversation but its usage. 429 while too many clients wait.
+    Only the usage of a conversation is stored, not its text. 429 while too many clients wait.
     """
     company_id = company_of(body.company_id)
     messages = _messages(body)
@@ -61,7 +61,7 @@ def create_completion(body: shapes.CompletionRequest) -> Response:
         held.callback(conversation.close)
         held.enter_context(_watcher().watch(request.environ, conversation.client_gone))
         frame = _Frame(ask.conversation_id, model)
-        # Before the answer's status goes out: what is refused is refused with its own.
+        # The first event is awaited before the status is sent, so that an error has its own status.
         try:
             first = conversation.next()
         except ClientGone:
@@ -77,7 +77,7 @@ def create_completion(body: shapes.CompletionRequest) -> Response:
 
 @api.get("/models", summary="List models", responses=documented((200, shapes.ModelCards)))
 def list_cards(query: CompanyQuery) -> Response:
-    """What `model` may be: `champion`, `base`, and the company's adapters, newest first."""
+    """The values of `model`: `champion`, `base`, and the company's adapters, newest first."""
     company_id = company_of(query.company_id)
     with session_for(company_id) as session:
         return jsonify({"object": "list", "data": list_models(session, company_id)})
@@ -101,7 +101,7 @@ def _messages(body: shapes.CompletionRequest) -> list[Message]:
 
 
 def _check(body: shapes.CompletionRequest) -> None:
-    """What no field shows by itself."""
+    """Refuse combinations of fields that no field shows by itself."""
     if body.top_logprobs is not None and not body.logprobs:
         raise UserError("invalid_request", "top_logprobs: needs logprobs", param="top_logprobs")
     wanted = body.response_format
@@ -126,7 +126,7 @@ def _watcher() -> Watcher:
 
 
 def _seat(company_id: str) -> AbstractContextManager[Any]:
-    """A place among the clients that wait, on threads that others need too. Raises `TooMany`."""
+    """Take a seat among the waiting clients until the context ends. Raises `TooMany`."""
     waiters: WaitingClients = current_app.extensions["cyrex.waiters"]
     if not waiters.take(company_id):
         raise TooMany(
@@ -140,7 +140,7 @@ def _seat(company_id: str) -> AbstractContextManager[Any]:
 
 
 class _Frame:
-    """What is the same around everything that is said of one answer."""
+    """Writes the JSON of one answer: a whole completion, or chunks as server-sent events."""
 
     def __init__(self, conversation_id: str, model: Model) -> None:
         fingerprint = f"fp_{model.sha256[:FINGERPRINT_CHARACTERS]}" if model.sha256 else None
@@ -151,7 +151,7 @@ class _Frame:
             "system_fingerprint": fingerprint,
         }
         self._opening = json.dumps({**self._same, "object": "chat.completion.chunk"})[:-1]
-        # There is one of these a token: all but the text is written beforehand.
+        # One chunk per token: all but its text is serialised beforehand.
         before, after = self.chunk({"content": "<>"}).split(b'"<>"')
         self._before_text, self._after_text = before, after
 
@@ -198,8 +198,8 @@ def usage_of(end: Json) -> Json:
 
 
 class _Stream(Iterator[bytes]):
-    """The server-sent events of an answer. An object and no generator: it is closed even if the
-    client goes before its first piece."""
+    """The server-sent events of an answer. It is no generator because a generator that was never
+    advanced does not run its `finally`: a client may disconnect before the first event."""
 
     def __init__(
         self,
@@ -218,7 +218,7 @@ class _Stream(Iterator[bytes]):
         self._is_over = False
 
     def __next__(self) -> bytes:
-        """What has come by now, in one piece."""
+        """All events that have arrived, in one piece of the response."""
         if self._is_over:
             self.close()
             raise StopIteration
@@ -232,7 +232,7 @@ class _Stream(Iterator[bytes]):
             self.close()
             raise StopIteration from None
         except UserError as error:
-            # The status is out: the error is the last event, and there is no [DONE].
+            # The status is sent already: the error is the last event, and no [DONE] follows.
             self._is_over = True
             log.info("stream_broke_off", code=error.code, reason=error.message)
             pieces.append(f"data: {json.dumps(error_shape(error))}\n\n".encode())

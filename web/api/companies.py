@@ -11,7 +11,7 @@ from cyrex.tenants import keys, service
 from database.base import Json
 from database.session import operator_session
 from web.http.auth import company_of, company_or_all, key_cache, require_operator, session_for
-from web.http.idempotency import Once, Stored
+from web.http.idempotency import Once, StoredAnswer
 from web.http.openapi import COMPANIES, blueprint, documented
 from web.http.paging import page_of
 from web.shapes import companies as shapes
@@ -36,10 +36,10 @@ def company_view(company: Any) -> Json:
     }
 
 
-def _created(stored: Stored, location: str, secret: str | None) -> Response:
-    """Without `secret` it is a replay, which shows no key."""
+def _created(stored: StoredAnswer, location: str, secret: str | None) -> Response:
+    """The answer with the new key; without `secret` it is a replay, which shows none."""
     shown = {"api_key": secret, "message": SHOWN_ONCE if secret else NOT_SHOWN_AGAIN}
-    answer = Stored(stored.status_code, {**stored.answer, **shown})
+    answer = StoredAnswer(stored.status_code, {**stored.answer, **shown})
     return answer.response(replayed=secret is None, location=location)
 
 
@@ -49,19 +49,21 @@ def _created(stored: Stored, location: str, secret: str | None) -> Response:
     responses=documented((CREATED, shapes.CompanyCreated), creates=True),
 )
 def create_company(header: CreateHeaders, body: shapes.NewCompany) -> Response:
-    """Creates the company with its first API key, which this answer alone shows."""
+    """Creates the company and its first API key, which only this answer shows."""
     require_operator()
     once = Once.of_request(header.idempotency_key, None)
     secret = None
     with operator_session() as session:
 
-        def create() -> Stored:
+        def create() -> StoredAnswer:
             nonlocal secret
             company = service.create_company(
                 session, body.company_id, body.name, body.context or {}
             )
             secret = keys.issue_key(session, "company", company.company_id, name="first")
-            return Stored(CREATED, {**company_view(company), "api_key_prefix": prefix_of(secret)})
+            return StoredAnswer(
+                CREATED, {**company_view(company), "api_key_prefix": prefix_of(secret)}
+            )
 
         stored, _ = once.do(session, create)
     return _created(stored, f"/companies/{body.company_id}", secret)
@@ -73,7 +75,7 @@ def prefix_of(key: str) -> str:
 
 @api.get("", summary="List companies", responses=documented((200, shapes.Companies)))
 def list_companies(query: Page) -> Response:
-    """All companies for an operator, by id; its own for a company."""
+    """An operator sees all companies, sorted by id; a company sees itself."""
     own = company_or_all(None)
     with session_for(own) as session:
         rows = service.list_companies(session, limit=query.limit + 1, after=query.after or "")
@@ -97,17 +99,17 @@ def get_company(path: shapes.CompanyPath) -> Response:
     responses=documented((CREATED, shapes.IssuedKey), creates=True),
 )
 def issue_key(path: shapes.CompanyPath, header: CreateHeaders, body: shapes.NewKey) -> Response:
-    """Another key for the company, shown in this answer alone: issue, change over, revoke."""
+    """Issues another key, which only this answer shows. To rotate: issue, switch over, revoke."""
     company_id = company_of(path.company_id)
     once = Once.of_request(header.idempotency_key, company_id)
     secret = None
     with session_for(company_id) as session:
         service.get_company(session, company_id)
 
-        def issue() -> Stored:
+        def issue() -> StoredAnswer:
             nonlocal secret
             secret = keys.issue_key(session, "company", company_id, name=body.name)
-            return Stored(
+            return StoredAnswer(
                 CREATED,
                 {"prefix": prefix_of(secret), "name": body.name, "company_id": company_id},
             )
@@ -120,7 +122,7 @@ def issue_key(path: shapes.CompanyPath, header: CreateHeaders, body: shapes.NewK
     "/<company_id>/api-keys", summary="List API keys", responses=documented((200, shapes.Keys))
 )
 def list_keys(path: shapes.CompanyPath) -> Response:
-    """Prefixes and dates; the keys themselves are not kept."""
+    """Shows prefixes and dates; the keys themselves are not stored."""
     company_id = company_of(path.company_id)
     with session_for(company_id) as session:
         service.get_company(session, company_id)
@@ -144,7 +146,7 @@ def list_keys(path: shapes.CompanyPath) -> Response:
     responses=documented((200, shapes.KeyRevoked)),
 )
 def revoke_key(path: shapes.KeyPath) -> Response:
-    """The key stops working within two seconds everywhere."""
+    """The key stops working everywhere within two seconds."""
     company_id = company_of(path.company_id)
     with session_for(company_id) as session:
         service.get_company(session, company_id)

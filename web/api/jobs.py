@@ -1,4 +1,4 @@
-"""`/company-automation/process` and the jobs that it makes."""
+"""`/company-automation/process` and the jobs that it creates."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from flask import Response, current_app, jsonify, request
 from cyrex.agents.state import detailed_view
 from cyrex.jobs import service
 from cyrex.jobs.fast_path import take_in
+from cyrex.logs import one_line
 from database.base import Json
 from database.session import DATABASE_ERRORS
 from database.transitions import JOB
@@ -26,7 +27,7 @@ from web.shapes.common import CreateHeaders
 
 log = structlog.get_logger()
 
-# Tells the broker of a new job, in a moment.
+# Hands a new job over to the broker.
 Give = Callable[[], None]
 
 api = blueprint("jobs", __name__, "/company-automation", AUTOMATION)
@@ -57,8 +58,8 @@ def waiters() -> WaitingClients:
 def process(header: CreateHeaders, body: shapes.ProcessRequest) -> Response:
     """Answers 200 with the job once it has ended, or 202 with its address after `wait` seconds.
 
-    A job that failed answers 200 with status `failed` and its `error`: the request succeeded,
-    the job did not. A replay under the same `Idempotency-Key` answers with the job's present state.
+    A failed job is answered 200 with status `failed` and its `error`: the request succeeded, the
+    job did not. A replay under the same `Idempotency-Key` answers with the job's present state.
     """
     started = time.monotonic()
     company_id = company_of(body.company_id)
@@ -80,7 +81,7 @@ def process(header: CreateHeaders, body: shapes.ProcessRequest) -> Response:
 def _create_or_find(
     once: Once, company_id: str, body: shapes.ProcessRequest
 ) -> tuple[Json, Give | None]:
-    """The new job and what gives it to the broker, or the job that the same request made before."""
+    """The new job and its handover, or (with None) the job of an earlier request of this key."""
     if once.key is not None:
         with session_for(company_id) as session:
             stored = once.seen(session)
@@ -114,7 +115,7 @@ def _create_or_find(
 
 
 def _wait(view: Json, give: Give | None, seconds: float, started: float) -> Json:
-    """The job once it has ended, or as it last was. Hands a new job over."""
+    """Hand a new job over, and wait: the job once it has ended, or its last known state."""
     job_id, company_id = view["job_id"], view["company_id"]
     latest = view
 
@@ -124,8 +125,8 @@ def _wait(view: Json, give: Give | None, seconds: float, started: float) -> Json
             with session_for(company_id) as session:
                 latest = job_answer(service.get_job(session, job_id))
         except DATABASE_ERRORS as error:
-            # The job is committed: a 503 now would make the client ask for it again.
-            log.warning("job_not_read", job_id=job_id, error=str(error).splitlines()[0])
+            # The job is committed: a 503 would make the client request it again.
+            log.warning("job_not_read", job_id=job_id, error=one_line(error))
             return None
         return latest if has_ended(latest) else None
 
@@ -134,7 +135,7 @@ def _wait(view: Json, give: Give | None, seconds: float, started: float) -> Json
             give()
         return latest
     with waiters().seat(job_id, company_id) as seat:
-        # Only with the seat taken: a job that ends at once is not missed.
+        # After the seat is taken, so that even a job that ends at once is not missed.
         if give is not None:
             give()
         elif look() is not None:
@@ -147,7 +148,7 @@ def _wait(view: Json, give: Give | None, seconds: float, started: float) -> Json
 
 @api.get("/jobs", summary="List jobs, newest first", responses=documented((200, shapes.Jobs)))
 def list_jobs(query: shapes.JobQuery) -> Response:
-    """A page ends early when its jobs hold much; `next_after` says whether there are more."""
+    """A page of large jobs is shorter than `limit`; `next_after` says whether there are more."""
     company_id = company_or_all(query.company_id)
     with session_for(company_id) as session:
         require_company(session, company_id)
@@ -171,7 +172,8 @@ def get_job(path: shapes.JobPath) -> Response:
     responses={**documented((200, shapes.JobView)), **refusals(409)},
 )
 def cancel_job(path: shapes.JobPath) -> Response:
-    """At once if no worker has it, else its worker drops it. 409 once it has ended."""
+    """A job that no worker has taken is cancelled at once; otherwise its worker drops it. 409 once
+    it has ended."""
     with session_for(None) as session:
         view = job_answer(service.cancel_job(session, path.job_id))
     if has_ended(view):

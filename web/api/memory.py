@@ -1,4 +1,4 @@
-"""`/company-automation/memory`: what is remembered of a company's jobs."""
+"""`/company-automation/memory`: what the company's agents remember of its jobs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ api = blueprint("memory", __name__, "/company-automation/memory", AUTOMATION)
 
 @api.get("", summary="List or search memory", responses=documented((200, shapes.Memories)))
 def list_memory(query: shapes.MemoryQuery) -> Response:
-    """Newest first; with `q`, those whose words match it."""
+    """Newest first; with `q`, only the memories that match it."""
     company_id = company_or_all(query.company_id)
     with session_for(company_id) as session:
         require_company(session, company_id)
@@ -32,7 +32,7 @@ def list_memory(query: shapes.MemoryQuery) -> Response:
 
 
 @api.delete(
-    "/<memory_id>", summary="Forget one thing", responses=documented((200, shapes.Forgotten))
+    "/<memory_id>", summary="Delete one memory", responses=documented((200, shapes.Forgotten))
 )
 def forget(path: shapes.MemoryPath) -> Response:
     with session_for(None) as session:
@@ -40,9 +40,9 @@ def forget(path: shapes.MemoryPath) -> Response:
     return jsonify({"deleted": 1})
 
 
-@api.delete("", summary="Forget everything", responses=documented((200, shapes.Forgotten)))
+@api.delete("", summary="Delete all memory", responses=documented((200, shapes.Forgotten)))
 def forget_all(query: CompanyQuery) -> Response:
-    """Deletes all that is remembered of the company; its jobs stay."""
+    """Deletes the company's whole memory; its jobs stay."""
     company_id = company_of(query.company_id)
     with session_for(company_id) as session:
         require_company(session, company_id)

@@ -1,4 +1,4 @@
-"""`/company-automation/register-tools` and the tools that it makes."""
+"""`/company-automation/register-tools` and the tools that it registers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cyrex.tools.steps import send, take_turn
 from database.base import Json, new_id
 from tasks.broker.dispatch import broker
 from web.http.auth import company_of, require_company, session_for
-from web.http.idempotency import Once, Stored
+from web.http.idempotency import Once, StoredAnswer
 from web.http.openapi import AUTOMATION, blueprint, documented, refusals
 from web.live.waiting import Seats
 from web.shapes import tools as shapes
@@ -24,7 +24,7 @@ from web.shapes.common import CompanyQuery, CreateHeaders
 
 api = blueprint("tools", __name__, "/company-automation", AUTOMATION)
 
-# A test call holds a thread of the API: it is short, and there are few at a time in a process.
+# A test call holds a thread of the API, so it is short, and few run at a time in a process.
 TEST_SECONDS = 10.0
 MAX_TESTS = 8
 EXCERPT_CHARACTERS = 4000
@@ -37,7 +37,7 @@ _tests = Seats(MAX_TESTS)
     responses=documented((200, shapes.ToolsRegistered), creates=True),
 )
 def register_tools(header: CreateHeaders, body: shapes.RegisterTools) -> Response:
-    """Adds tools, or replaces those of the same name; all of them or, after an error, none.
+    """Adds tools, or replaces tools of the same name. After an error none of them is registered.
 
     Tokens, keys and headers that look like secrets are stored encrypted and never shown again.
     """
@@ -46,9 +46,9 @@ def register_tools(header: CreateHeaders, body: shapes.RegisterTools) -> Respons
     with session_for(company_id) as session:
         require_company(session, company_id)
 
-        def register() -> Stored:
+        def register() -> StoredAnswer:
             tools = service.register(session, company_id, body.tools)
-            return Stored(200, _registered(company_id, tools))
+            return StoredAnswer(200, _registered(company_id, tools))
 
         stored, replayed = once.do(session, register)
     return stored.response(replayed)
@@ -86,7 +86,7 @@ def get_tool(path: shapes.ToolPath, query: CompanyQuery) -> Response:
     responses=documented((200, shapes.ToolView), creates=True),
 )
 def replace_tool(path: shapes.ToolPath, query: CompanyQuery, body: shapes.ReplaceTool) -> Response:
-    """A whole new definition, secrets too; for one field use PATCH."""
+    """Replaces the whole definition, secrets too. To change one field use PATCH."""
     company_id = company_of(query.company_id)
     with session_for(company_id) as session:
         tool = service.replace_tool(session, company_id, path.name, request.get_json())
@@ -99,7 +99,7 @@ def replace_tool(path: shapes.ToolPath, query: CompanyQuery, body: shapes.Replac
     responses=documented((200, shapes.ToolView), creates=True),
 )
 def change_tool(path: shapes.ToolPath, query: CompanyQuery, body: shapes.ChangeTool) -> Response:
-    """What is left out stays, secrets too, unless the endpoint moves to another host: then `auth`
+    """Fields that are left out stay, secrets too. When the endpoint moves to another host, `auth`
     and secret headers must be sent again."""
     company_id = company_of(query.company_id)
     with session_for(company_id) as session:
@@ -111,7 +111,7 @@ def change_tool(path: shapes.ToolPath, query: CompanyQuery, body: shapes.ChangeT
     "/tools/<name>", summary="Delete a tool", responses=documented((200, shapes.ToolDeleted))
 )
 def delete_tool(path: shapes.ToolPath, query: CompanyQuery) -> Response:
-    """A call that is not sent yet fails; what was called stays in the jobs' records."""
+    """Calls that are not sent yet fail. Earlier calls stay in the records of their jobs."""
     company_id = company_of(query.company_id)
     with session_for(company_id) as session:
         service.delete_tool(session, company_id, path.name)
@@ -124,7 +124,8 @@ def delete_tool(path: shapes.ToolPath, query: CompanyQuery) -> Response:
     responses={**documented((200, shapes.ToolTested), limited=True), **refusals(413, 415)},
 )
 def test_tool(path: shapes.ToolPath, query: CompanyQuery, body: shapes.CallTool) -> Response:
-    """A real call, within ten seconds, under the tool's rate limit; answers how it went."""
+    """Makes a real call of at most ten seconds, under the tool's rate limit, and answers its
+    outcome."""
     company_id = company_of(query.company_id)
     with session_for(company_id) as session:
         tool = service.get_tool(session, company_id, path.name)

@@ -16,7 +16,7 @@ from cyrex.training.check import check_request
 from database.base import Json
 from database.transitions import TRAINING as TRAINING_STATES
 from web.http.auth import company_of, company_or_all, require_company, session_for
-from web.http.idempotency import Once, Stored
+from web.http.idempotency import Once, StoredAnswer
 from web.http.openapi import TRAINING, blueprint, documented, refusals
 from web.http.paging import page_of
 from web.live.handover import hand_over, require_broker, wake_relay
@@ -40,7 +40,7 @@ def training_answer(session: Any, run: Any) -> Json:
     return {**service.training_view(session, run), "links": links_of(run.request_id)}
 
 
-def _accepted(stored: Stored, replayed: bool) -> Response:
+def _accepted(stored: StoredAnswer, replayed: bool) -> Response:
     return stored.response(replayed, stored.answer["links"]["self"])
 
 
@@ -50,7 +50,7 @@ def _accepted(stored: Stored, replayed: bool) -> Response:
     responses=documented((ACCEPTED, shapes.TrainingAccepted), creates=True, limited=True),
 )
 def train_adapter(header: CreateHeaders, body: shapes.TrainAdapter) -> Response:
-    """Checks every example and setting, stores them and answers 202; follow `links.self`."""
+    """Checks every example and setting, stores them and answers 202. Follow `links.self`."""
     company_id = company_of(body.company_id)
     once = Once.of_request(header.idempotency_key, company_id)
     with session_for(company_id) as session:
@@ -64,7 +64,7 @@ def train_adapter(header: CreateHeaders, body: shapes.TrainAdapter) -> Response:
     data = _stored(body)
     with session_for(company_id) as session:
         stored, replayed = once.do(
-            session, lambda: Stored(ACCEPTED, _request(session, company_id, body, data))
+            session, lambda: StoredAnswer(ACCEPTED, _request(session, company_id, body, data))
         )
     if not replayed:
         wake_relay()
@@ -128,7 +128,7 @@ def get_training(path: shapes.TrainingPath) -> Response:
 
 @api.get(
     "/training/<request_id>/events",
-    summary="What happened in a training",
+    summary="List a training's events",
     responses=documented((200, shapes.TrainingEvents)),
 )
 def list_events(path: shapes.TrainingPath, query: shapes.EventQuery) -> Response:
@@ -154,11 +154,11 @@ def list_events(path: shapes.TrainingPath, query: shapes.EventQuery) -> Response
 
 @api.get(
     "/training/<request_id>/checkpoints",
-    summary="What a training can go on from",
+    summary="List a training's checkpoints",
     responses=documented((200, shapes.Checkpoints)),
 )
 def list_checkpoints(path: shapes.TrainingPath) -> Response:
-    """Newest first. The last few are kept, and for some days after the training has ended."""
+    """Newest first. The last few are kept, until some days after the training has ended."""
     with session_for(None) as session:
         rows = checkpoint_service.list_checkpoints(session, path.request_id)
         found = [checkpoint_service.checkpoint_view(row) for row in rows]
@@ -171,8 +171,8 @@ def list_checkpoints(path: shapes.TrainingPath) -> Response:
     responses={**documented((200, shapes.TrainingView)), **refusals(409)},
 )
 def cancel_training(path: shapes.TrainingPath) -> Response:
-    """At once if no worker has it, else its worker ends it after the step that it is at; what it
-    has learnt so far is kept as a checkpoint. 409 once it has ended."""
+    """A training that no worker has taken is cancelled at once; otherwise its worker stops it after
+    the current step and keeps a checkpoint of what it has learnt. 409 once it has ended."""
     with session_for(None) as session:
         run = service.cancel_training(session, path.request_id)
         view = training_answer(session, run)

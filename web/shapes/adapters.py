@@ -27,7 +27,7 @@ class AdapterView(AnswerBody):
     base_model_revision: str
     adapter_type: str
     status: AdapterStatus
-    champion: bool = Field(description="Whether it answers for its company.")
+    champion: bool = Field(description="Whether it answers its company's requests.")
     sha256: str | None
     request_id: str | None
     config: dict[str, Any]
@@ -39,7 +39,7 @@ class AdapterView(AnswerBody):
 
 
 class ResidentAdapterView(AdapterView):
-    resident: list[str] = Field(description="The live workers that hold it in memory.")
+    resident: list[str] = Field(description="Live workers that hold the adapter in memory.")
 
 
 class Adapters(AnswerBody):

@@ -12,19 +12,23 @@ from web.shapes.common import MOMENT, AnswerBody, OwnCompanyId, Parameters, Requ
 MAX_PROMPT = 20_000
 ToolNames = Annotated[
     list[Annotated[str, Field(min_length=1, max_length=64)]],
-    Field(max_length=100, description="Tools that it may call; an empty list: all of them."),
+    Field(max_length=100, description="Tools that the agent may call; an empty list: all tools."),
 ]
-Prompt = Annotated[str, Field(max_length=MAX_PROMPT, description="What it is told first.")]
+Prompt = Annotated[str, Field(max_length=MAX_PROMPT, description="The system prompt.")]
 
 
 class RequestedLimits(RequestBody):
-    """What is left out is the settings' default."""
+    """Limits of a job. A limit that is left out has the default of the settings."""
 
-    steps: int | None = Field(None, ge=1, le=MOST["steps"], description="Turns of the model.")
-    tokens: int | None = Field(None, ge=1, le=MOST["tokens"], description="Generated in all.")
-    seconds: int | None = Field(None, ge=1, le=MOST["seconds"], description="From its start.")
+    steps: int | None = Field(None, ge=1, le=MOST["steps"], description="Most turns of the model.")
+    tokens: int | None = Field(
+        None, ge=1, le=MOST["tokens"], description="Most generated tokens, over all turns."
+    )
+    seconds: int | None = Field(
+        None, ge=1, le=MOST["seconds"], description="Most seconds, from the job's start."
+    )
     memories: int | None = Field(
-        None, ge=0, le=MOST["memories"], description="Earlier results that it is shown."
+        None, ge=0, le=MOST["memories"], description="Most earlier results that the agent is shown."
     )
 
 
@@ -63,11 +67,13 @@ class AgentView(AnswerBody):
     agent_id: str
     company_id: str
     name: str
-    default: bool = Field(description="Whether it does the jobs that name no agent.")
+    default: bool = Field(description="Whether it works on jobs that name no agent.")
     prompt: str
     tools: list[str]
     limits: dict[str, int]
-    effective_limits: dict[str, float] = Field(description="With the defaults filled in.")
+    effective_limits: dict[str, float] = Field(
+        description="The limits with the defaults filled in."
+    )
     created_at: str = Field(examples=MOMENT)
     updated_at: str
 

@@ -27,7 +27,7 @@ OwnCompanyId = Annotated[
     CompanyId | None,
     Field(description="The company. A company's key may leave it out; an operator's must name it."),
 ]
-# In an address: what no column takes can be in no row either.
+# Text in an address. No column can hold a NUL, so no row can match one.
 Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
 RowId = Annotated[str, Field(pattern=ROW_ID)]
 
@@ -41,17 +41,17 @@ class AnswerBody(BaseModel):
 
 
 class ErrorShape(AnswerBody):
-    message: str = Field(description="What is wrong, for a person.")
+    message: str = Field(description="The fault, for a person.")
     type: str = Field(description="The kind of error.", examples=["invalid_request_error"])
     param: str | None = Field(
-        description="The field that is wrong.", examples=["training_data[3].output"]
+        description="The field at fault.", examples=["training_data[3].output"]
     )
-    code: str = Field(description="What is wrong, for a program.", examples=["invalid_request"])
-    details: Any = Field(None, description="All findings, where there are several.")
+    code: str = Field(description="The fault, for a program.", examples=["invalid_request"])
+    details: Any = Field(None, description="All faults that were found, if there are several.")
 
 
 class Error(AnswerBody):
-    """Every error, of every route."""
+    """The shape of all errors."""
 
     error: ErrorShape
 
@@ -60,7 +60,8 @@ _SCHEMAS: dict[type[BaseModel], dict[str, Any]] = {}
 
 
 class ReadFromTexts(BaseModel):
-    """From headers, a query or a path: flask-openapi3 asks for the schema at every request."""
+    """Values from headers, a query or a path. Caches the schema, which flask-openapi3 asks for at
+    every request."""
 
     @classmethod
     def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -79,7 +80,7 @@ class CreateHeaders(ReadFromTexts):
     idempotency_key: str | None = Field(
         None,
         alias="Idempotency-Key",
-        description="Send the same key again to get the same answer and do nothing twice. "
+        description="A repeated request with the same key gets the same answer and has no effect. "
         "Kept for 24 hours; printable ASCII.",
         min_length=1,
         max_length=MAX_IDEMPOTENCY_KEY,
@@ -93,10 +94,11 @@ class CompanyQuery(Parameters):
 
 class Page(Parameters):
     limit: int = Field(50, ge=1, le=MAX_PAGE)
-    after: RowId | None = Field(None, description="`next_after` of the page before.")
+    after: RowId | None = Field(None, description="`next_after` of the previous page.")
 
 
 class CompanyPage(Page):
     company_id: Annotated[
-        CompanyId | None, Field(description="Only this company's. An operator may leave it out.")
+        CompanyId | None,
+        Field(description="Show only this company's rows. An operator may leave it out."),
     ] = None

@@ -16,11 +16,11 @@ class NewCompany(RequestBody):
 
     company_id: CompanyId
     name: str = Field("", max_length=MAX_NAME)
-    context: dict[str, Any] | None = Field(None, description="What its agents should know.")
+    context: dict[str, Any] | None = Field(None, description="Facts that its agents are told.")
 
 
 class NewKey(RequestBody):
-    name: str = Field("", max_length=MAX_NAME, description="What the key is for.")
+    name: str = Field("", max_length=MAX_NAME, description="The purpose of the key.")
 
 
 class CompanyPath(Parameters):
@@ -44,7 +44,9 @@ class Companies(AnswerBody):
 
 
 class CompanyCreated(CompanyView):
-    api_key: str | None = Field(description="The first key. Shown in this answer only.")
+    api_key: str | None = Field(
+        description="The company's first key, which only this answer shows; null in a replay."
+    )
     api_key_prefix: str
     message: str
 
@@ -53,7 +55,9 @@ class IssuedKey(AnswerBody):
     prefix: str
     name: str
     company_id: str
-    api_key: str | None = Field(description="The key. Shown in this answer only; null in a replay.")
+    api_key: str | None = Field(
+        description="The key, which only this answer shows; null in a replay."
+    )
     message: str
 
 

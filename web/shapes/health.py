@@ -8,7 +8,7 @@ from web.shapes.common import AnswerBody, Parameters
 
 
 class ReadinessQuery(Parameters):
-    strict: bool = Field(False, description="503 also while some queue is not worked on.")
+    strict: bool = Field(False, description="Answer 503 also while some queue is not served.")
 
 
 class Health(AnswerBody):
@@ -17,22 +17,27 @@ class Health(AnswerBody):
 
 class QueueReadiness(AnswerBody):
     status: str = Field(
-        description="`ok`: a canary task came through of late. `busy`: all hands are full. "
-        "`starting`. `stuck`: its workers take nothing. `down`: it has none.",
+        description="`ok`: a canary task ran recently. `busy`: all its workers are busy. "
+        "`starting`: its workers have just started. `stuck`: its workers take nothing. "
+        "`down`: it has no workers.",
         examples=["ok"],
     )
-    workers: int = Field(description="Live processes that take from it.")
-    canary_seconds: float | None = Field(description="Since the last canary; null: none yet.")
+    workers: int = Field(description="Live processes that consume the queue.")
+    canary_seconds: float | None = Field(
+        description="Seconds since the last canary task; null: none yet."
+    )
 
 
 class Readiness(AnswerBody):
     status: str = Field(
-        description="`ready`; `degraded`: what is asked for is kept, but some queue is not worked "
-        "on; `unavailable`.",
+        description="`ready`; `degraded`: requests are kept, but some queue is not served; "
+        "`unavailable`.",
         examples=["ready"],
     )
-    queues: dict[str, QueueReadiness] | None = Field(description="Whether each queue is worked on.")
-    down: list[str] = Field(description="The parts that do not answer.")
+    queues: dict[str, QueueReadiness] | None = Field(description="Whether each queue is served.")
+    down: list[str] = Field(
+        description="Parts that do not answer and, with `strict`, queues that are not served."
+    )
     database: str
     redis: str
-    workers: dict[str, int] | None = Field(description="Live workers of each queue.")
+    workers: dict[str, int] | None = Field(description="Number of live workers of each queue.")

@@ -27,11 +27,11 @@ def _not_null(value: Any) -> Any:
     return value
 
 
-# Null is refused before pydantic tries it on each of the types and names them all.
+# Null is refused first: pydantic would report it once for each type of the union.
 JobData = Annotated[
     dict[str, Any] | list[Any] | str | int | float | bool,
     BeforeValidator(_not_null),
-    Field(description="What to process. `{input: ...}` is asked as in training data."),
+    Field(description="The data to process. `{input: ...}` is rendered as in training data."),
 ]
 
 
@@ -51,14 +51,16 @@ class ProcessRequest(RequestBody):
     company_id: OwnCompanyId = None
     data: JobData
     task_type: str = Field(DEFAULT_TASK_TYPE, pattern=TASK_TYPE)
-    use_adapter: bool = Field(True, description="False: the base model answers.")
+    use_adapter: bool = Field(
+        True, description="False: the base model answers, without an adapter."
+    )
     wait: float | None = Field(
         None,
         ge=0,
         le=MAX_WAIT_SECONDS,
-        description="Seconds to wait for the end before answering 202; default WAIT_SECONDS.",
+        description="Seconds to wait for the job's end before answering 202; default WAIT_SECONDS.",
     )
-    metadata: dict[str, Any] | None = Field(None, description="Kept with the job.")
+    metadata: dict[str, Any] | None = Field(None, description="Stored with the job.")
     agent_id: RowId | None = Field(None, description="Default: the company's default agent.")
     choices: list[str] | None = Field(
         None,
@@ -78,7 +80,7 @@ class JobQuery(CompanyPage):
 
 class StepView(AnswerBody):
     number: int
-    kind: str = Field(description="`call` of a tool, or `answer`.")
+    kind: str = Field(description="`call` (of a tool) or `answer`.")
     text: str
     finish_reason: str
     confidence: float | None = Field(description="Mean probability of the turn's tokens.")
@@ -104,20 +106,22 @@ class JobView(AnswerBody):
     adapter_sha256: str | None
     adapter_used: bool | None
     note: str | None
-    error: dict[str, Any] | None = Field(description="Why it failed.")
+    error: dict[str, Any] | None = Field(description="The reason of a failure.")
     attempt: int
     cancel_requested: bool
     metadata: dict[str, Any]
-    agent_id: str | None = Field(description="The agent at work; null: the model alone answered.")
-    choices: list[str] | None = Field(description="What the answer was held to.")
+    agent_id: str | None = Field(
+        description="The job's agent; null: the model answered without one."
+    )
+    choices: list[str] | None = Field(description="The answers that were allowed.")
     steps: list[StepView] = Field(description="The model's turns.")
     created_at: str = Field(examples=MOMENT)
     started_at: str | None
     completed_at: str | None
     payload_removed_at: str | None = Field(
-        description="When data, result and steps were deleted for their age."
+        description="When data, result and steps were deleted because of their age."
     )
-    location: str = Field(description="Where to look at this job.")
+    location: str = Field(description="The address of this job.")
 
 
 class Jobs(AnswerBody):

@@ -18,7 +18,7 @@ class MemoryQuery(CompanyPage):
         None,
         min_length=1,
         max_length=MAX_QUERY,
-        description='Words that must be there; "a phrase", `or` and `-not` are understood.',
+        description='Words to find; "a phrase", `or` and `-not` are understood.',
     )
 
 

@@ -1,4 +1,4 @@
-"""What requests and answers about retraining schedules hold."""
+"""Requests and answers about retraining schedules."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ Cron = Annotated[
         min_length=1,
         max_length=MAX_CRON,
         description="Minute, hour, day of the month, month, weekday: `30 2 * * mon` is Mondays at "
-        "half past two. A time that the clock jumps over when it is put forward fires at the "
-        "moment after the jump; one that comes twice fires once.",
+        "half past two. A time that daylight saving skips fires right after the change; a time "
+        "that comes twice fires once.",
         examples=["30 2 * * mon"],
     ),
 ]
 Hours = Annotated[
-    int, Field(ge=1, le=MAX_HOURS, description="Instead of `cron`: every so many hours.")
+    int, Field(ge=1, le=MAX_HOURS, description="Hours between two fires, instead of `cron`.")
 ]
 Zone = Annotated[
     str, Field(max_length=100, description="An IANA time zone.", examples=["Europe/Berlin"])
@@ -41,7 +41,7 @@ NewExamples = Annotated[
     Field(
         ge=0,
         le=MAX_NEW_EXAMPLES,
-        description="Train only if so many examples came since the last training.",
+        description="Train only if at least this many examples arrived since the last training.",
     ),
 ]
 Config = Annotated[
@@ -78,7 +78,7 @@ class NewSchedule(RequestBody):
 
 
 class ScheduleChanges(RequestBody):
-    """What is left out stays; `cron` takes the place of `every_hours`, and the reverse."""
+    """The fields to change; others stay. `cron` replaces `every_hours`, and the reverse."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"every_hours": 24}})
 
@@ -111,7 +111,9 @@ class ScheduleView(AnswerBody):
     config: dict[str, Any]
     use_qlora: bool
     enabled: bool
-    next_fire_at: str | None = Field(description="UTC; null: not enabled.", examples=MOMENT)
+    next_fire_at: str | None = Field(
+        description="In UTC; null: the schedule is disabled.", examples=MOMENT
+    )
     last_fire_at: str | None
     created_at: str
     updated_at: str
@@ -128,10 +130,10 @@ class ScheduleDeleted(AnswerBody):
 
 
 class FireView(AnswerBody):
-    fire_at: str = Field(description="When it was due.", examples=MOMENT)
+    fire_at: str = Field(description="The due time.", examples=MOMENT)
     outcome: Literal["requested", "skipped"]
-    reason: str = Field(description="Why nothing was trained.")
-    request_id: str | None = Field(description="The training.")
+    reason: str = Field(description="Why no training was requested; empty otherwise.")
+    request_id: str | None = Field(description="The training that was requested.")
     created_at: str
 
 

@@ -37,13 +37,13 @@ class RegisterTools(RequestBody):
 
 
 class ReplaceTool(ToolDefinition):
-    """A whole definition; `name` may be left out."""
+    """A complete definition; `name` may be left out."""
 
     name: str = Field("", pattern=f"{NAME}|^$")
 
 
 class ChangeTool(RequestBody):
-    """Fields to change; those left out stay, secrets too."""
+    """The fields to change; fields that are left out stay, secrets too."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"description": "Find a customer"}})
 
@@ -77,11 +77,11 @@ class ToolView(AnswerBody):
     endpoint: str
     method: Method
     description: str
-    parameters: dict[str, Any] = Field(description="JSON schema, every `$ref` written out.")
+    parameters: dict[str, Any] = Field(description="A JSON schema with every `$ref` resolved.")
     idempotent: bool
-    headers: dict[str, str] = Field(description="Those that are no secret.")
-    secret_headers: list[str] = Field(description="Names of the headers kept as secrets.")
-    auth: dict[str, str] | None = Field(description="Without its token or key.")
+    headers: dict[str, str] = Field(description="Headers that are not secret.")
+    secret_headers: list[str] = Field(description="Names of the secret headers.")
+    auth: dict[str, str] | None = Field(description="The authentication, without its token or key.")
     rate_limit: RateLimit | None
     created_at: str
     updated_at: str
@@ -93,7 +93,7 @@ class Tools(AnswerBody):
 
 class ToolsRegistered(Tools):
     company_id: str
-    registered: list[str] = Field(description="Names, in the order sent.")
+    registered: list[str] = Field(description="Names of the tools, in the order sent.")
     message: str
 
 
@@ -103,14 +103,14 @@ class ToolDeleted(AnswerBody):
 
 
 class ToolTested(AnswerBody):
-    """How a test call went; 200 also when the tool failed."""
+    """The outcome of a test call. The status is 200 even when the tool failed."""
 
     name: str
     status: str = Field(description="`completed`, `failed` or `unknown`.")
-    status_code: int | None = Field(description="The tool's HTTP status; null: none came.")
+    status_code: int | None = Field(description="The tool's HTTP status; null: it did not answer.")
     seconds: float
     content_type: str | None
-    body: Any = Field(description="JSON, or text; long ones are cut off and given as text.")
+    body: Any = Field(description="JSON or text; a long body is cut off and given as text.")
     truncated: bool
     note: str | None
     error: dict[str, Any] | None

@@ -49,7 +49,7 @@ class TrainAdapter(RequestBody):
         description="Settings of the trainer, e.g. `lora_rank`, `num_epochs`, `copy_variation`.",
     )
     use_qlora: bool = Field(True, description="Train on the base model quantised to 4 bits.")
-    seed: int | None = Field(None, ge=0, le=MAX_SEED, description="Drawn when left out.")
+    seed: int | None = Field(None, ge=0, le=MAX_SEED, description="Drawn at random when left out.")
     base_model: str | None = Field(
         None, max_length=4096, description="Must be the base model that is served."
     )
@@ -64,7 +64,7 @@ class TrainingQuery(CompanyPage):
 
 
 class EventQuery(Parameters):
-    after: int = Field(0, ge=0, lt=2**63, description="Events after this id.")
+    after: int = Field(0, ge=0, lt=2**63, description="Show events after this id.")
     limit: int = Field(100, ge=1, le=1000)
 
 
@@ -88,9 +88,7 @@ class TrainingView(AnswerBody):
     company_id: str
     status: TrainingStatus
     step: str | None
-    position: int | None = Field(
-        description="Trainings that come before this one; companies take turns."
-    )
+    position: int | None = Field(description="Trainings ahead of this one; companies take turns.")
     dataset_id: str
     base_model: str
     config: dict[str, Any]
@@ -127,14 +125,14 @@ class TrainingEventView(AnswerBody):
 class TrainingEvents(AnswerBody):
     request_id: str
     events: list[TrainingEventView]
-    next_after: int = Field(description="Send as `after` for what comes next.")
+    next_after: int = Field(description="Send as `after` to get the events that follow.")
 
 
 class CheckpointView(AnswerBody):
     checkpoint_id: str
     request_id: str
     step: int = Field(description="Optimiser steps done.")
-    attempt: int = Field(description="The attempt that made it.")
+    attempt: int = Field(description="The attempt that wrote the checkpoint.")
     sha256: str
     size_bytes: int
     metrics: dict[str, Any]
