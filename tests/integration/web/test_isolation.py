@@ -12,8 +12,8 @@ from sqlalchemy import func, select
 from database.base import new_id
 from database.models import CompanyMemory, IdempotencyKey
 from database.session import WEB, company_session
-from tests.integration.web.api.test_training import new_adapter
-from tests.integration.web.support import Api, Tenant, error_of, row_counts
+from tests.support.database import row_counts
+from tests.support.web import Api, Tenant, error_of, new_adapter
 from web.shapes.jobs import JobView
 from web.shapes.training import TrainingAccepted
 

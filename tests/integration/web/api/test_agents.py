@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.web.support import Api, Tenant, error_of
+from tests.support.web import Api, Tenant, error_of
 from web.shapes import agents as shapes
 
 PATH = "/company-automation/agents"

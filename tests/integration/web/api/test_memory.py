@@ -5,7 +5,8 @@ from __future__ import annotations
 from cyrex.agents import memory
 from cyrex.jobs import service as jobs
 from database.session import company_session
-from tests.integration.web.support import Api, Tenant, error_of, row_counts
+from tests.support.database import row_counts
+from tests.support.web import Api, Tenant, error_of
 from web.shapes import memory as shapes
 
 MEMORY = "/company-automation/memory"

@@ -44,7 +44,7 @@ from tasks.upkeep import reconciler
 from tasks.workers import presence as worker
 from tasks.workers.presence import Presence
 from tests import rows
-from tests.integration.web.support import Api, Tenant, error_of
+from tests.support.web import Api, Tenant, error_of
 from tests.waiting import together
 from web.shapes import operations as shapes
 

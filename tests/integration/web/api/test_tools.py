@@ -13,7 +13,10 @@ from sqlalchemy import select
 from cyrex.tools.sealing import main as secrets_command
 from database.models import CompanyTool, IdempotencyKey
 from database.session import operator_session
-from tests.integration.web.support import Api, Proxy, Tenant, error_of, row_counts, use_broker
+from tests.support.broker import use_broker
+from tests.support.database import row_counts
+from tests.support.proxy import Proxy
+from tests.support.web import Api, Tenant, error_of
 from tests.tool_server import ToolServer, tool_server, variables
 from web.api import tools
 from web.shapes import tools as shapes

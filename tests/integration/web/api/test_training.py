@@ -1,4 +1,4 @@
-"""Trainings and adapters over HTTP: asked for, followed, cancelled, listed."""
+"""Trainings over HTTP: requested, followed, cancelled, listed."""
 
 from __future__ import annotations
 
@@ -10,16 +10,14 @@ from sqlalchemy import select
 from cyrex.training import service as training
 from cyrex.training.service import add_event, blob_store
 from database import claims
-from database.models import AdapterAlias, Dataset, LoraAdapter, Outbox, TrainingRun, Worker
+from database.models import Dataset, Outbox, TrainingRun
 from database.session import company_session, get_engine, operator_session
 from database.transitions import TRAINING
-from tests import rows
-from tests.integration.web.support import LINES, Api, Tenant, error_of, row_counts
+from tests.support.database import row_counts
+from tests.support.web import LINES, Api, Tenant, error_of
 from web.shapes import training as shapes
-from web.shapes.adapters import Adapters, ResidentAdapterView
 
 TRAININGS = "/company-automation/training"
-ADAPTERS = "/company-automation/adapters"
 
 
 def asked(response: object) -> shapes.TrainingAccepted:
@@ -116,45 +114,3 @@ def test_trainings_are_listed_by_status_and_page(acme: Tenant, operator: Api) ->
     assert [run.request_id for run in shapes.Trainings.model_validate(listed.json).training] == [
         made[0]
     ]
-
-
-def new_adapter(company_id: str, version: int, champion: bool = False) -> str:
-    with company_session(company_id) as session:
-        adapter = LoraAdapter(
-            company_id=company_id,
-            version=version,
-            base_model="base",
-            base_model_revision="main",
-            adapter_type="qlora",
-            status="ready",
-            config={"lora_rank": 4},
-            details={"note": "n"},
-        )
-        session.add(adapter)
-        session.flush()
-        if champion:
-            session.add(AdapterAlias(company_id=company_id, champion_id=adapter.adapter_id))
-        return adapter.adapter_id
-
-
-def test_adapters_are_listed_with_the_one_that_answers(acme: Tenant, globex: Tenant) -> None:
-    first = new_adapter(acme.company_id, 1, champion=True)
-    second = new_adapter(acme.company_id, 2)
-    new_adapter(globex.company_id, 1, champion=True)
-    listed = Adapters.model_validate(acme.api.get(ADAPTERS).json).adapters
-    assert [(a.adapter_id, a.champion) for a in listed] == [(second, False), (first, True)]
-    shown = ResidentAdapterView.model_validate(acme.api.get(f"{ADAPTERS}/{first}").json)
-    assert shown.model_dump(exclude={"resident"}) == listed[1].model_dump()
-    assert shown.resident == []
-    none = acme.api.get(f"{ADAPTERS}?status=retired&company_id={acme.company_id}")
-    assert Adapters.model_validate(none.json).adapters == []
-
-
-def test_an_adapter_tells_which_live_workers_hold_it(acme: Tenant, globex: Tenant) -> None:
-    adapter_id = rows.adapter(acme.company_id)
-    held = {"resident": [{"company_id": acme.company_id, "adapter_id": adapter_id, "bytes": 1}]}
-    for node, age in (("inference@a", 0.0), ("inference@dead", 60.0)):
-        rows.change(Worker, rows.worker(node, age), details=held)
-    shown = acme.api.get(f"{ADAPTERS}/{adapter_id}").json
-    assert ResidentAdapterView.model_validate(shown).resident == ["inference@a"]
-    assert globex.api.get(f"{ADAPTERS}/{adapter_id}").status_code == 404

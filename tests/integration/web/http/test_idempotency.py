@@ -11,15 +11,8 @@ from werkzeug.test import TestResponse
 
 from database.models import IdempotencyKey
 from database.session import operator_session
-from tests.integration.web.support import (
-    LINES,
-    Api,
-    Tenant,
-    error_of,
-    finish_job,
-    new_company_id,
-    row_counts,
-)
+from tests.support.database import row_counts
+from tests.support.web import LINES, Api, Tenant, error_of, finish_job, new_company_id
 from web.shapes.companies import CompanyCreated, IssuedKey, Keys
 from web.shapes.jobs import JobView
 

@@ -1,46 +1,26 @@
-"""What the tests of the API share: a client, outages, and the worker's side of a job."""
+"""What the tests of the API share: clients, companies, and the worker's side of a job."""
 
 from __future__ import annotations
 
-import socket
-import threading
-import time
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
-from urllib.parse import urlsplit
 
 from flask import Flask
-from kombu import pools
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 from werkzeug.test import TestResponse
 
 from cyrex.jobs import service as jobs
 from database import claims
-from database.base import Base
-from database.models import Job
-from database.session import company_session, get_engine, operator_session
+from database.models import AdapterAlias, Job, LoraAdapter
+from database.session import company_session
 from database.transitions import JOB
-from tasks import app as celery_app
-from tasks.broker import dispatch
 from tasks.broker.dispatch import announce_end
 from web.live import handover
 from web.shapes.common import Error
 
 LINES = [{"input": f"question {n}", "output": f"answer {n}"} for n in range(4)]
 _numbers = count(1)
-
-
-def use_broker(url: str) -> None:
-    """Point the Celery application, which reads its settings once, at `url`."""
-    dispatch.broker.cache_clear()
-    pools.reset()
-    celery: Any = celery_app
-    celery._pool = None
-    celery.amqp._producer_pool = None
-    celery.conf.broker_url = url
 
 
 class Api:
@@ -109,15 +89,6 @@ def error_of(response: TestResponse, status: int, code: str | None = None) -> di
     return shape.model_dump()
 
 
-def row_counts() -> dict[str, int]:
-    """Rows of every table."""
-    with operator_session() as session:
-        return {
-            table.name: session.scalar(select(func.count()).select_from(table)) or 0
-            for table in Base.metadata.sorted_tables
-        }
-
-
 def finish_job(company_id: str, job_id: str, status: str = "completed", **values: Any) -> None:
     """What an inference worker does: claim, resolve, write the end, and only then say so."""
     with company_session(company_id) as session:
@@ -138,77 +109,20 @@ def newest_job(company_id: str) -> str | None:
         )
 
 
-def idle_transactions() -> int:
-    """Connections of the database that sit inside a transaction and do nothing."""
-    # As the login role: any other sees of its sessions that they are there, and not what they do.
-    with get_engine().connect() as connection:
-        return int(
-            connection.scalar(
-                text(
-                    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-                    " AND state LIKE 'idle in transaction%' AND pid <> pg_backend_pid()"
-                )
-            )
-            or 0
+def new_adapter(company_id: str, version: int, champion: bool = False) -> str:
+    with company_session(company_id) as session:
+        adapter = LoraAdapter(
+            company_id=company_id,
+            version=version,
+            base_model="base",
+            base_model_revision="main",
+            adapter_type="qlora",
+            status="ready",
+            config={"lora_rank": 4},
+            details={"note": "n"},
         )
-
-
-class Proxy:
-    """A TCP proxy in front of a server: `cut` is that server going down, `restore` its return."""
-
-    def __init__(self, url: str) -> None:
-        target = urlsplit(url)
-        assert target.hostname and target.port
-        self._target = (target.hostname, target.port)
-        self._open: set[socket.socket] = set()
-        self.bytes_passed = 0
-        self._listener = self._listen(0)
-        self.port: int = self._listener.getsockname()[1]
-        self.url = url.replace(f":{target.port}", f":{self.port}")
-
-    def _listen(self, port: int) -> socket.socket:
-        listener = socket.create_server(("127.0.0.1", port), backlog=128)
-        threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
-        return listener
-
-    def _accept(self, listener: socket.socket) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = listener.accept()
-                server = socket.create_connection(self._target)
-                self._open |= {client, server}
-                for ends in ((client, server), (server, client)):
-                    threading.Thread(target=self._copy, args=ends, daemon=True).start()
-
-    def _copy(self, source: socket.socket, sink: socket.socket) -> None:
-        with suppress(OSError):
-            while data := source.recv(65536):
-                self.bytes_passed += len(data)
-                sink.sendall(data)
-        for end in (source, sink):
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-
-    def cut(self) -> None:
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for end in self._open:
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-            end.close()
-        self._open.clear()
-
-    def restore(self) -> None:
-        self._listener = self._listen(self.port)
-
-
-def eventually(check: Callable[[], Any], seconds: float = 10.0) -> Any:
-    """What `check` returns once it is true; fails after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while True:
-        found = check()
-        if found:
-            return found
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
+        session.add(adapter)
+        session.flush()
+        if champion:
+            session.add(AdapterAlias(company_id=company_id, champion_id=adapter.adapter_id))
+        return adapter.adapter_id

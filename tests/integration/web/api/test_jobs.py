@@ -10,15 +10,9 @@ import pytest
 import redis
 
 from tasks.broker.dispatch import JOBS_ENDED_CHANNEL, admit
-from tests.integration.web.support import (
-    Api,
-    Tenant,
-    error_of,
-    eventually,
-    finish_job,
-    idle_transactions,
-    newest_job,
-)
+from tests.support.database import idle_transactions
+from tests.support.web import Api, Tenant, error_of, finish_job, newest_job
+from tests.waiting import eventually
 from web.live import waiting
 from web.shapes import jobs as shapes
 
@@ -63,7 +57,7 @@ def test_a_job_that_ends_while_its_client_waits_is_answered_promptly(acme: Tenan
 
 
 def test_a_lost_message_costs_a_delay_only(acme: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.integration.web.support.announce_end", lambda job_id: None)
+    monkeypatch.setattr("tests.support.web.announce_end", lambda job_id: None)
     with ThreadPoolExecutor(1) as pool:
         waiter = pool.submit(acme.api.process, wait=20)
         finish_job(acme.company_id, eventually(lambda: newest_job(acme.company_id)))
