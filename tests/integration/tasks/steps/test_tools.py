@@ -34,8 +34,10 @@ from tasks.workers import presence as worker
 from tasks.workers.presence import Presence
 from tests import rows
 from tests.integration.tasks.conftest import PRIORITY
-from tests.integration.web.support import Proxy, eventually, use_broker
+from tests.support.broker import use_broker
+from tests.support.proxy import Proxy
 from tests.tool_server import ToolServer, tool_server, variables
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.usefixtures("presence")
 
