@@ -159,7 +159,7 @@ def company_session(company_id: str, role: str = WORKER) -> Iterator[Session]:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedStatement:
     """A statement that each connection reads and plans once.
 
     types: its parameters, in order, each named as `%(name)s`. before: statements that run first in
@@ -182,7 +182,7 @@ class Prepared:
 
 
 def company_statement(
-    company_id: str, role: str, statement: str | Prepared, parameters: Mapping[str, Any]
+    company_id: str, role: str, statement: str | PreparedStatement, parameters: Mapping[str, Any]
 ) -> Sequence[Any] | None:
     """One statement as a transaction of its own, in one round trip; its first row.
 
@@ -197,14 +197,14 @@ def company_statement(
 
 
 def keyless_statement(
-    statement: str | Prepared, parameters: Mapping[str, Any]
+    statement: str | PreparedStatement, parameters: Mapping[str, Any]
 ) -> Sequence[Any] | None:
     """`company_statement` of the API before it knows who calls: sees no company's rows."""
     return _statement("", WEB, statement, parameters)
 
 
 def _statement(
-    company_id: str, role: str, statement: str | Prepared, parameters: Mapping[str, Any]
+    company_id: str, role: str, statement: str | PreparedStatement, parameters: Mapping[str, Any]
 ) -> Sequence[Any] | None:
     scope = {"assume_role": role, "assume_id": company_id}
     # The pool's connection without SQLAlchemy's, which costs as much as the driver's work.
@@ -214,7 +214,7 @@ def _statement(
         # The driver sends what it is given, and no BEGIN or COMMIT around it.
         driver.autocommit = True
         with driver.cursor() as cursor:
-            if isinstance(statement, Prepared):
+            if isinstance(statement, PreparedStatement):
                 if statement.name not in held.info:
                     # Without parameters: a % in it is one.
                     cursor.execute(statement.preparation())

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from cyrex.agents import memory
 from cyrex.agents import service as agents
-from cyrex.agents.turn import Answer, Call, Limits, Situation, Turn
+from cyrex.agents.turn import AgentLimits, CallTool, FinalAnswer, Situation, Turn
 from cyrex.engine import Completion
 from cyrex.errors import UserError
 from cyrex.tenants.service import get_company
@@ -32,14 +32,14 @@ MEMORY_CHARACTERS = 400
 
 
 @dataclass(frozen=True)
-class Prepared:
+class StepInput:
     """What one claim of a job's step begins with.
 
     steps, tokens: what the job has used. done: the views of its steps and calls.
     """
 
     situation: Situation
-    limits: Limits
+    limits: AgentLimits
     steps: Sequence[Json] = ()
     calls: Sequence[Json] = ()
 
@@ -48,7 +48,7 @@ class Prepared:
         return sum(int(step["completion_tokens"]) for step in self.steps)
 
 
-def prepare(session: Session, job: Job) -> Prepared:
+def prepare(session: Session, job: Job) -> StepInput:
     """Read what the next step depends on. Raises `UserError` when the job's agent is gone."""
     company_id = job.company_id
     if job.agent_id is not None:
@@ -65,7 +65,7 @@ def prepare(session: Session, job: Job) -> Prepared:
         choices=job.input_data.get("choices", ()),
     )
     if situation.is_plain:
-        return Prepared(situation, limits)
+        return StepInput(situation, limits)
     job.agent_id = (agent or agents.default_agent(session, company_id)).agent_id
     calls = tools.calls_of(session, job.job_id)
     situation = replace(
@@ -74,7 +74,7 @@ def prepare(session: Session, job: Job) -> Prepared:
         memories=_recalled(session, job, limits.memories),
         turns=[_turn(call) for call in calls],
     )
-    return Prepared(
+    return StepInput(
         situation, limits, steps_of(session, job.job_id), [tools.call_view(call) for call in calls]
     )
 
@@ -112,11 +112,15 @@ def _turn(call: ToolCall) -> Turn:
 
 
 def record_step(
-    session: Session, job: Job, decision: Call | Answer, completion: Completion, call_id: str | None
+    session: Session,
+    job: Job,
+    decision: CallTool | FinalAnswer,
+    completion: Completion,
+    call_id: str | None,
 ) -> None:
     """Store one turn of the model and what it used, in the transaction that ends the step."""
     content: Json = {"text": completion.text, "finish_reason": completion.finish_reason}
-    if isinstance(decision, Call):
+    if isinstance(decision, CallTool):
         content |= {"tool": decision.tool, "arguments": decision.arguments, "call_id": call_id}
     session.execute(
         STEP,
@@ -125,7 +129,7 @@ def record_step(
             "usage_id": new_id(),
             "company_id": job.company_id,
             "job_id": job.job_id,
-            "kind": "call" if isinstance(decision, Call) else "answer",
+            "kind": "call" if isinstance(decision, CallTool) else "answer",
             "content": to_json(content),
             "confidence": completion.confidence,
             "adapter_id": job.adapter_id,
@@ -144,7 +148,7 @@ STEP = text("""
         )
         SELECT :step_id, :company_id, :job_id, 1 + count(*), :kind, CAST(:content AS jsonb),
             CAST(:confidence AS double precision), :prompt_tokens, :completion_tokens
-        FROM job_steps WHERE job_id = :job_id
+        FROM job_steps WHERE company_id = :company_id AND job_id = :job_id
         RETURNING company_id, job_id, number, prompt_tokens, completion_tokens
     )
     INSERT INTO usage (
@@ -158,7 +162,7 @@ STEP = text("""
 
 
 def record_call(
-    session: Session, job: Job, decision: Call, completion: Completion
+    session: Session, job: Job, decision: CallTool, completion: Completion
 ) -> Sequence[Hint]:
     """The step asked for a tool: store both; returns what is to be published."""
     updated(session, job)
@@ -175,7 +179,7 @@ def record_call(
     return [(JOB, resumed)] if resumed is not None else []
 
 
-def _refused_call(session: Session, job: Job, decision: Call, error: UserError) -> ToolCall:
+def _refused_call(session: Session, job: Job, decision: CallTool, error: UserError) -> ToolCall:
     call = ToolCall(
         call_id=new_id(),
         company_id=job.company_id,
@@ -190,7 +194,9 @@ def _refused_call(session: Session, job: Job, decision: Call, error: UserError) 
     return call
 
 
-def record_answer(session: Session, job: Job, decision: Answer, completion: Completion) -> None:
+def record_answer(
+    session: Session, job: Job, decision: FinalAnswer, completion: Completion
+) -> None:
     """The step was the last one: store it, and remember the result."""
     record_step(session, job, decision, completion, None)
     memory.remember_job(session, job, decision.text)

@@ -23,7 +23,7 @@ ANY_TEXT = "/(?s:.*)/"
 
 
 @dataclass(frozen=True)
-class Limits:
+class AgentLimits:
     """Of one job. `steps` are turns of the model, `tokens` those that it generated in all."""
 
     steps: int
@@ -33,7 +33,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Call:
+class CallTool:
     """The model asks for a tool."""
 
     tool: str
@@ -41,7 +41,7 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Answer:
+class FinalAnswer:
     """The model's last word."""
 
     text: str
@@ -176,7 +176,9 @@ def _free_text(shape: CallFormat, template: ChatTemplate) -> str:
     return f"{ANY_TEXT} & ~/(?s:{opening}.*)/"
 
 
-def decide(text: str, cut_off: bool, situation: Situation, template: ChatTemplate) -> Call | Answer:
+def decide(
+    text: str, cut_off: bool, situation: Situation, template: ChatTemplate
+) -> CallTool | FinalAnswer:
     """What the model's turn means. Raises `UserError` for what was cut off and means nothing."""
     if situation.tools:
         try:
@@ -185,17 +187,17 @@ def decide(text: str, cut_off: bool, situation: Situation, template: ChatTemplat
             found = None
             cut_off = True
         if found is not None:
-            return Call(*found)
+            return CallTool(*found)
         if cut_off and text.startswith(call_format(template).prefix):
             message = "the model's call did not fit into the tokens of a step"
             raise UserError("call_cut_off", message)
     if situation.choices and text not in situation.choices:
         message = "none of the choices fitted into the tokens that were left"
         raise UserError("choice_cut_off", message, param="choices")
-    return Answer(text)
+    return FinalAnswer(text)
 
 
-def tokens_left(limits: Limits, steps: int, tokens: int, seconds: float) -> int:
+def tokens_left(limits: AgentLimits, steps: int, tokens: int, seconds: float) -> int:
     """Tokens that the next step may generate. Raises `UserError` when a limit is reached.
 
     steps, tokens, seconds: what the job has used.

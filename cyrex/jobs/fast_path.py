@@ -16,7 +16,7 @@ from cyrex.work import admission
 from cyrex.work.news import update_of
 from database.base import Json, to_json
 from database.models import Job
-from database.session import WEB, Prepared, company_statement
+from database.session import WEB, PreparedStatement, company_statement
 from database.transitions import JOB
 from synapse.outbox import row_of
 from synapse.streams import COMPANY_AUTOMATION_JOBS
@@ -69,13 +69,13 @@ def create_and_admit(
 
 
 @lru_cache(maxsize=1)
-def _statement() -> Prepared:
+def _statement() -> PreparedStatement:
     unfinished = [state.name for state in JOB.states if state.to]
     statement = INSERT.format(
         unfinished=", ".join(f"'{state}'" for state in unfinished),
         taken=admission.places_taken(JOB, "%(company_id)s"),
     )
-    return Prepared("create_and_admit", TYPES, statement, LOCK)
+    return PreparedStatement("create_and_admit", TYPES, statement, LOCK)
 
 
 TYPES = {

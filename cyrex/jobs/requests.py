@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cyrex.adapters.files import adapter_cache, local_package
-from cyrex.agents.state import Prepared, seconds_used
+from cyrex.agents.state import StepInput, seconds_used
 from cyrex.agents.turn import grammar_of, messages_of, tokens_left, tools_of
 from cyrex.engine import AdapterRef, Completion, Request
 from cyrex.errors import UserError
@@ -38,7 +38,7 @@ def adapter_ref(adapter: LoraAdapter) -> AdapterRef:
 
 
 def request_of(
-    job: Job, adapter: AdapterRef | None, template: ChatTemplate, prepared: Prepared
+    job: Job, adapter: AdapterRef | None, template: ChatTemplate, prepared: StepInput
 ) -> Request:
     """What the job's next step asks of the engine, within the limits of job and agent.
 
@@ -81,7 +81,7 @@ def _seconds_left(job: Job) -> float:
     return seconds
 
 
-def output_of(job: Job, completion: Completion, prepared: Prepared) -> dict[str, Any]:
+def output_of(job: Job, completion: Completion, prepared: StepInput) -> dict[str, Any]:
     """What a finished job's row says. Refuses an answer by another adapter than the row names."""
     given = (completion.adapter_id, completion.sha256)
     if given != (job.adapter_id, job.adapter_sha256):

@@ -26,7 +26,7 @@ from cyrex.errors import Conflict
 from cyrex.tenants.service import count_locked
 from database.models import ApiKey
 from database.session import (
-    Prepared,
+    PreparedStatement,
     UnsafeDatabaseRole,
     database_complaint,
     keyless_statement,
@@ -43,7 +43,7 @@ PRIVATE = 0o600
 MAX_KEYS = 100
 MAX_LISTED = 500
 KEY = re.compile(r"cx_([0-9a-f]{12})_([0-9a-f]{48})")
-FIND = Prepared(
+FIND = PreparedStatement(
     "find_key",
     {"prefix": "text"},
     "SELECT secret_sha256, scope, company_id FROM find_api_key(%(prefix)s)",
