@@ -78,8 +78,8 @@ def get_engine() -> Engine:
 
 def _note_use(connection: Any, record: Any) -> None:
     record.info["used"] = time.monotonic()
-    # What `company_statement` has set. Not asked of the pool's own `isolation_level`, which costs
-    # a round trip more.
+    # Undo the autocommit of `company_statement`. The pool's own `isolation_level` would cost one
+    # more round trip.
     if connection is not None and not connection.closed and connection.autocommit:
         connection.autocommit = False
 

@@ -1,4 +1,4 @@
-"""An agent's rows: what a job has done so far, what a step adds to it, how a wait ends."""
+"""The rows of an agent at work: a job's steps and tool calls, the end of its wait for a tool."""
 
 from __future__ import annotations
 
@@ -25,17 +25,18 @@ from database.models import Agent, Job, JobStep, ToolCall
 from database.transitions import JOB, TOOL_CALL
 from helox.render import content_of
 
-# Of a tool's answer, so much is shown to the model; the row keeps all of it.
+# A tool's answer is shown to the model up to this length; the row keeps all of it.
 REPLY_CHARACTERS = 4000
-# Of the company's own records, so much of each is shown.
+# Each memory of the company is shown to the model up to this length.
 MEMORY_CHARACTERS = 400
 
 
 @dataclass(frozen=True)
 class StepInput:
-    """What one claim of a job's step begins with.
+    """The situation and the limits that a claimed step of a job begins with.
 
-    steps, tokens: what the job has used. done: the views of its steps and calls.
+    steps, calls: the views of the job's steps and tool calls so far. tokens: the number that its
+    steps have generated.
     """
 
     situation: Situation
@@ -49,7 +50,7 @@ class StepInput:
 
 
 def prepare(session: Session, job: Job) -> StepInput:
-    """Read what the next step depends on. Raises `UserError` when the job's agent is gone."""
+    """Read the input of the next step. Raises `UserError` when the job's agent is gone."""
     company_id = job.company_id
     if job.agent_id is not None:
         agent: Agent | None = agents.get_agent(session, company_id, job.agent_id)
@@ -118,7 +119,7 @@ def record_step(
     completion: Completion,
     call_id: str | None,
 ) -> None:
-    """Store one turn of the model and what it used, in the transaction that ends the step."""
+    """Store one turn of the model and its usage, in the transaction that ends the step."""
     content: Json = {"text": completion.text, "finish_reason": completion.finish_reason}
     if isinstance(decision, CallTool):
         content |= {"tool": decision.tool, "arguments": decision.arguments, "call_id": call_id}
@@ -139,7 +140,7 @@ def record_step(
     )
 
 
-# A job's first step is metered under the job's own id, whatever number of them it has.
+# A job's first step is metered under the job's own id.
 STEP = text("""
     WITH step AS (
         INSERT INTO job_steps (
@@ -164,7 +165,7 @@ STEP = text("""
 def record_call(
     session: Session, job: Job, decision: CallTool, completion: Completion
 ) -> Sequence[Hint]:
-    """The step asked for a tool: store both; returns what is to be published."""
+    """Store a step that asked for a tool, and the call; returns the hints to publish."""
     updated(session, job)
     try:
         call = tools.create_call(session, job, decision.tool, decision.arguments)
@@ -197,7 +198,7 @@ def _refused_call(session: Session, job: Job, decision: CallTool, error: UserErr
 def record_answer(
     session: Session, job: Job, decision: FinalAnswer, completion: Completion
 ) -> None:
-    """The step was the last one: store it, and remember the result."""
+    """Store the last step, and its result in the company's memory."""
     record_step(session, job, decision, completion, None)
     memory.remember_job(session, job, decision.text)
 

@@ -1,4 +1,4 @@
-"""An agent's decisions: what the model is shown, what it may answer, what an answer means.
+"""One turn of the model: the prompt, the grammar of its answer, and the decision that it means.
 
 Pure: rows and networks are elsewhere. A step is one turn of the model: one call of a registered
 tool, or the final answer.
@@ -24,7 +24,7 @@ ANY_TEXT = "/(?s:.*)/"
 
 @dataclass(frozen=True)
 class AgentLimits:
-    """Of one job. `steps` are turns of the model, `tokens` those that it generated in all."""
+    """The limits of one job. steps: turns of the model. tokens: generated in all its turns."""
 
     steps: int
     tokens: int
@@ -34,7 +34,7 @@ class AgentLimits:
 
 @dataclass(frozen=True)
 class CallTool:
-    """The model asks for a tool."""
+    """The decision to call a tool."""
 
     tool: str
     arguments: dict[str, Any]
@@ -42,14 +42,14 @@ class CallTool:
 
 @dataclass(frozen=True)
 class FinalAnswer:
-    """The model's last word."""
+    """The decision to end the job with this text."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Turn:
-    """A call of an earlier step, and what the tool said (JSON text, or plain text)."""
+    """A call of an earlier step, and the tool's reply (JSON text, or plain text)."""
 
     call_id: str
     tool: str
@@ -59,7 +59,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Situation:
-    """All that a step depends on."""
+    """The whole input of a step."""
 
     data: Any
     prompt: str = ""
@@ -128,7 +128,7 @@ def call_format(template: ChatTemplate) -> CallFormat:
 
 
 def grammar_of(situation: Situation, template: ChatTemplate) -> Grammar | None:
-    """What the next turn may be: a valid call of a tool, or a final answer. None: anything."""
+    """The grammar of the next turn: a valid call of a tool, or a final answer. None: any text."""
     final = alternatives(situation.choices) if situation.choices else ""
     if not situation.tools:
         return Grammar.choices(situation.choices) if situation.choices else None
@@ -169,7 +169,10 @@ def _spelled(text: str, template: ChatTemplate) -> str:
 
 
 def _free_text(shape: CallFormat, template: ChatTemplate) -> str:
-    """Text that does not begin like a call. A control token never is text, so needs no care."""
+    """The regular expression of text that does not begin like a call.
+
+    A prefix that is a control token needs none: control tokens are never part of text.
+    """
     if any(shape.prefix.startswith(token) for token in template.control_tokens):
         return ANY_TEXT
     opening = re.sub(r"([^\w\s])", r"\\\1", shape.prefix.rstrip()).replace("\n", "\\n")
@@ -179,7 +182,7 @@ def _free_text(shape: CallFormat, template: ChatTemplate) -> str:
 def decide(
     text: str, cut_off: bool, situation: Situation, template: ChatTemplate
 ) -> CallTool | FinalAnswer:
-    """What the model's turn means. Raises `UserError` for what was cut off and means nothing."""
+    """The decision that the model's text means. Raises `UserError` for a text cut off too early."""
     if situation.tools:
         try:
             found = call_format(template).read(text)

@@ -1,4 +1,4 @@
-"""From a job's row to what the engine is asked."""
+"""Engine requests made from job rows, and job rows from the engine's answers."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from settings import get_settings
 
 
 class WrongAdapter(RuntimeError):
-    """An answer came from another adapter than the job's row names. It is never shown."""
+    """Another adapter than the job's row names has answered. Its answer is never shown."""
 
 
 BASE_NOTE = "the company has no adapter yet: the base model answered"
 
 
 def adapter_ref(adapter: LoraAdapter) -> AdapterRef:
-    """What the engine needs of a registered adapter; its package is fetched and verified first."""
+    """A registered adapter as the engine takes it; its package is fetched and verified first."""
     assert adapter.sha256 is not None, f"adapter {adapter.adapter_id} has no package"
     folder = local_package(adapter.company_id, adapter.version, adapter.sha256)
     return AdapterRef(
@@ -40,7 +40,7 @@ def adapter_ref(adapter: LoraAdapter) -> AdapterRef:
 def request_of(
     job: Job, adapter: AdapterRef | None, template: ChatTemplate, prepared: StepInput
 ) -> Request:
-    """What the job's next step asks of the engine, within the limits of job and agent.
+    """The engine request of the job's next step, within the limits of job and agent.
 
     A company without tools is asked as its training lines are. Raises `UserError` when a limit is
     reached, or when the base's template refuses the conversation.
@@ -82,7 +82,7 @@ def _seconds_left(job: Job) -> float:
 
 
 def output_of(job: Job, completion: Completion, prepared: StepInput) -> dict[str, Any]:
-    """What a finished job's row says. Refuses an answer by another adapter than the row names."""
+    """The `output_data` of a finished job. Raises `WrongAdapter`."""
     given = (completion.adapter_id, completion.sha256)
     if given != (job.adapter_id, job.adapter_sha256):
         raise WrongAdapter(f"job {job.job_id}: answered by {given}")

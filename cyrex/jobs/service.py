@@ -1,4 +1,4 @@
-"""Automation jobs as their company sees them: ask, look, cancel; and what a worker does to them."""
+"""Automation jobs: create, list and cancel them; begin and end them for a worker."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DEFAULT_TASK_TYPE = "automation"
 TASK_TYPE = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 MAX_CHOICES = 1000
 MAX_CHOICE_CHARACTERS = 500
-# Of one page of jobs; a job that alone has more is a page.
+# The size of a page of jobs; a larger job is a page of its own.
 PAGE_BYTES = 8 * MIB
 ROWS_AT_ONCE = 5
 
@@ -190,10 +190,13 @@ def resolve_adapter(session: Session, job: Job) -> None:
 
 
 def begin(session: Session, job: Job) -> None:
-    """What a claim does to a job, in its transaction. Raises `UserError`."""
+    """Bind the job to its adapter and its deadline, in the claim's transaction.
+
+    Raises `UserError`.
+    """
     resolve_adapter(session, job)
     if job.deadline_at is None:
-        # From here on: how long it waited in the queue is no fault of the job.
+        # Counted from the first claim: the time in the queue is no fault of the job.
         job.deadline_at = datetime.now(UTC) + timedelta(seconds=get_settings().job_seconds)
     updated(session, job)
 
