@@ -120,7 +120,8 @@ def database_complaint(error: OperationalError | UnsafeDatabaseRole) -> str:
     """One line, for a command's user."""
     if isinstance(error, UnsafeDatabaseRole):
         return str(error)
-    return f"DATABASE_URL: {str(error.orig).strip().splitlines()[0]}"
+    first_line, _, _ = str(error.orig).strip().partition("\n")
+    return f"DATABASE_URL: {first_line}"
 
 
 def dispose(close: bool = True) -> None:
