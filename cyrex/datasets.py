@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from database.models import Dataset
+from sqlalchemy import select
+from sqlalchemy.orm import aliased
+
+from database.base import Json
+from database.models import Dataset, Example
 from database.session import company_session
-from helox.check import Report, read_records
-from helox.holdout import choose, key_of
 from modelkit.blobs import BlobStore, get_blob_store
 from settings import get_settings
 
@@ -27,6 +29,9 @@ class StoredLines:
     sha256: str
     size_bytes: int
     examples: int
+    validation_sha256: str | None = None
+    replaces: bool = False
+    report: Json | None = None
 
 
 def jsonl(line: Any) -> bytes:
@@ -34,27 +39,74 @@ def jsonl(line: Any) -> bytes:
     return (json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def store(lines: Sequence[Any]) -> StoredLines:
-    """Durable before the row that names them commits, and before its transaction begins: a store
-    that hangs holds no connection to the database. Raises `OSError`."""
-    body = b"".join(map(jsonl, lines))
-    return StoredLines(blob_store().put_bytes(body), len(body), len(lines))
+def store(
+    lines: Sequence[bytes],
+    counts: Json | None = None,
+    validation: Sequence[bytes] = (),
+    replaces: bool = False,
+) -> StoredLines:
+    """Store lines of JSON, each with its end. Raises `OSError`.
+
+    counts: of the rows, by `Report.counts`. validation: the company's own lines to evaluate on.
+    Durable before the row that names them commits, and before its transaction begins: a store that
+    hangs holds no connection to the database.
+    """
+    body = b"".join(lines)
+    own = blob_store().put_bytes(b"".join(validation)) if validation else None
+    report = None if counts is None else {"counts": counts}
+    stored = blob_store().put_bytes(body)
+    return StoredLines(stored, len(body), len(lines), own, replaces, report)
 
 
-def dataset_lines(company_id: str, dataset_id: str) -> list[bytes]:
-    """The lines of a dataset, verified against its SHA-256.
+def lines_of(sha256: str) -> list[bytes]:
+    """The verified lines of a blob.
 
     Read in no transaction: Postgres ends one that is idle for as long as a slow store may take.
     """
-    with company_session(company_id) as session:
-        sha256 = session.get_one(Dataset, dataset_id).sha256
     return blob_store().read(sha256).splitlines()
 
 
-def split_dataset(lines: list[bytes], fraction: float) -> tuple[list[bytes], list[bytes]]:
-    """Lines to train on, and lines held out by the hash of their input."""
-    records = list(read_records(lines, Report()))
-    held_out = choose([key_of(record.conversation) for record in records], fraction)
-    train = [lines[r.line - 1] for r, out in zip(records, held_out, strict=True) if not out]
-    holdout = [lines[r.line - 1] for r, out in zip(records, held_out, strict=True) if out]
-    return train, holdout
+def merged_lines(company_id: str, dataset_id: str) -> list[bytes]:
+    """The lines that a run on the dataset reads: its own, and earlier ones that it adds to."""
+    with company_session(company_id) as session:
+        dataset = session.get_one(Dataset, dataset_id)
+    return lines_of(dataset.merged_sha256 or dataset.sha256)
+
+
+@dataclass(frozen=True)
+class Split:
+    """A dataset's merged lines by side.
+
+    old: for each held-out line, whether an earlier dataset of the company holds its question too.
+    """
+
+    train: list[bytes]
+    holdout: list[bytes]
+    old: list[bool]
+
+
+def split_of(company_id: str, dataset_id: str) -> Split:
+    """The sides on which `accept` put a dataset's lines; nothing before it has run."""
+    earlier = aliased(Example)
+    was_known = (
+        select(earlier.line)
+        .where(
+            earlier.company_id == company_id,
+            earlier.input_sha256 == Example.input_sha256,
+            earlier.dataset_id < dataset_id,
+        )
+        .exists()
+    )
+    query = (
+        select(Example.line, Example.split, was_known)
+        .where(Example.company_id == company_id, Example.dataset_id == dataset_id)
+        .order_by(Example.line)
+    )
+    with company_session(company_id) as session:
+        placed = session.execute(query).all()
+    lines = merged_lines(company_id, dataset_id) if placed else []
+    return Split(
+        train=[lines[line - 1] for line, side, _ in placed if side == "train"],
+        holdout=[lines[line - 1] for line, side, _ in placed if side == "holdout"],
+        old=[known for _, side, known in placed if side == "holdout"],
+    )

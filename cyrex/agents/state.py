@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import func, or_, select, text
 from sqlalchemy.orm import Session
@@ -15,7 +17,8 @@ from cyrex.agents.turn import AgentLimits, CallTool, FinalAnswer, Situation, Tur
 from cyrex.engine import Completion
 from cyrex.errors import UserError
 from cyrex.tenants.service import get_company
-from cyrex.tools import calls as tools
+from cyrex.tools import calls as tool_calls
+from cyrex.tools.service import registered, tool_schema
 from cyrex.work.admission import admit_rows, room
 from cyrex.work.lease import Hint
 from cyrex.work.news import updated
@@ -49,6 +52,15 @@ class StepInput:
         return sum(int(step["completion_tokens"]) for step in self.steps)
 
 
+def data_of(job: Job) -> Any:
+    """What a job was asked, its keys in the order in which they were sent where that matters.
+
+    JSONB forgets it, and tools and calls are shown to the model in the order of their keys.
+    """
+    ordered = job.input_data.get("ordered")
+    return json.loads(ordered) if isinstance(ordered, str) else job.input_data["data"]
+
+
 def prepare(session: Session, job: Job) -> StepInput:
     """Read the input of the next step. Raises `UserError` when the job's agent is gone."""
     company_id = job.company_id
@@ -57,18 +69,18 @@ def prepare(session: Session, job: Job) -> StepInput:
     else:
         agent = agents.find_default(session, company_id)
     wanted = set(agent.tools) if agent is not None else set()
-    offered = [t for t in tools.registered(session, company_id) if not wanted or t.name in wanted]
+    offered = [t for t in registered(session, company_id) if not wanted or t.name in wanted]
     limits = agents.limits_of(agent)
     situation = Situation(
-        data=job.input_data["data"],
+        data=data_of(job),
         prompt=agent.prompt if agent is not None else "",
-        tools=[tools.tool_schema(tool) for tool in offered],
+        tools=[tool_schema(tool) for tool in offered],
         choices=job.input_data.get("choices", ()),
     )
     if situation.is_plain:
         return StepInput(situation, limits)
     job.agent_id = (agent or agents.default_agent(session, company_id)).agent_id
-    calls = tools.calls_of(session, job.job_id)
+    calls = tool_calls.calls_of(session, job.job_id)
     situation = replace(
         situation,
         context=get_company(session, company_id).context,
@@ -76,7 +88,10 @@ def prepare(session: Session, job: Job) -> StepInput:
         turns=[_turn(call) for call in calls],
     )
     return StepInput(
-        situation, limits, steps_of(session, job.job_id), [tools.call_view(call) for call in calls]
+        situation,
+        limits,
+        steps_of(session, job.job_id),
+        [tool_calls.call_view(call) for call in calls],
     )
 
 
@@ -106,7 +121,7 @@ def step_view(row: JobStep) -> Json:
 
 
 def _turn(call: ToolCall) -> Turn:
-    reply = tools.reply_of(call)
+    reply = tool_calls.reply_of(call)
     if len(reply) > REPLY_CHARACTERS:
         reply = reply[:REPLY_CHARACTERS] + "…"
     return Turn(call.call_id, call.tool_name, call.arguments, reply)
@@ -168,7 +183,7 @@ def record_call(
     """Store a step that asked for a tool, and the call; returns the hints to publish."""
     updated(session, job)
     try:
-        call = tools.create_call(session, job, decision.tool, decision.arguments)
+        call = tool_calls.create_call(session, job, decision.tool, decision.arguments)
     except UserError as error:
         # The tool is gone, or wants more than its schema tells a grammar: the model is to hear it.
         call = _refused_call(session, job, decision, error)

@@ -7,12 +7,12 @@ reaches its end at two thirds of the rate (measured by `make bench NAME=delivery
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
 
-from cyrex.jobs.service import job_view, new_values
+from cyrex.jobs.new_job import NewJob
+from cyrex.jobs.service import job_view
 from cyrex.tenants.quotas import NEAR, open_limit
 from cyrex.work import admission
 from cyrex.work.news import update_of
@@ -28,22 +28,18 @@ from synapse.streams import COMPANY_AUTOMATION_JOBS
 BLANK: Json = {**dict.fromkeys(Job.__mapper__.columns.keys()), "history": []}
 
 
-def create_and_admit(
-    company_id: str,
-    data: Any,
-    task_type: str,
-    use_adapter: bool,
-    metadata: Json | None,
-    choices: Sequence[str] | None,
-) -> tuple[Json, Any] | None:
+def create_and_admit(new: NewJob) -> tuple[Json, Any] | None:
     """Commit a new job; returns its view, and the row if the caller is to publish it.
 
     A job with no queued job before it is `admitted` at once. For any other job the row is None: the
     job is queued, and the caller calls `admit`.
-    Returns None, with nothing written, when the company is too near to its limit to be counted
-    without a lock; `create_job` decides then. Raises `UserError` as `create_job` does.
+    Returns None, with nothing written, when an agent is named, or when the company is too near to
+    its limit to be counted without a lock; `create_job` decides then.
     """
-    values = new_values(company_id, data, task_type, use_adapter, metadata, choices)
+    if new.agent_id is not None:
+        return None
+    values = new.values()
+    company_id = new.company_id
     far = open_limit(JOB) - NEAR
     if far <= 0:
         return None

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,116 +11,36 @@ from sqlalchemy.orm import Session
 from cyrex.adapters.service import champion_of
 from cyrex.agents.service import get_agent
 from cyrex.agents.state import steps_of
-from cyrex.errors import Conflict, NotFound, UserError
+from cyrex.errors import Conflict, NotFound
+from cyrex.jobs.new_job import NewJob
 from cyrex.tenants.quotas import require_place
-from cyrex.tools import calls as tools
+from cyrex.tools import calls as tool_calls
 from cyrex.work.news import updated
 from database import claims
-from database.base import new_id, to_json
+from database.base import to_json
 from database.models import Job
 from database.transitions import JOB
 from settings import MIB, get_settings
 
-DEFAULT_TASK_TYPE = "automation"
-TASK_TYPE = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-MAX_CHOICES = 1000
-MAX_CHOICE_CHARACTERS = 500
 # The size of a page of jobs; a larger job is a page of its own.
 PAGE_BYTES = 8 * MIB
 ROWS_AT_ONCE = 5
 
 
-def create_job(
-    session: Session,
-    company_id: str,
-    data: Any,
-    task_type: str = DEFAULT_TASK_TYPE,
-    use_adapter: bool = True,
-    metadata: dict[str, Any] | None = None,
-    job_id: str | None = None,
-    source: str = "api",
-    agent_id: str | None = None,
-    choices: Sequence[str] | None = None,
-) -> Job:
+def create_job(session: Session, new: NewJob) -> Job:
     """Insert a queued job; the caller commits and then calls `admit`.
 
-    agent_id: None is the company's default agent. choices: the answer will be one of these.
-    Raises `UserError` for a task type or choices that are none, `NotFound` for an agent that is not
-    the company's, `TooMany` when the company has too many open jobs.
+    Raises `NotFound` for an agent that is not the company's, `TooMany` when the company has too
+    many open jobs.
     """
-    values = new_values(company_id, data, task_type, use_adapter, metadata, choices)
-    require_place(session, JOB, company_id)
-    if agent_id is not None:
-        get_agent(session, company_id, agent_id)
-    values |= {"job_id": job_id or values["job_id"], "source": source, "agent_id": agent_id}
-    job = Job(**values)
+    require_place(session, JOB, new.company_id)
+    if new.agent_id is not None:
+        get_agent(session, new.company_id, new.agent_id)
+    job = Job(**new.values())
     session.add(job)
     updated(session, job)
     session.flush()
     return job
-
-
-def new_values(
-    company_id: str,
-    data: Any,
-    task_type: str,
-    use_adapter: bool,
-    metadata: dict[str, Any] | None,
-    choices: Sequence[str] | None,
-) -> dict[str, Any]:
-    """A new job's attributes. Raises `UserError` for a task type or choices that are none."""
-    check_task_type(task_type)
-    asked: dict[str, Any] = {"data": data}
-    if choices is not None:
-        asked["choices"] = check_choices(choices)
-    return {
-        "job_id": new_id(),
-        "company_id": company_id,
-        "job_type": task_type,
-        "input_data": asked,
-        "use_adapter": use_adapter,
-        "details": metadata or {},
-        "source": "api",
-        "status": "queued",
-        "step": JOB.steps[0],
-    }
-
-
-def check_task_type(task_type: str) -> None:
-    """Raises `UserError`."""
-    if not isinstance(task_type, str) or not re.fullmatch(TASK_TYPE, task_type):
-        raise UserError(
-            "invalid_task_type",
-            "task_type: 1 to 64 letters, digits, '.', '_' or '-', the first a letter or a digit",
-            param="task_type",
-        )
-
-
-def check_data(data: Any) -> None:
-    """Raises `UserError` for what is not JSON; the API's requests are JSON already."""
-    try:
-        json.dumps(data, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise UserError("invalid_data", f"data: is not JSON: {error}", param="data") from None
-
-
-def check_choices(choices: Sequence[str]) -> list[str]:
-    """Return `choices` if an answer can be held to them. Raises `UserError`."""
-    found = list(choices)
-    if not 1 <= len(found) <= MAX_CHOICES or len(set(found)) < len(found):
-        raise UserError(
-            "invalid_choices",
-            f"choices: from 1 to {MAX_CHOICES} texts, no two of them equal",
-            param="choices",
-        )
-    for i, choice in enumerate(found):
-        if not choice.strip() or len(choice) > MAX_CHOICE_CHARACTERS:
-            raise UserError(
-                "invalid_choices",
-                f"choices[{i}]: must be text of 1 to {MAX_CHOICE_CHARACTERS} characters",
-                param=f"choices[{i}]",
-            )
-    return found
 
 
 def get_job(session: Session, job_id: str) -> Job:
@@ -248,6 +165,6 @@ def detailed_view(session: Session, job: Job) -> dict[str, Any]:
     if job.agent_id is not None:
         view["steps"] = steps_of(session, job.job_id)
         view["tool_results"] = [
-            tools.call_view(call) for call in tools.calls_of(session, job.job_id)
+            tool_calls.call_view(call) for call in tool_calls.calls_of(session, job.job_id)
         ]
     return view

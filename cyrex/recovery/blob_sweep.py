@@ -24,7 +24,12 @@ log = structlog.get_logger()
 
 # Manifests of adapter packages, whose files are blobs too; the others are single blobs.
 PACKAGES = (TrainingRun.package_sha256, LoraAdapter.sha256)
-SINGLE = (Dataset.sha256, TrainingCheckpoint.sha256)
+SINGLE = (
+    Dataset.sha256,
+    Dataset.validation_sha256,
+    Dataset.merged_sha256,
+    TrainingCheckpoint.sha256,
+)
 
 # The files of every package whose manifest this process has read: its name is its hash.
 _listed: dict[str, frozenset[str]] = {}

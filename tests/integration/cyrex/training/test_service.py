@@ -13,6 +13,7 @@ from cyrex.adapters.base_model import served_name
 from cyrex.errors import Conflict, NotFound, UserError
 from cyrex.tenants.service import lock_company
 from cyrex.training import service as training
+from cyrex.training.order import MAX_SEED, TrainingOrder
 from database import claims
 from database.models import Base, Dataset, TrainingRun
 from database.session import WEB, company_session, operator_session
@@ -43,9 +44,8 @@ def view(company_id: str, request_id: str) -> dict[str, Any]:
 
 def test_a_request_is_a_dataset_a_run_and_an_event_in_one_transaction(acme: str) -> None:
     with company_session(acme, WEB) as session:
-        run = training.request_training(
-            session, acme, datasets.store(rows.LINES), {"rank": 8}, use_qlora=False, seed=3
-        )
+        order = TrainingOrder(acme, {"rank": 8}, use_qlora=False, seed=3)
+        run = training.request_training(session, order, rows.stored(rows.LINES))
     found = rows.get(TrainingRun, run.request_id)
     assert (found.status, found.step, found.source) == ("requested", "accept", "api")
     assert (found.use_qlora, found.seed, found.attempt) == (False, 3, 1)
@@ -64,9 +64,9 @@ def test_a_request_is_a_dataset_a_run_and_an_event_in_one_transaction(acme: str)
 
 
 def test_a_rollback_leaves_no_row_at_all(acme: str) -> None:
-    before, data = counts(), datasets.store(rows.LINES)
+    before, data = counts(), rows.stored(rows.LINES)
     with pytest.raises(RuntimeError, match="stop"), company_session(acme, WEB) as session:
-        training.request_training(session, acme, data)
+        training.request_training(session, TrainingOrder(acme), data)
         raise RuntimeError("stop")
     assert counts() == before
 
@@ -79,11 +79,12 @@ def test_any_text_survives_the_way_to_the_blob_and_back(acme: str) -> None:
 
 
 def test_seeds_differ_unless_one_is_given(acme: str) -> None:
-    data = datasets.store(rows.LINES)
+    data = rows.stored(rows.LINES)
     with company_session(acme) as session:
-        seeds = {training.request_training(session, acme, data).seed for _ in range(5)}
+        order = TrainingOrder(acme)
+        seeds = {training.request_training(session, order, data).seed for _ in range(5)}
     assert len(seeds) > 1
-    assert all(0 <= seed < training.MAX_SEED for seed in seeds)
+    assert all(0 <= seed < MAX_SEED for seed in seeds)
 
 
 def test_a_run_is_its_companys_alone(acme: str) -> None:

@@ -25,8 +25,8 @@ from modelkit.registry import get_registry
 from settings import get_settings
 from synapse.streams import LORA_ADAPTER_READY
 from tests import rows
-from tests.integration.web.support import idle_transactions
 from tests.packages import write_package
+from tests.support.database import idle_transactions
 
 pytestmark = pytest.mark.usefixtures("database_url")
 
