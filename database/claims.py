@@ -1,7 +1,7 @@
 """Guarded changes of state: claims, leases, fencing. The only writers of `status` and `step`.
 
-Every function returns whether (or which) rows it changed; nothing changed means that somebody
-else was faster, and the caller leaves the row alone.
+Every function returns whether (or which) rows it changed; nothing changed means that another
+process was faster, and the caller leaves the row alone.
 """
 
 from __future__ import annotations
@@ -244,7 +244,7 @@ def release(
 
 
 def is_alive() -> ColumnElement[bool]:
-    """Of a worker's row: its heartbeat is fresh."""
+    """SQL: whether a worker's heartbeat is fresh."""
     return Worker.heartbeat_at > func.now() - interval(HEARTBEAT_EXPIRY_SECONDS)
 
 

@@ -12,7 +12,7 @@ from celery.signals import worker_init
 
 import tasks.steps.jobs
 from cyrex.adapters.base_model import base_model_dir
-from cyrex.agents.state import Prepared
+from cyrex.agents.state import StepInput
 from cyrex.engine import Completion
 from database.models import Job
 from helox.render import ChatTemplate
@@ -27,7 +27,7 @@ worker_init.disconnect(inference._start)
 inference._template = ChatTemplate.load(base_model_dir())
 
 
-def _answer(_job: Job, _prepared: Prepared, _cancelled: Callable[[], bool]) -> Completion:
+def _answer(_job: Job, _prepared: StepInput, _cancelled: Callable[[], bool]) -> Completion:
     return Completion(
         text="yes",
         tokens=(1,),

@@ -1,4 +1,4 @@
-"""What a step of a chain holds while it runs, and how it can end."""
+"""The lease that a step of a chain holds while it runs, and the ways in which it can end."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Finish:
 
 @dataclass(frozen=True)
 class Repeat:
-    """What an earlier step found no longer holds: go on from `step` again."""
+    """A result of an earlier step no longer holds: go on from `step` again."""
 
     step: str
     values: dict[str, Any] = field(default_factory=dict)

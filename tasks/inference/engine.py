@@ -18,7 +18,7 @@ from sqlalchemy import select
 
 from cyrex.adapters.base_model import base_model_dir, base_sha256
 from cyrex.adapters.service import check_base
-from cyrex.agents.state import Prepared
+from cyrex.agents.state import StepInput
 from cyrex.chat.token_text import TokenText
 from cyrex.chat.usage import Meter
 from cyrex.engine import (
@@ -175,7 +175,7 @@ def _details(node: str) -> Json:
     }
 
 
-def answer(job: Job, prepared: Prepared, cancelled: Callable[[], bool]) -> Completion | None:
+def answer(job: Job, prepared: StepInput, cancelled: Callable[[], bool]) -> Completion | None:
     """Ask the engine with exactly the adapter that the job's row names; None: cancelled meanwhile.
 
     `cancelled` is asked every second. Raises `UserError` for what another try would not mend,

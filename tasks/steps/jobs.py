@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from sqlalchemy.orm import Session
 
 from cyrex.agents import state as agent_state
-from cyrex.agents.state import Prepared
-from cyrex.agents.turn import Call, decide
+from cyrex.agents.state import StepInput
+from cyrex.agents.turn import CallTool, decide
 from cyrex.jobs import service as jobs
 from cyrex.jobs.requests import output_of
 from cyrex.work.lease import Finish, Lease, Outcome, Pause
@@ -23,7 +23,7 @@ class Step:
     """One claim of a job's step: what the claim's transaction reads, the work goes on with."""
 
     def __init__(self) -> None:
-        self._prepared: Prepared | None = None
+        self._prepared: StepInput | None = None
 
     def claim(self, session: Session, job: Job) -> None:
         jobs.begin(session, job)
@@ -39,7 +39,7 @@ class Step:
             return Finish("cancelled")
         cut_off = completion.finish_reason == "length"
         decision = decide(completion.text, cut_off, prepared.situation, template())
-        if isinstance(decision, Call):
+        if isinstance(decision, CallTool):
             return Pause(
                 "waiting",
                 lambda session, row: agent_state.record_call(session, row, decision, completion),

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from cyrex.agents import state as agent_state
-from cyrex.agents.turn import Answer
+from cyrex.agents.turn import FinalAnswer
 from cyrex.engine import Completion
 from cyrex.errors import Conflict, NotFound, UserError
 from cyrex.jobs import service as jobs
@@ -209,7 +209,7 @@ ANSWER = Completion(
 def record(session: Session, job: Job) -> None:
     """What a worker does last: end the job, and store its answer in the same transaction."""
     ended: Job = claims.finish(session, JOB, job, "worker", "completed")
-    agent_state.record_answer(session, ended, Answer(ANSWER.text), ANSWER)
+    agent_state.record_answer(session, ended, FinalAnswer(ANSWER.text), ANSWER)
 
 
 def test_an_answer_is_recorded_and_metered_once(acme: str) -> None:
