@@ -66,7 +66,7 @@ def decide(adapter: LoraAdapter) -> Outcome:
         return Repeat("evaluate", {"evaluation": None})
     promote, reason = judge(evaluation, champion_id is not None)
 
-    def also(session: Session, row: LoraAdapter) -> None:
+    def in_transaction(session: Session, row: LoraAdapter) -> None:
         if promote:
             _promote(session, row, alias)
         session.add(
@@ -81,8 +81,10 @@ def decide(adapter: LoraAdapter) -> Outcome:
         )
 
     details = {**adapter.details, "decision": reason}
-    then = (lambda: mirror(adapter.company_id)) if promote else None
-    return Finish("ready" if promote else "rejected", {"details": details}, also, then)
+    after_commit = (lambda: mirror(adapter.company_id)) if promote else None
+    return Finish(
+        "ready" if promote else "rejected", {"details": details}, in_transaction, after_commit
+    )
 
 
 def mirror(company_id: str) -> None:

@@ -18,7 +18,7 @@ from helox.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USER_ERROR
 POLL_SECONDS = 0.25
 TERMINATE_GRACE_SECONDS = 20.0
 LOG_TAIL_BYTES = 2_000
-# Nobody waits for a training as people wait for an answer: where both share cores, it gets less.
+# Lower CPU priority than interactive work: on shared cores a training gets less than an answer.
 NICENESS = 5
 ERROR_FILE = "error.json"
 # In the words of every library that passes the system's error on.

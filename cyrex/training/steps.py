@@ -73,7 +73,7 @@ def accept(run: TrainingRun, lease: Lease) -> Outcome:
     keys = [key_of(record.conversation) for record in records]
     held_out = choose(keys, config.holdout_fraction)
 
-    def also(session: Session, row: TrainingRun) -> None:
+    def in_transaction(session: Session, row: TrainingRun) -> None:
         session.get_one(Dataset, row.dataset_id).report = report.to_json()
         known = session.scalar(
             select(func.count()).select_from(Example).where(Example.dataset_id == row.dataset_id)
@@ -94,7 +94,7 @@ def accept(run: TrainingRun, lease: Lease) -> Outcome:
             )
         add_event(session, row, "accepted", *_what_was_accepted(report, sum(held_out)))
 
-    return Advance(also=also)
+    return Advance(in_transaction=in_transaction)
 
 
 def _what_was_accepted(report: Report, held_out: int) -> tuple[str, Json, str]:
@@ -134,10 +134,10 @@ def evaluate(run: TrainingRun, lease: Lease, leaving: Callable[[], bool]) -> Out
     if found is None:
         return Finish("cancelled")
 
-    def also(session: Session, row: TrainingRun) -> None:
+    def in_transaction(session: Session, row: TrainingRun) -> None:
         add_event(session, row, "evaluated", evaluations.sentence(found), found.get("scores"))
 
-    return Advance({"evaluation": found}, also)
+    return Advance({"evaluation": found}, in_transaction)
 
 
 def register(run: TrainingRun, lease: Lease) -> Outcome:
@@ -160,17 +160,17 @@ def register(run: TrainingRun, lease: Lease) -> Outcome:
             {"adapter_id": adapter.adapter_id, "request_id": run.request_id},
         )
 
-    def also(session: Session, row: TrainingRun) -> None:
+    def in_transaction(session: Session, row: TrainingRun) -> None:
         session.get_one(LoraAdapter, adapter.adapter_id).registry_path = registered.path
         add_event(session, row, "registered", f"registered as version {adapter.version}")
 
-    return Advance({"adapter_id": adapter.adapter_id}, also)
+    return Advance({"adapter_id": adapter.adapter_id}, in_transaction)
 
 
 def announce_adapter(run: TrainingRun, lease: Lease) -> Outcome:
     """End the run and announce its adapter, in one transaction."""
 
-    def also(session: Session, row: TrainingRun) -> None:
+    def in_transaction(session: Session, row: TrainingRun) -> None:
         adapter = session.get_one(LoraAdapter, str(row.adapter_id))
         announce(
             session,
@@ -189,7 +189,7 @@ def announce_adapter(run: TrainingRun, lease: Lease) -> Outcome:
         )
         add_event(session, row, "succeeded", "announced; Cyrex decides whether it serves")
 
-    return Finish("succeeded", also=also)
+    return Finish("succeeded", in_transaction=in_transaction)
 
 
 def _new_adapter(session: Session, run: TrainingRun) -> LoraAdapter:

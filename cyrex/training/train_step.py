@@ -47,7 +47,7 @@ def train(run: TrainingRun, lease: Lease, leaving: Callable[[], bool]) -> Outcom
         package_sha256 = put_package(blob_store(), folder / "adapter")
     metrics = dict(receipt.get("metrics") or {})
 
-    def also(session: Session, row: TrainingRun) -> None:
+    def in_transaction(session: Session, row: TrainingRun) -> None:
         add_event(session, row, "trained", "training has ended; evaluation is next", metrics)
         session.add(
             Usage(
@@ -63,7 +63,7 @@ def train(run: TrainingRun, lease: Lease, leaving: Callable[[], bool]) -> Outcom
         "base_sha256": receipt["base_model"]["sha256"],
         "metrics": metrics,
     }
-    return Advance(trained, also)
+    return Advance(trained, in_transaction)
 
 
 _spare: Standby | None = None

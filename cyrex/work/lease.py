@@ -13,7 +13,7 @@ from database import claims
 from database.session import company_session
 from database.transitions import Machine
 
-Also = Callable[[Session, Any], None]
+InTransaction = Callable[[Session, Any], None]
 # A row that the broker is to hear of after the commit.
 Hint = tuple[Machine, Any]
 
@@ -57,23 +57,26 @@ class Lease:
 
 @dataclass(frozen=True)
 class Advance:
-    """The step is done and the next one may run. `also` joins the transaction that says so."""
+    """The step is done and the next one may run.
+
+    `in_transaction` joins the transaction that says so.
+    """
 
     values: dict[str, Any] = field(default_factory=dict)
-    also: Also | None = None
+    in_transaction: InTransaction | None = None
 
 
 @dataclass(frozen=True)
 class Finish:
-    """The row has ended, in `status`. `also` joins the transaction that says so.
+    """The row has ended, in `status`. `in_transaction` joins the transaction that says so.
 
-    `then` runs after the commit, at most once; what it fails at is logged and forgotten.
+    `after_commit` runs after the commit, at most once; what it fails at is logged and forgotten.
     """
 
     status: str
     values: dict[str, Any] = field(default_factory=dict)
-    also: Also | None = None
-    then: Callable[[], None] | None = None
+    in_transaction: InTransaction | None = None
+    after_commit: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -86,13 +89,14 @@ class Repeat:
 
 @dataclass(frozen=True)
 class Pause:
-    """The row waits, in `status`, for something that `also` makes in the same transaction.
+    """The row waits, in `status`, for something that `in_transaction` makes.
 
-    `also` returns what the broker is to hear of after the commit.
+    It joins the transaction that writes the status, and returns what the broker is to
+    hear of after the commit.
     """
 
     status: str
-    also: Callable[[Session, Any], Sequence[Hint]]
+    in_transaction: Callable[[Session, Any], Sequence[Hint]]
     values: dict[str, Any] = field(default_factory=dict)
 
 

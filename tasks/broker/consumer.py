@@ -64,7 +64,7 @@ def take_only_while(condition: Callable[[], bool]) -> None:
     _conditions.append(condition)
 
 
-class Will(bootsteps.StartStopStep):
+class PauseConsuming(bootsteps.StartStopStep):
     """Asks the conditions beside Celery's own question, whether a thread is free."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
@@ -75,4 +75,4 @@ class Will(bootsteps.StartStopStep):
         qos.can_consume = lambda: all(holds() for holds in _conditions) and has_room()
 
 
-app.steps["consumer"].add(Will)
+app.steps["consumer"].add(PauseConsuming)

@@ -29,8 +29,8 @@ CANARY_FRESH_SECONDS = 30.0
 PRIORITY_MARK = "\x06\x16"
 
 OK, BUSY, STARTING, STUCK, DOWN = "ok", "busy", "starting", "stuck", "down"
-# Of these, nothing is to be feared.
-WELL = (OK, BUSY, STARTING)
+# Healthy states: nobody needs to act.
+HEALTHY = (OK, BUSY, STARTING)
 
 
 @dataclass(frozen=True)

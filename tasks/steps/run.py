@@ -16,10 +16,10 @@ from cyrex.recovery.endings import end
 from cyrex.work.admission import admit_rows
 from cyrex.work.lease import (
     Advance,
-    Also,
     Finish,
     GivenBack,
     Hint,
+    InTransaction,
     Lease,
     Outcome,
     Pause,
@@ -47,7 +47,7 @@ def run_step(
     step: str,
     attempt: int,
     work: Work,
-    on_claim: Also | None = None,
+    on_claim: InTransaction | None = None,
 ) -> None:
     """Run `work` as the owner of (row, step, attempt).
 
@@ -65,7 +65,7 @@ def run_step(
         raise Ignore()
 
 
-def _claim(lease: Lease, on_claim: Also | None) -> tuple[Any | None, UserError | None]:
+def _claim(lease: Lease, on_claim: InTransaction | None) -> tuple[Any | None, UserError | None]:
     """The claimed row, and why `on_claim` refused it; None: the claim is lost."""
     try:
         with company_session(lease.company_id) as session:
@@ -114,10 +114,10 @@ def _settle(lease: Lease, row: Any, outcome: Outcome) -> None:
     others: Sequence[Hint] = ()
     with company_session(lease.company_id) as session:
         match outcome:
-            case Advance(values, also):
+            case Advance(values, in_transaction):
                 changed = claims.advance(session, machine, row, lease.owner, **values)
-                if also is not None:
-                    also(session, changed)
+                if in_transaction is not None:
+                    in_transaction(session, changed)
             case Repeat(step, values):
                 hints.append(claims.repeat(session, machine, row, lease.owner, step, **values))
             case Pause(status, paused, values):
@@ -125,23 +125,23 @@ def _settle(lease: Lease, row: Any, outcome: Outcome) -> None:
                 others = paused(session, changed)
                 if machine.admitted:
                     hints += admit_rows(session, machine, lease.company_id)
-            case Finish(status, values, also, _):
+            case Finish(status, values, in_transaction, _):
                 changed = claims.finish(session, machine, row, lease.owner, status, **values)
-                if also is not None:
-                    also(session, changed)
+                if in_transaction is not None:
+                    in_transaction(session, changed)
                 others = end(session, machine, changed)
                 if machine.admitted:
                     hints += admit_rows(session, machine, lease.company_id)
     dispatch.publish(machine, hints)
     dispatch.publish_all(others)
-    if isinstance(outcome, Finish) and outcome.then is not None:
-        _attempt(outcome.then)
+    if isinstance(outcome, Finish) and outcome.after_commit is not None:
+        _attempt(outcome.after_commit)
 
 
-def _attempt(then: Callable[[], None]) -> None:
+def _attempt(after_commit: Callable[[], None]) -> None:
     """What follows an end that is committed: nothing of the row depends on it any more."""
     try:
-        then()
+        after_commit()
     except Exception as error:
         log.warning("sequel_failed", error=one_line(error))
 

@@ -58,7 +58,7 @@ def reconcile() -> None:
     with operator_session() as session:
         if not _alone(session):
             return
-        burial = dead_workers.bury(session)
+        released = dead_workers.release_dead_workers(session)
         _cancel_idle(session)
         for machine, row in fail_dead_ends(session, BATCH):
             log.warning("dead_end", kind=machine.kind, company_id=row.company_id, error=row.error)
@@ -68,11 +68,11 @@ def reconcile() -> None:
         due = _due_hints(session)
         stranded = agent_state.stranded(session, BATCH)
         waiting = _companies_with_room(session)
-    for node in burial.silent:
+    for node in released.silent:
         hand_over_queue(node, dispatch.broker())
-    for node in burial.gone:
+    for node in released.gone:
         drop_queue(node, dispatch.broker())
-    _publish([*burial.hints, *due])
+    _publish([*released.hints, *due])
     if new_broker is not None:
         log.warning("broker_is_new")
         remember_broker(new_broker)

@@ -18,7 +18,7 @@ from database import claims
 from database.base import interval
 from database.models import Worker
 from database.transitions import HEARTBEAT_EXPIRY_SECONDS, MACHINES
-from tasks.workers.neighbours import born, home
+from tasks.workers.neighbours import host_scope, start_ticks
 from tasks.workers.presence import free_leases, held_by, presence
 
 log = structlog.get_logger()
@@ -31,7 +31,7 @@ GRACE_SECONDS = 2 * HEARTBEAT_EXPIRY_SECONDS
 
 
 @dataclass(frozen=True)
-class Burial:
+class Released:
     """What the dead have left: rows to be hinted at, and nodes that nobody will answer for.
 
     `silent` nodes may come back in a moment; `gone` ones have had the time.
@@ -42,39 +42,39 @@ class Burial:
     gone: Sequence[str]
 
 
-def bury(session: Session) -> Burial:
+def release_dead_workers(session: Session) -> Released:
     """Free what dead workers held, in the caller's transaction."""
     hints, silent = _dead_neighbours(session)
     gone: list[str] = []
     if _trustworthy(session):
         hints += free_leases(session, _orphans(session), LOST)
         gone = _forgotten(session)
-    return Burial(hints, silent, gone)
+    return Released(hints, silent, gone)
 
 
 def _dead_neighbours(session: Session) -> tuple[list[Hint], list[str]]:
     """Workers of this machine whose process is gone, whatever their heartbeats say."""
-    here = home()
+    here = host_scope()
     if here is None:
         return [], []
     listed = session.execute(
-        select(Worker.worker_id, Worker.node, Worker.pid, Worker.details["born"]).where(
-            Worker.details["home"].astext == here
+        select(Worker.worker_id, Worker.node, Worker.pid, Worker.details["start_ticks"]).where(
+            Worker.details["host_scope"].astext == here
         )
     )
-    dead = {worker_id: node for worker_id, node, pid, since in listed if born(pid) != since}
+    dead = {worker_id: node for worker_id, node, pid, since in listed if start_ticks(pid) != since}
     hints: list[Hint] = []
     for worker_id in dead:
         hints += free_leases(session, held_by(session, worker_id), LOST)
     expired = func.now() - interval(HEARTBEAT_EXPIRY_SECONDS)
-    buried = session.scalars(
+    expired_nodes = session.scalars(
         update(Worker)
         .where(Worker.worker_id.in_(dead), Worker.heartbeat_at > expired)
         .values(heartbeat_at=expired)
         .returning(Worker.node)
         .execution_options(synchronize_session=False)
     ).all()
-    for node in buried:
+    for node in expired_nodes:
         log.info("worker_has_died", node=node)
     return hints, sorted(dead.values())
 

@@ -17,7 +17,7 @@ ENDED = ("Z", "X", "x")
 
 
 @lru_cache(maxsize=1)
-def home() -> str | None:
+def host_scope() -> str | None:
     """Where the number of a process means the same process to all. None: not known here.
 
     That is this start of this machine, in this namespace of processes, for this user: another user
@@ -30,7 +30,7 @@ def home() -> str | None:
         return None
 
 
-def born(pid: int) -> int | None:
+def start_ticks(pid: int) -> int | None:
     """When a process of this machine was started, in ticks since the machine was: with its number
     that names it for good. None: there is none, or it has ended."""
     try:

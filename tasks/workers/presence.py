@@ -43,7 +43,7 @@ from database.session import dispose, operator_session
 from database.transitions import MACHINES, Machine
 from settings import SettingsError, get_settings
 from tasks.broker import dispatch
-from tasks.workers.neighbours import born, home
+from tasks.workers.neighbours import host_scope, start_ticks
 
 log = structlog.get_logger()
 
@@ -66,7 +66,9 @@ class Presence:
         self._details = details
         self._slots = slots
         # By these a neighbour sees whether this process lives; see `neighbours`.
-        self._place: Json = {"home": home(), "born": born(os.getpid())} if home() else {}
+        self._place: Json = {}
+        if host_scope() is not None:
+            self._place = {"host_scope": host_scope(), "start_ticks": start_ticks(os.getpid())}
         self._busy = 0
         self._counting = threading.Lock()
         self._stop = threading.Event()

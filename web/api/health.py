@@ -51,7 +51,7 @@ def readyz(query: schemas.ReadinessQuery) -> Response:
         for part, works in (("database", work is not None), ("redis", broker_writable()))
         if not works
     ]
-    idle = [name for name, state in (work or {}).items() if state.status not in queues.WELL]
+    idle = [name for name, state in (work or {}).items() if state.status not in queues.HEALTHY]
     status = "unavailable" if down else "degraded" if idle else "ready"
     found: dict[str, Any] = {
         "status": status,

@@ -57,8 +57,8 @@ def settle(row: TrainingRun, lease: Lease, outcome: Outcome) -> None:
             changed = claims.finish(
                 session, TRAINING, row, lease.owner, outcome.status, **outcome.values
             )
-        if outcome.also is not None:
-            outcome.also(session, changed)
+        if outcome.in_transaction is not None:
+            outcome.in_transaction(session, changed)
         if isinstance(outcome, Finish):
             end(session, TRAINING, changed)
 

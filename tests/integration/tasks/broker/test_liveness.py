@@ -16,7 +16,7 @@ from database.session import keyless_session, operator_session
 from tasks import app
 from tasks.broker import queues
 from tasks.broker.queues import BUSY, CANARY_FRESH_SECONDS, DOWN, OK, STARTING, STUCK
-from tasks.workers.neighbours import born, home
+from tasks.workers.neighbours import host_scope, start_ticks
 from tests import rows
 from tests.integration.tasks import processes
 from tests.integration.tasks.conftest import Broker
@@ -98,7 +98,7 @@ def test_a_real_worker_answers_a_real_canary(broker: Broker, tmp_path: Path) -> 
         assert judge("maintenance").status == STARTING, "each queue speaks for itself"
         assert rows.get(Canary, "tools").node == "worker@test"
         (row,) = _workers()
-        place = {"home": home(), "born": born(row.pid)}
+        place = {"host_scope": host_scope(), "start_ticks": start_ticks(row.pid)}
         assert row.details == {"slots": 4, "busy": 0, **place}
     assert judge("inference").status == DOWN
 

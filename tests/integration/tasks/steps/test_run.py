@@ -210,11 +210,13 @@ def test_what_is_away_counts_no_failure_and_is_tried_later(
 
 
 def test_the_outcome_and_what_belongs_to_it_are_one_transaction(acme: str, training: str) -> None:
-    def also(_session: Session, row: TrainingRun) -> None:
+    def in_transaction(_session: Session, row: TrainingRun) -> None:
         row.progress = {"half": "done"}
         raise ValueError("the second half failed")
 
-    found = ends(training, acme, lambda _row, _lease: Advance({"metrics": {"x": 1}}, also))
+    found = ends(
+        training, acme, lambda _row, _lease: Advance({"metrics": {"x": 1}}, in_transaction)
+    )
     assert (found.step, found.failures) == ("accept", 1)
     assert (found.metrics, found.progress) == ({}, {})
 
@@ -279,10 +281,10 @@ def test_a_step_that_no_longer_holds_is_done_again(acme: str, broker: Broker) ->
 def test_a_connection_that_is_lost_at_the_end_costs_one_more_try(
     acme: str, training: str, postgres: Postgres
 ) -> None:
-    def also(_session: Session, _row: TrainingRun) -> None:
+    def in_transaction(_session: Session, _row: TrainingRun) -> None:
         postgres.cut()
 
-    found = ends(training, acme, lambda _row, _lease: Advance(also=also))
+    found = ends(training, acme, lambda _row, _lease: Advance(in_transaction=in_transaction))
     assert (found.step, found.attempt, found.lease_owner) == ("accept", 2, None)
 
 

@@ -124,7 +124,7 @@ def test_in_doubt_nobody_is_declared_dead(
 def neighbour(pid: int, since: int | None, where: str | None) -> str:
     """A worker whose heart beat a moment ago, in a process of this machine or of another."""
     worker_id = rows.worker("inference@test")
-    rows.change(Worker, worker_id, pid=pid, details={"home": where, "born": since})
+    rows.change(Worker, worker_id, pid=pid, details={"host_scope": where, "start_ticks": since})
     return worker_id
 
 
@@ -134,7 +134,7 @@ def test_a_neighbours_death_is_seen_at_once(
     """Whatever its heartbeat says, and however new Postgres is: the kernel knows."""
     monkeypatch.setattr(dead_workers, "GRACE_SECONDS", 1e6)
     process = subprocess.Popen(["sleep", "60"])
-    worker_id = neighbour(process.pid, neighbours.born(process.pid), neighbours.home())
+    worker_id = neighbour(process.pid, neighbours.start_ticks(process.pid), neighbours.host_scope())
     key = leased(JOB, acme, worker_id)
     reconciler.reconcile()
     assert rows.get(Job, key).lease_owner == worker_id, "it lives"
@@ -150,7 +150,7 @@ def test_a_neighbours_death_is_seen_at_once(
 
 
 def test_a_number_that_another_process_has_now_is_no_sign_of_life(acme: str) -> None:
-    worker_id = neighbour(os.getpid(), 1, neighbours.home())
+    worker_id = neighbour(os.getpid(), 1, neighbours.host_scope())
     key = leased(JOB, acme, worker_id)
     reconciler.reconcile()
     assert rows.get(Job, key).lease_owner is None

@@ -25,7 +25,7 @@ from settings import REPOSITORY
 from synapse import streams
 from tasks.broker import dispatch
 from tasks.upkeep import reconciler
-from tasks.workers.neighbours import born, home
+from tasks.workers.neighbours import host_scope, start_ticks
 from tasks.workers.presence import Presence
 from tests import rows
 from tests.integration.tasks.conftest import Broker, Postgres
@@ -89,7 +89,7 @@ def test_a_worker_has_a_row_that_its_heartbeat_renews(arrive: Callable[..., Pres
     assert (row.node, row.queues, row.pid) == ("test@here", ["bridge", "tools"], os.getpid())
     load["resident"] = 3
     assert beats(presence.worker_id)
-    place = {"home": home(), "born": born(os.getpid())}
+    place = {"host_scope": host_scope(), "start_ticks": start_ticks(os.getpid())}
     wanted = {"slots": 1, "busy": 0, **place, "resident": 3}
     eventually(lambda: rows.get(Worker, presence.worker_id).details == wanted)
 
