@@ -68,7 +68,7 @@ worker_send_task_events = True
 task_send_sent_event = True
 
 imports = (
-    "tasks.workers.presence",
+    "tasks.workers.signals",
     "tasks.steps.training",
     "tasks.steps.adapters",
     "tasks.steps.jobs",

@@ -6,8 +6,6 @@ worker died at any point: what it writes outside Postgres is content-addressed o
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
@@ -18,7 +16,7 @@ from cyrex.adapters.service import next_version
 from cyrex.errors import UserError
 from cyrex.host.work_dirs import work_dir
 from cyrex.training.service import add_event, blob_store
-from cyrex.training.train_step import dataset_lines, stop_of
+from cyrex.training.train_step import dataset_lines
 from cyrex.work.lease import Advance, Finish, Lease, Outcome
 from database.base import Json, new_id
 from database.models import Dataset, Example, LoraAdapter, TrainingRun
@@ -114,7 +112,7 @@ def _what_was_accepted(report: Report, held_out: int) -> tuple[str, Json, str]:
     return "; ".join(said), {"held_out": held_out, **counts, "ignored_fields": unread}, level
 
 
-def evaluate(run: TrainingRun, lease: Lease, leaving: Callable[[], bool]) -> Outcome:
+def evaluate(run: TrainingRun, lease: Lease) -> Outcome:
     """Compare the new adapter with the base model and with the champion on the hold-out."""
     config = TrainingConfig.model_validate(run.config)
     lines = dataset_lines(run.company_id, run.dataset_id)
@@ -129,10 +127,10 @@ def evaluate(run: TrainingRun, lease: Lease, leaving: Callable[[], bool]) -> Out
             lambda target: get_package(blob_store(), package_sha256, target),
             require_base(run.base_model),
             folder / "evaluation",
-            stop_of(run, lease, leaving),
+            lease.should_stop,
         )
     if found is None:
-        return Finish("cancelled")
+        return lease.stopped()
 
     def in_transaction(session: Session, row: TrainingRun) -> None:
         add_event(session, row, "evaluated", evaluations.sentence(found), found.get("scores"))

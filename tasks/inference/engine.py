@@ -175,10 +175,10 @@ def _details(node: str) -> Json:
     }
 
 
-def answer(job: Job, prepared: Prepared, cancelled: Callable[[], bool]) -> Completion | None:
+def answer(job: Job, prepared: Prepared, should_stop: Callable[[], bool]) -> Completion | None:
     """Ask the engine with exactly the adapter that the job's row names; None: cancelled meanwhile.
 
-    `cancelled` is asked every second. Raises `UserError` for what another try would not mend,
+    `should_stop` is asked every second. Raises `UserError` for what another try would not mend,
     `GivenBack` when the worker is leaving, else what the engine raised.
     """
     try:
@@ -187,13 +187,13 @@ def answer(job: Job, prepared: Prepared, cancelled: Callable[[], bool]) -> Compl
             try:
                 return handle.result(CANCEL_POLL_SECONDS)
             except TimeoutError:
-                if cancelled():
+                if should_stop():
                     handle.cancel()
                     return None
             except QueueFull:
                 # This thread waits, so the worker takes fewer jobs: that is the back-pressure.
                 time.sleep(QUEUE_FULL_SECONDS * (0.5 + random.random()))
-                if cancelled():
+                if should_stop():
                     return None
                 handle = engine().submit(handle.request)
     except EngineClosed as error:

@@ -18,8 +18,9 @@ from database import claims
 from database.base import interval
 from database.models import Worker
 from database.transitions import HEARTBEAT_EXPIRY_SECONDS, MACHINES
+from tasks.workers.leases import free_leases, held_by
 from tasks.workers.neighbours import host_scope, start_ticks
-from tasks.workers.presence import free_leases, held_by, presence
+from tasks.workers.presence import presence
 
 log = structlog.get_logger()
 

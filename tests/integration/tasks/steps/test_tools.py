@@ -22,6 +22,7 @@ from cyrex.tools import steps as tool_calls
 from cyrex.tools.client import ToolFailed
 from cyrex.tools.service import delete_tool, parse_tools, register
 from cyrex.work.admission import admit_rows
+from cyrex.work.lease import Lease
 from database import claims
 from database.models import Job, ToolCall, Worker
 from database.session import company_session, operator_session
@@ -307,7 +308,7 @@ def freed(row: ToolCall) -> ToolCall:
     rows.change(Worker, str(get(row).lease_owner), heartbeat_at=rows.ago(60))
     with operator_session() as session:
         (orphan,) = claims.orphans(session, TOOL_CALL, 9)
-        claims.release(session, TOOL_CALL, orphan, str(orphan.lease_owner), "worker lost")
+        Lease.held(TOOL_CALL, orphan).release(session, orphan, "worker lost")
     return get(row)
 
 
@@ -359,12 +360,12 @@ def test_a_call_given_up_after_it_was_sent_is_unknown_and_not_failed(server: Too
     assert (row.status, (row.error or {})["code"]) == ("unknown", "gave_up")
     unsent = new_call(acme)
     with company_session(acme) as session:
-        claimed = claims.claim(session, TOOL_CALL, unsent.call_id, "call", 1, "w")
+        claimed = Lease(TOOL_CALL, acme, unsent.call_id, "call", 1, "w").claim(session)
     rows.change(ToolCall, unsent.call_id, failures=2)
     assert claimed is not None
     claimed.failures = 2
     with operator_session() as session:
-        claims.release(session, TOOL_CALL, claimed, "w", "worker lost")
+        Lease.held(TOOL_CALL, claimed).release(session, claimed, "worker lost")
     assert get(unsent).status == "failed"
 
 

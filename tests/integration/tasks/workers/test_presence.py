@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import delete, select
 
 from celeryconfig import RECONCILE_SECONDS
+from cyrex.work.lease import Lease
 from database import claims
 from database.base import Json
 from database.models import AdapterAlias, Job, LoraAdapter, TrainingRun, Worker
@@ -191,7 +192,8 @@ def test_a_heart_outlives_a_lease_that_cannot_be_freed(
 ) -> None:
     presence = arrive()
     key = held(presence.worker_id, acme)
-    presence.release_later(JOB, rows.get(Job, key), "a reason with a \x00 in it")
+    row = rows.get(Job, key)
+    presence.release_later(Lease.held(JOB, row), row, "a reason with a \x00 in it")
     time.sleep(0.3)
     assert beats(presence.worker_id)
     eventually(lambda: rows.get(Job, key).lease_owner is None, 3, "the lease is freed")
