@@ -16,9 +16,9 @@ from embedded.servers import postgres
 from embedded.stack import plan
 from embedded.stack.driver import Stack, StackError
 from embedded.stack.options import Options
-from embedded.stack.plan import MARKER, Plan
+from embedded.stack.plan import Plan
 from embedded.supervisor import forward, guard, kernel, state
-from embedded.supervisor.supervisor import Supervisor, say
+from embedded.supervisor.supervisor import MARKER, Supervisor, say
 
 DOCS_PATH = "/docs/swagger"
 PRIVATE_UMASK = 0o077
@@ -54,7 +54,8 @@ def supervise(options: Options) -> int:
             for note in made.notes:
                 say(note)
             lifeline = sys.stdin.fileno() if options.until_stdin_closes else None
-            return Supervisor(made, lifeline).run(lambda: _announce(made))
+            supervisor = Supervisor(made.layout, made.specs, made.environment, lifeline)
+            return supervisor.run(lambda: _announce(made))
     except (DataFolderError, plan.PlanError, RuntimeError, OSError) as error:
         say(f"embedded: {error}")
         return 1

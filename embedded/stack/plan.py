@@ -16,8 +16,6 @@ from embedded.stack.processes import Context
 from embedded.supervisor.spec import ProcessSpec, Stage
 
 FLOWER_USER = "operator"
-# Processes of one stack carry this line in their environment, with its data folder as the value.
-MARKER = "CYREX_STACK"
 
 
 class PlanError(ValueError):

@@ -12,17 +12,18 @@ import selectors
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import FrameType
 from typing import TextIO
 
 from embedded.layout import Layout
-from embedded.stack.plan import MARKER, Plan
 from embedded.supervisor import kernel, logs
 from embedded.supervisor.process import Process
-from embedded.supervisor.spec import GATES, Stage
+from embedded.supervisor.spec import GATES, ProcessSpec, Stage
 from embedded.supervisor.state import Phase, StackState, Status
 
+# Processes of one stack carry this variable, with its data folder as the value.
+MARKER = "CYREX_STACK"
 TICK_SECONDS = 0.05
 IDLE_SECONDS = 1.0
 LOG_CHECK_SECONDS = 30.0
@@ -38,15 +39,21 @@ class StartFailed(RuntimeError):
 
 
 class Supervisor:
-    """Runs a `Plan` until a signal, or until `lifeline` (a pipe's descriptor) is closed."""
+    """Runs processes until a signal, or until `lifeline` (a pipe's descriptor) is closed.
 
-    def __init__(self, plan: Plan, lifeline: int | None = None) -> None:
-        self._plan = plan
-        self._layout: Layout = plan.layout
-        environment = {**os.environ, **plan.environment, MARKER: str(plan.layout.root)}
-        self._processes = [
-            Process(spec, plan.layout.log(spec.name), environment) for spec in plan.specs
-        ]
+    `environment` is laid over this process's own.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        specs: Iterable[ProcessSpec],
+        environment: Mapping[str, str],
+        lifeline: int | None = None,
+    ) -> None:
+        self._layout = layout
+        variables = {**os.environ, **environment, MARKER: str(layout.root)}
+        self._processes = [Process(spec, layout.log(spec.name), variables) for spec in specs]
         self._phase = Phase.STARTING
         self._written: StackState | None = None
         self._complaint = ""
