@@ -31,7 +31,7 @@ from synapse.streams import (
 )
 from tasks import app
 from tasks.bridge.effects import effect
-from tasks.broker.dispatch import QUEUES
+from tasks.broker.chains import QUEUES
 from tasks.broker.queues import lists_of
 
 COMPANIES = [f"bench-{n}" for n in range(8)]

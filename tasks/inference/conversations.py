@@ -31,7 +31,7 @@ from cyrex.serving import EngineDied, EngineStartError
 from database.base import Json
 from helox.render import LineError
 from tasks import app
-from tasks.broker import dispatch
+from tasks.broker.connection import broker
 from tasks.inference import engine as inference
 from tasks.inference.replies import Call
 
@@ -60,7 +60,7 @@ REFUSALS: tuple[tuple[type[EngineError], int, str, str | None], ...] = (
 @app.task(name=TASK, send_events=False)
 def answer(company_id: str, call_id: str) -> None:
     """Void without the ticket: another worker has it, or nobody waits for the answer any more."""
-    ticket = dispatch.broker().getdel(ticket_key(call_id))
+    ticket = broker().getdel(ticket_key(call_id))
     if not isinstance(ticket, bytes):
         return
     ask = Ask.load(ticket)

@@ -23,7 +23,7 @@ from cyrex.chat.protocol import (
     Kind,
     encode,
 )
-from tasks.broker.dispatch import broker
+from tasks.broker.connection import broker
 from tasks.broker.listening import Listener
 
 log = structlog.get_logger()

@@ -32,6 +32,7 @@ from database.transitions import (
 )
 from synapse.outbox import republish, wake
 from tasks.broker import dispatch
+from tasks.broker.connection import broker
 from tasks.broker.routing import drop_queue, hand_over_queue
 from tasks.workers import dead_workers
 
@@ -69,9 +70,9 @@ def reconcile() -> None:
         stranded = agent_state.stranded(session, BATCH)
         waiting = _companies_with_room(session)
     for node in released.silent:
-        hand_over_queue(node, dispatch.broker())
+        hand_over_queue(node, broker())
     for node in released.gone:
-        drop_queue(node, dispatch.broker())
+        drop_queue(node, broker())
     _publish([*released.hints, *due])
     if new_broker is not None:
         log.warning("broker_is_new")
@@ -79,7 +80,7 @@ def reconcile() -> None:
     _resume(stranded)
     for kind, company_id in waiting:
         dispatch.admit(kind, company_id)
-    wake(dispatch.broker())
+    wake(broker())
     if len(due) >= BATCH:
         _publish_the_rest()
 
@@ -120,7 +121,7 @@ def republish_lost_events(all_of_them: bool = False) -> None:
         sent = republish(session, EVENT_SECONDS, None if all_of_them else YOUNG_SECONDS)
     if sent:
         log.info("events_republished", count=sent)
-        wake(dispatch.broker())
+        wake(broker())
 
 
 def _cancel_idle(session: Session) -> None:
@@ -230,7 +231,7 @@ def _companies_with_room(session: Session) -> list[tuple[str, str]]:
 def _new_broker() -> str | None:
     """The broker's id when it is not the one that was given the hints: it has started anew, or was
     emptied. None: it is the same, or away."""
-    client = dispatch.broker()
+    client = broker()
     try:
         run_id = _run_id()
         known = client.get(EPOCH_KEY)
@@ -246,12 +247,12 @@ def _new_broker() -> str | None:
 def remember_broker(run_id: str | None = None) -> None:
     """The broker has been told of everything. A lost note costs hints that nobody needs."""
     try:
-        dispatch.broker().set(EPOCH_KEY, run_id or _run_id())
+        broker().set(EPOCH_KEY, run_id or _run_id())
     except redis.RedisError as error:
         log.info("broker_not_remembered", error=str(error))
 
 
 def _run_id() -> str:
     """A server draws a new one each time it starts."""
-    server: Any = dispatch.broker().info("server")
+    server: Any = broker().info("server")
     return str(server["run_id"])

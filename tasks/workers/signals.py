@@ -22,6 +22,7 @@ from cyrex.host.folders import check_folders
 from cyrex.logs import configure_logging
 from database.session import dispose
 from settings import SettingsError, get_settings
+from tasks.broker.connection import broker
 from tasks.workers.presence import arrive, depart
 
 # Queues whose tasks keep files on this machine.
@@ -37,7 +38,7 @@ def _logging(**_kwargs: Any) -> None:
 
 
 @worker_init.connect
-def _remember(sender: Any = None, **_kwargs: Any) -> None:
+def _start(sender: Any = None, **_kwargs: Any) -> None:
     """In the worker's main process, before any pool process is forked."""
     queues = sorted(sender.app.amqp.queues.consume_from)
     if STORING.intersection(queues):
@@ -56,6 +57,7 @@ def _remember(sender: Any = None, **_kwargs: Any) -> None:
 def _pool_process(**_kwargs: Any) -> None:
     """In each forked pool process: sockets of the parent must not be shared."""
     dispose(close=False)
+    broker.cache_clear()
     index = getattr(current_process(), "index", 0)
     node = f"{os.environ['CYREX_NODE']}/{index}"
     arrive(node, os.environ["CYREX_QUEUES"].split(","), slots=1)
@@ -76,5 +78,5 @@ def _leave(**_kwargs: Any) -> None:
 
 @worker_process_shutdown.connect
 @worker_shutdown.connect
-def _gone(**_kwargs: Any) -> None:
+def _stop(**_kwargs: Any) -> None:
     depart()

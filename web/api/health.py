@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from database.session import UnsafeDatabaseRole, keyless_session
 from tasks.broker import queues
-from tasks.broker.dispatch import broker_writable
+from tasks.broker.connection import broker_writable
 from web.http.errors import DATABASE_ERRORS
 from web.http.openapi import DOCS_PAGE, HEALTH, refusals
 from web.shapes import answers

@@ -16,6 +16,7 @@ from database.session import operator_session
 from synapse.state import state_of
 from synapse.streams import CHANNELS
 from tasks.broker import dispatch, queues, routing
+from tasks.broker.connection import broker
 from web.http.auth import caller, require_operator
 from web.http.idempotency import REPLAYED_HEADER
 from web.http.openapi import OPERATIONS, blueprint
@@ -72,7 +73,7 @@ def _queue(name: str, state: queues.Work, backlog: queues.Backlog | None) -> Jso
 def _broker(more: list[str]) -> tuple[dict[str, queues.Backlog], list[Json]]:
     """What Redis knows, or no numbers while it does not answer."""
     try:
-        return queues.backlog(dispatch.broker(), more), state_of(dispatch.broker())
+        return queues.backlog(broker(), more), state_of(broker())
     except redis.RedisError as error:
         log.warning("broker_unavailable", error=str(error))
         return {}, [{"name": name, "length": None, "groups": []} for name in CHANNELS]

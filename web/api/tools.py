@@ -14,7 +14,7 @@ from cyrex.tools.calls import check_call
 from cyrex.tools.connection import Limits
 from cyrex.tools.steps import send, take_turn
 from database.base import Json, new_id
-from tasks.broker.dispatch import broker
+from tasks.broker.connection import broker
 from web.http.auth import company_of, require_company, session_for
 from web.http.idempotency import Once, Stored
 from web.http.openapi import AUTOMATION, blueprint, refusals

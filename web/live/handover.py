@@ -14,7 +14,8 @@ import structlog
 from cyrex.work.lease import Hint
 from database.transitions import MACHINES
 from synapse.outbox import wake
-from tasks.broker.dispatch import admit_many, announce_end, broker, broker_alive, publish_all
+from tasks.broker.connection import broker, broker_alive
+from tasks.broker.dispatch import admit_many, announce_end, publish_all
 from web.http.errors import DATABASE_ERRORS, broker_unavailable
 
 log = structlog.get_logger()
