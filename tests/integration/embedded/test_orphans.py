@@ -12,7 +12,7 @@ import pytest
 
 from embedded import Stack
 from embedded.supervisor import kernel
-from tests.integration.embedded.conftest import StackMaker, left, wait_for
+from tests.support.stacks import StackMaker, left, wait_for
 
 # gunicorn and its workers, Celery and its pool, a parent, its child and a detached grandchild.
 OWN_PROCESSES = 3 + 3 + 3

@@ -19,7 +19,7 @@ from embedded.servers import postgres
 from embedded.servers.ports import Ports
 from embedded.supervisor import kernel
 from embedded.supervisor.process import Process
-from tests.integration.embedded.conftest import ELSEWHERE, left, wait_for
+from tests.support.stacks import ELSEWHERE, left, wait_for
 
 # Two or three on an idle machine.
 START_SECONDS = 20.0

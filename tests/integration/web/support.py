@@ -24,7 +24,7 @@ from database.models import Job
 from database.session import company_session, get_engine, operator_session
 from database.transitions import JOB
 from tasks import app as celery_app
-from tasks.broker import dispatch
+from tasks.broker import connection
 from tasks.broker.dispatch import announce_end
 from web.live import handover
 from web.shapes.answers import Error
@@ -35,7 +35,7 @@ _numbers = count(1)
 
 def use_broker(url: str) -> None:
     """Point the Celery application, which reads its settings once, at `url`."""
-    dispatch.broker.cache_clear()
+    connection.broker.cache_clear()
     pools.reset()
     celery: Any = celery_app
     celery._pool = None

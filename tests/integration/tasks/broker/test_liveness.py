@@ -19,7 +19,7 @@ from tasks.broker.queues import BUSY, CANARY_FRESH_SECONDS, DOWN, OK, STARTING, 
 from tasks.workers.neighbours import host_scope, start_ticks
 from tests import rows
 from tests.integration.tasks import processes
-from tests.integration.tasks.conftest import Broker
+from tests.support.broker import Broker
 from tests.waiting import eventually
 
 LONG = CANARY_FRESH_SECONDS + 5

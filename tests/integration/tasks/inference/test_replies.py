@@ -13,7 +13,7 @@ from cyrex.chat.protocol import CANCELS_CHANNEL, Event, Heard, decode, replies_c
 from tasks.broker.listening import Listener
 from tasks.inference import replies as module
 from tasks.inference.replies import Replies
-from tests.integration.tasks.conftest import Broker
+from tests.support.broker import Broker
 from tests.waiting import eventually
 
 

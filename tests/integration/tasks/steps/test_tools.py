@@ -28,14 +28,14 @@ from database.models import Job, ToolCall, Worker
 from database.session import company_session, operator_session
 from database.transitions import TOOL_CALL
 from settings import REPOSITORY
-from tasks.broker import dispatch
+from tasks.broker import connection, dispatch
 from tasks.steps.tools import call as task
 from tasks.upkeep import reconciler
 from tasks.workers import presence as worker
 from tasks.workers.presence import Presence
 from tests import rows
-from tests.integration.tasks.conftest import PRIORITY
 from tests.integration.web.support import Proxy, eventually, use_broker
+from tests.support.broker import PRIORITY
 from tests.tool_server import ToolServer, tool_server, variables
 
 pytestmark = pytest.mark.usefixtures("presence")
@@ -103,7 +103,7 @@ def job_status(row: ToolCall) -> str:
 def hints(queue: str) -> int:
     """Messages of all priorities."""
     lists = [queue, *(f"{queue}{PRIORITY}{number}" for number in range(1, 10))]
-    return sum(int(dispatch.broker().llen(name)) for name in lists)  # type: ignore[arg-type]
+    return sum(int(connection.broker().llen(name)) for name in lists)  # type: ignore[arg-type]
 
 
 def test_a_call_is_made_and_its_job_goes_on(server: ToolServer) -> None:
@@ -508,4 +508,4 @@ def test_without_redis_a_limited_call_is_put_off_as_in_an_outage(
         row = run(row)
     use_broker(redis_url)
     assert row.status == "completed"
-    assert isinstance(dispatch.broker(), redis.Redis)
+    assert isinstance(connection.broker(), redis.Redis)

@@ -13,7 +13,7 @@ from database.transitions import TRAINING
 from tasks.broker import dispatch
 from tasks.steps.run import run_step
 from tests import rows
-from tests.integration.tasks.conftest import Broker
+from tests.support.broker import Broker
 
 pytestmark = pytest.mark.usefixtures("here")
 

@@ -29,7 +29,8 @@ from tasks.upkeep import reconciler
 from tasks.workers.neighbours import host_scope, start_ticks
 from tasks.workers.presence import Presence
 from tests import rows
-from tests.integration.tasks.conftest import Broker, Postgres
+from tests.support.broker import Broker
+from tests.support.postgres import Postgres
 from tests.waiting import eventually
 
 FREED_SECONDS = 10.0

@@ -39,7 +39,7 @@ from synapse.streams import (
 )
 from tasks import app as celery_app
 from tasks.bridge.effects import effect
-from tasks.broker import dispatch, queues, routing
+from tasks.broker import chains, queues, routing
 from tasks.upkeep import reconciler
 from tasks.workers import presence as worker
 from tasks.workers.presence import Presence
@@ -148,7 +148,7 @@ def test_a_row_goes_on_from_its_step(
     assert (row.status, row.step, row.failures, row.error) == (status, step, 0, None)
     assert row.attempt == before.attempt + 1
     backlog = queues.backlog(redis)
-    queue = dispatch.QUEUES[machine.kind, step]
+    queue = chains.QUEUES[machine.kind, step]
     assert backlog[queue].depth == 1
     with operator_session() as session:
         lease = Lease(machine, acme.company_id, key, step, row.attempt, "w2")
