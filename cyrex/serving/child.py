@@ -159,7 +159,7 @@ def comes_round(engine: Engine) -> bool:
 def _takeover_listener(
     terms: Terms, parent: Connection, parent_pid: int
 ) -> TakeoverListener | None:
-    """Where the next parent may come in; without one, this process dies with its parent."""
+    """Listens for the next parent; without a listener, this process dies with its parent."""
     if terms.place is not None and sys.platform == "linux":
         try:
             return TakeoverListener(terms, parent)
@@ -170,7 +170,7 @@ def _takeover_listener(
 
 
 class ParentLink:
-    """To the parent of the moment."""
+    """The connection to the present parent."""
 
     def __init__(self) -> None:
         self._outbox: Outbox | None = None

@@ -60,7 +60,7 @@ def address(place: str) -> bytes:
 
 
 class TakeoverListener:
-    """Where the next parent comes in, once the present one is gone."""
+    """Listens for the next parent, which takes over once the present one is gone."""
 
     def __init__(self, terms: Terms, parent: Connection) -> None:
         """Raises OSError when another engine waits at the same place."""

@@ -29,7 +29,7 @@ MAX_REASON_CHARACTERS = 2_000
 InTransaction = Callable[[Session, Any], None]
 # Joins the transaction of a claim; see `Lease.claimed`.
 OnClaim = Callable[[Session, Any], Any]
-# A row that the broker is to hear of after the commit.
+# A row that the broker is to be told of after the commit.
 Hint = tuple[Machine, Any]
 
 
@@ -100,7 +100,7 @@ class Lease:
             return self.write(session, **values)
 
     def should_stop(self, news: Callable[[], dict[str, Any]] = dict) -> bool:
-        """Whether the step is to end early: the worker leaves, or somebody cancels the row.
+        """True if the step is to end early: the worker leaves, or somebody cancels the row.
 
         `news` gives what to write with the renewal. Ask as often as you like. Raises `Lost`.
         """
@@ -240,7 +240,7 @@ class Finish:
 
 @dataclass(frozen=True)
 class Repeat:
-    """What an earlier step found no longer holds: go on from `step` again."""
+    """The finding of an earlier step no longer holds: go on from `step` again."""
 
     step: str
     values: dict[str, Any] = field(default_factory=dict)

@@ -16,7 +16,7 @@ from embedded.servers import postgres
 from embedded.stack import plan
 from embedded.stack.driver import Stack, StackError
 from embedded.stack.options import Options
-from embedded.stack.plan import Plan
+from embedded.stack.plan import StackPlan
 from embedded.supervisor import forward, guard, kernel, state
 from embedded.supervisor.supervisor import MARKER, Supervisor, say
 
@@ -38,7 +38,7 @@ def supervise(options: Options) -> int:
     try:
         # Postgres, who may be another user, has to pass through here.
         layout.root.mkdir(parents=True, exist_ok=True)
-        # What companies send lies in files below: nobody else on this machine is to read them.
+        # Companies' data lies in files below: nobody else on this machine is to read them.
         os.umask(PRIVATE_UMASK)
         with layout.lock():
             root = str(layout.root)
@@ -61,7 +61,7 @@ def supervise(options: Options) -> int:
         return 1
 
 
-def _check_settings(made: Plan) -> None:
+def _check_settings(made: StackPlan) -> None:
     """Raise `PlanError` with one line for a wrong value, before every process says so in its log.
 
     Asked of a child: what it imports need not stay in this process's memory.
@@ -77,7 +77,7 @@ def _check_settings(made: Plan) -> None:
         raise plan.PlanError(done.stderr.strip().splitlines()[-1])
 
 
-def _announce(made: Plan) -> None:
+def _announce(made: StackPlan) -> None:
     values = made.environment
     if "CYREX_API_URL" not in values:
         say("up. Ctrl-C stops all of it.")

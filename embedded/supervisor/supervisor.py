@@ -18,7 +18,7 @@ from typing import TextIO
 
 from embedded.layout import Layout
 from embedded.supervisor import kernel, logs
-from embedded.supervisor.process import Process
+from embedded.supervisor.process import SupervisedProcess
 from embedded.supervisor.spec import GATES, ProcessSpec, Stage
 from embedded.supervisor.state import Phase, StackState, Status
 
@@ -34,7 +34,7 @@ SWEEP_SECONDS = 5.0
 SWEEP_PAUSE_SECONDS = 0.01
 
 
-class StartFailed(RuntimeError):
+class ProcessDidNotStart(RuntimeError):
     """A process did not come up; the message holds the end of its log."""
 
 
@@ -53,7 +53,9 @@ class Supervisor:
     ) -> None:
         self._layout = layout
         variables = {**os.environ, **environment, MARKER: str(layout.root)}
-        self._processes = [Process(spec, layout.log(spec.name), variables) for spec in specs]
+        self._processes = [
+            SupervisedProcess(spec, layout.log(spec.name), variables) for spec in specs
+        ]
         self._phase = Phase.STARTING
         self._written: StackState | None = None
         self._complaint = ""
@@ -76,7 +78,7 @@ class Supervisor:
                 announce()
             while not self._must_stop:
                 self._tick(IDLE_SECONDS)
-        except StartFailed as error:
+        except ProcessDidNotStart as error:
             failed = True
             say(f"FAILED: {error}")
         finally:
@@ -125,13 +127,13 @@ class Supervisor:
                     self._until_ready(group)
         self._until_ready(self._processes)
 
-    def _until_ready(self, group: Iterable[Process]) -> None:
+    def _until_ready(self, group: Iterable[SupervisedProcess]) -> None:
         while not self._must_stop and not all(process.was_ready for process in group):
             self._tick(TICK_SECONDS)
             for process in self._processes:
                 self._give_up_on(process)
 
-    def _give_up_on(self, process: Process) -> None:
+    def _give_up_on(self, process: SupervisedProcess) -> None:
         """During the start, a process that cannot come up ends it."""
         if process.was_ready:
             return
@@ -141,16 +143,16 @@ class Supervisor:
         elif process.status is Status.DOWN and process.failures >= START_ATTEMPTS:
             reason = f"does not start ({process.how_it_ended})"
         if reason:
-            raise StartFailed(
+            raise ProcessDidNotStart(
                 f"{process.spec.name} {reason}; the end of {process.log}:\n{logs.tail(process.log)}"
             )
 
-    def _start(self, process: Process) -> None:
+    def _start(self, process: SupervisedProcess) -> None:
         try:
             process.start()
         except (OSError, RuntimeError) as error:
             if not process.was_ready:
-                raise StartFailed(f"{process.spec.name}: {error}") from error
+                raise ProcessDidNotStart(f"{process.spec.name}: {error}") from error
             process.failed_to_start(error)
 
     # --- running
@@ -254,7 +256,7 @@ class Supervisor:
         self._write_state()
         say(f"stopped {time.monotonic() - began:.1f} s")
 
-    def _stop(self, group: list[Process]) -> None:
+    def _stop(self, group: list[SupervisedProcess]) -> None:
         """Ask, wait each one's grace, then kill. A further Ctrl-C shortens the wait."""
         for process in group:
             process.send(process.spec.stop_signal)

@@ -1,4 +1,4 @@
-"""What an event does: the effects that the bridge mirrors into rows and chains of tasks.
+"""The effects of events: the bridge mirrors each into rows and chains of tasks.
 
 Each runs once an event, in the transaction of its inbox row; what it returns runs after the commit.
 """
@@ -60,7 +60,7 @@ def effect(session: Session, stream: str, envelope: Envelope) -> AfterCommit | N
 
 @dataclass
 class _Handover:
-    """What the broker is to hear of after the commit of a batch: each thing once.
+    """Collects what the broker is told after the commit of a batch: each thing once.
 
     A row whose event was undone after all may be among them: its hint finds nothing to claim.
     """
@@ -130,7 +130,7 @@ def _training_requested(session: Session, envelope: Envelope) -> AfterCommit | N
 def _adapter_ready(session: Session, envelope: Envelope) -> AfterCommit | None:
     payload = envelope.payload
     assert isinstance(payload, AdapterReady)
-    # What earlier events of the batch announce goes out together, at its end.
+    # Announcements of earlier events of the batch are flushed together, at its end.
     with session.no_autoflush:
         row = adapter_steps.announced(session, payload)
     if row is None:

@@ -26,8 +26,8 @@ QUEUES = {
     ("tool", "call"): "tools",
 }
 
-# The broker hands out what has a lower number first (see `priority_steps`). Only a training can
-# keep others waiting for long. What has lost its worker has waited its turn once.
+# The broker hands out lower numbers first (see `priority_steps`). Only a training can keep others
+# waiting for long. A row that lost its worker has waited its turn once.
 PRIORITY = 3
 PRIORITIES = {("training", "train"): 5}
 AGAIN = 0

@@ -1,4 +1,4 @@
-"""This process's connection to the broker, and whether the broker answers."""
+"""This process's client of the broker, and probes of the broker."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ _pulse = Pulse(lambda: broker())
 
 
 def broker_alive() -> bool:
-    """Whether it answers, or did a moment ago and has not gone since. Costs nearly nothing."""
+    """True if the broker answers, or did a moment ago and has not gone since. Nearly free."""
     return _pulse.beats()
 
 
 def broker_writable() -> bool:
-    """Whether it takes what it is given: a broker that is full or read-only answers a ping."""
+    """True if the broker takes a write: one that is full or read-only answers a ping."""
     try:
         return bool(broker().set(PROBE_KEY, "1", ex=PROBE_SECONDS))
     except redis.RedisError:

@@ -1,4 +1,4 @@
-"""Whether the broker is there, asked so often that most of the answers must cost nothing."""
+"""A probe of the broker that is asked so often that most answers must cost nothing."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 import redis
 
-# An answer is believed for so long while the connection that brought it stays open. A broker that
+# How long an answer is believed while the connection that brought it stays open. A broker that
 # dies closes it; one that hangs is noticed this much later.
 BELIEVED_SECONDS = 1.0
-# How often at most to look whether it is open; a look is a few system calls.
+# Shortest time between two looks whether it is open; a look is a few system calls.
 LOOK_SECONDS = 0.01
 
 
@@ -31,7 +31,7 @@ class Pulse:
         self._felt = self._missed = self._sure_until = float("-inf")
 
     def beats(self) -> bool:
-        """Whether the broker answers, or did a moment ago and has not gone since."""
+        """True if the broker answers, or did a moment ago and has not gone since."""
         came = time.monotonic()
         if came < self._sure_until and self._client is self._broker():
             return True
@@ -66,7 +66,7 @@ class Pulse:
 
 
 def _is_quiet(connection: Any) -> bool:
-    """Whether it is open, as far as anybody can tell who does not ask the other end."""
+    """True if the connection looks open from this end."""
     try:
         return not connection.can_read(0)
     except redis.RedisError:

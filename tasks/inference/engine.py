@@ -159,7 +159,7 @@ def _can_take() -> bool:
 
 
 def _details(node: str) -> Json:
-    """What is resident and how the engine does, for the worker's row."""
+    """Resident adapters and the engine's counters, for the worker's row."""
     global _others
     _others = any(other != node for other in live_workers.nodes())
     ready = engine().ready

@@ -36,13 +36,13 @@ from tasks.workers.signals import leaving
 
 log = structlog.get_logger()
 
-# The disk, the registry, the database or the broker is away or full.
+# Errors of a disk, registry, database or broker that is away or full.
 OUTAGES = (OSError, OperationalError, redis.RedisError)
-# With the pauses between them, most of a day; what is away for longer counts as a failure.
+# With the pauses between them, most of a day; a longer outage counts as a failure.
 MAX_POSTPONEMENTS = 60
 
 
-Step = Callable[[str, str, str, int], None]
+StepTask = Callable[[str, str, str, int], None]
 
 
 def step(
@@ -52,7 +52,7 @@ def step(
     on_claim: OnClaim | None = None,
     afterwards: Callable[[str], None] | None = None,
     drains: bool = False,
-) -> Callable[[Work], Step]:
+) -> Callable[[Work], StepTask]:
     """Make the task `kind.name` of a function that does one step's work on a claimed row.
 
     The task's arguments are (company, row, step, attempt). `afterwards` is given the row's id
@@ -61,7 +61,7 @@ def step(
     assert name in machine.steps, f"{machine.kind} has no step {name}"
     stays: dict[str, Any] = {} if drains else {"leaving": leaving.is_set}
 
-    def decorate(work: Work) -> Step:
+    def decorate(work: Work) -> StepTask:
         @app.task(name=f"{machine.kind}.{name}")
         def task(company_id: str, row_id: str, step: str, attempt: int) -> None:
             try:
@@ -113,7 +113,7 @@ def _claim(lease: Lease, on_claim: OnClaim | None) -> tuple[Any | None, UserErro
             return row, None
     except UserError as error:
         refusal = error
-    # What `on_claim` had written is undone, and with it the claim.
+    # The writes of `on_claim` are rolled back, and the claim with them.
     with company_session(lease.company_id) as session:
         return lease.claim(session), refusal
 
@@ -135,7 +135,7 @@ def _work(lease: Lease, row: Any, work: Work, refusal: UserError | None) -> Outc
     except GivenBack as reason:
         _give_back(lease, row, str(reason), counts=False)
     except OUTAGES as error:
-        # What the step needs is away: nothing is wrong with the row, and hurry would not help.
+        # An outage: nothing is wrong with the row, and an early try would not help.
         log.warning("step_postponed", error=one_line(error))
         given_up = len(row.history) >= MAX_POSTPONEMENTS
         _give_back(lease, row, one_line(error), counts=given_up, wait=True)
@@ -177,11 +177,11 @@ def _settle(lease: Lease, outcome: Outcome) -> None:
 
 
 def _attempt(after_commit: Callable[[], None]) -> None:
-    """What follows an end that is committed: nothing of the row depends on it any more."""
+    """Run what follows the committed end; nothing of the row depends on it."""
     try:
         after_commit()
     except Exception as error:
-        log.warning("sequel_failed", error=one_line(error))
+        log.warning("after_commit_failed", error=one_line(error))
 
 
 def _give_back(

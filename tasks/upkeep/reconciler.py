@@ -1,4 +1,4 @@
-"""The reconciler: whatever has not moved is moved again, from rows alone.
+"""The reconciler: rows that have not moved are moved again, from rows alone.
 
 A message or a stream entry is a hint that may be lost. Each rule here finds rows that wait for one
 and gives it again; the rules are idempotent, and one reconciler runs at a time.
@@ -38,18 +38,18 @@ from tasks.workers import dead_workers
 
 log = structlog.get_logger()
 
-# Any constant will do, as long as every reconciler takes the same lock.
+# Any constant, as long as every reconciler takes the same lock.
 RECONCILER_LOCK = 0x726563
 BATCH = 500
 MAX_HINT_DOUBLINGS = 8
-# Events that were sent so long ago at most are looked for at each tick.
+# Oldest events that are looked for at each tick.
 YOUNG_SECONDS = 600.0
 EPOCH_KEY = "cyrex:epoch"
 RESTARTED_KEY = "cyrex:epoch:restarted"
 # A server that seems to start anew all the time is a proxy before several: that costs no more than
 # one repetition of all hints in so many seconds.
 RESTART_SECONDS = 30
-# How long one tick goes on when there are more hints to give than a batch holds.
+# Longest tick when there are more hints to give than a batch holds.
 HURRY_SECONDS = 30.0
 
 
@@ -125,7 +125,7 @@ def republish_lost_events(all_of_them: bool = False) -> None:
 
 
 def _cancel_idle(session: Session) -> None:
-    """A cancel that arrived while a step ran, and the step has ended since."""
+    """End rows whose cancel arrived while a step ran that has ended since."""
     for machine in (TRAINING, JOB):
         model: Any = machine.model
         rows = session.scalars(
@@ -145,7 +145,7 @@ def _cancel_idle(session: Session) -> None:
 
 
 def _resume(job_ids: Iterable[str]) -> None:
-    """Jobs that wait for a tool call which has ended, or longer than they may.
+    """Resume jobs whose tool call has ended, or that wait longer than they may.
 
     Each in its own transaction: it locks its company, and whoever holds that may want a row that
     another rule has changed.
@@ -159,7 +159,7 @@ def _resume(job_ids: Iterable[str]) -> None:
 
 
 def _forget_hints(session: Session) -> None:
-    """The broker that had them is gone: every row that waits for a worker is to be told anew."""
+    """Make every hint due: the broker that had them is gone."""
     for machine in MACHINES.values():
         model: Any = machine.model
         session.execute(
@@ -171,7 +171,7 @@ def _forget_hints(session: Session) -> None:
 
 
 def _due_hints(session: Session) -> list[Hint]:
-    """Rows that wait for a worker although the broker should have told one, the longest first."""
+    """Rows whose hint brought no claim in time, the longest waiting first."""
     found: list[Hint] = []
     for machine in MACHINES.values():
         model: Any = machine.model
@@ -245,7 +245,7 @@ def _new_broker() -> str | None:
 
 
 def remember_broker(run_id: str | None = None) -> None:
-    """The broker has been told of everything. A lost note costs hints that nobody needs."""
+    """Note that this broker has all hints. A lost note costs hints that nobody needs."""
     try:
         broker().set(EPOCH_KEY, run_id or _run_id())
     except redis.RedisError as error:

@@ -1,7 +1,7 @@
-"""The reconciler's rules for workers that are gone: their rows are freed for others.
+"""The reconciler's rules for dead workers: their rows are freed for others.
 
-A worker of this machine is dead when the kernel says so. Of the others only their heartbeats are
-known, and a stale one means death only where nothing else explains it.
+A worker of this machine is dead when the kernel says so. Workers of other machines are known only
+by their heartbeats, and a stale one means death only where nothing else explains it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ GRACE_SECONDS = 2 * HEARTBEAT_EXPIRY_SECONDS
 
 @dataclass(frozen=True)
 class Released:
-    """What the dead have left: rows to be hinted at, and nodes that nobody will answer for.
+    """Freed rows that the broker is to be told of, and the nodes of the dead workers.
 
     `silent` nodes may come back in a moment; `gone` ones have had the time.
     """
@@ -49,7 +49,7 @@ def release_dead_workers(session: Session) -> Released:
     gone: list[str] = []
     if _trustworthy(session):
         hints += free_leases(session, _orphans(session), LOST)
-        gone = _forgotten(session)
+        gone = _delete_gone(session)
     return Released(hints, silent, gone)
 
 
@@ -81,7 +81,7 @@ def _dead_neighbours(session: Session) -> tuple[list[Hint], list[str]]:
 
 
 def _trustworthy(session: Session) -> bool:
-    """Whether a stale heartbeat means a dead worker: not while the database or we were away."""
+    """True if a stale heartbeat means a dead worker: neither the database nor we were away."""
     age = func.extract("epoch", func.now() - func.pg_postmaster_start_time())
     up = session.scalar(select(age))
     mine = session.scalar(
@@ -100,8 +100,8 @@ def _orphans(session: Session) -> Iterator[Hint]:
             yield machine, row
 
 
-def _forgotten(session: Session) -> list[str]:
-    """Rows of processes that are long gone; their leases were freed above. Returns their nodes."""
+def _delete_gone(session: Session) -> list[str]:
+    """Delete the rows of long dead workers, whose leases are free by now. Returns their nodes."""
     gone = func.now() - interval(GONE_WORKER_SECONDS)
     query = delete(Worker).where(Worker.heartbeat_at < gone).returning(Worker.node)
     return list(session.scalars(query))

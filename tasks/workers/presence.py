@@ -44,7 +44,7 @@ class Presence:
         self._queues = queues
         self._details = details
         self._slots = slots
-        # By these a neighbour sees whether this process lives; see `neighbours`.
+        # Neighbours tell by these whether this process lives; see `neighbours`.
         self._place: Json = {}
         if host_scope() is not None:
             self._place = {"host_scope": host_scope(), "start_ticks": start_ticks(os.getpid())}

@@ -66,11 +66,11 @@ def readyz(query: schemas.ReadinessQuery) -> Response:
     return response
 
 
-def _work() -> dict[str, queues.Work] | None:
+def _work() -> dict[str, queues.QueueState] | None:
     """The state of each queue; None when the database does not answer."""
     try:
         with keyless_session() as session:
-            return queues.judged(session)
+            return queues.states(session)
     except (*DATABASE_ERRORS, UnsafeDatabaseRole) as error:
         log.warning("not_ready", part="database", error=str(error).splitlines()[0])
         return None

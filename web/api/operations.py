@@ -42,7 +42,7 @@ def get_overview() -> Response:
     While Redis does not answer, what it alone knows is null.
     """
     with operator_session() as session:
-        work = queues.judged(session)
+        work = queues.states(session)
         found: Json = {
             "workers": overview.workers(session),
             "leases": overview.leases(session),
@@ -59,7 +59,7 @@ def get_overview() -> Response:
     return jsonify({**found, "streams": streams, "at": datetime.now(UTC).isoformat()})
 
 
-def _queue(name: str, state: queues.Work, backlog: queues.Backlog | None) -> Json:
+def _queue(name: str, state: queues.QueueState, backlog: queues.Backlog | None) -> Json:
     return {
         "name": name,
         "depth": backlog.depth if backlog else None,

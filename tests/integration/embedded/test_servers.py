@@ -18,7 +18,7 @@ from embedded.layout import Layout
 from embedded.servers import postgres
 from embedded.servers.ports import Ports
 from embedded.supervisor import kernel
-from embedded.supervisor.process import Process
+from embedded.supervisor.process import SupervisedProcess
 from tests.support.stacks import ELSEWHERE, left, wait_for
 
 # Two or three on an idle machine.
@@ -212,7 +212,9 @@ def test_root_without_user_namespaces_becomes_nobody(
     layout.make_folders()
     ports = Ports(layout.ports)
     ports.reserve("postgres")
-    process = Process(postgres.spec(layout, ports), layout.log("postgres"), dict(os.environ))
+    process = SupervisedProcess(
+        postgres.spec(layout, ports), layout.log("postgres"), dict(os.environ)
+    )
     process.start()
     try:
         assert wait_for(process.check, 20), layout.log("postgres").read_text()

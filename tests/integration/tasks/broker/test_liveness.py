@@ -32,10 +32,10 @@ def empty(broker: Broker) -> None:
             session.execute(delete(model))
 
 
-def judge(queue: str = "tools") -> queues.Work:
+def judge(queue: str = "tools") -> queues.QueueState:
     # The API asks so, before it knows who calls.
     with keyless_session() as session:
-        return queues.judged(session)[queue]
+        return queues.states(session)[queue]
 
 
 def worker(started: float = LONG, heartbeat: float = 0.0, **details: int) -> None:

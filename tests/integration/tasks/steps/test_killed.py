@@ -246,5 +246,5 @@ def test_a_registry_that_is_away_delays_no_decision(
             do(kind, row)
     (adapter,) = adapters_of(request_id)
     assert adapter.status == "ready"
-    assert any(entry["event"] == "sequel_failed" for entry in logs)
+    assert any(entry["event"] == "after_commit_failed" for entry in logs)
     assert get_registry(get_settings()).get_alias(acme, "champion") is None

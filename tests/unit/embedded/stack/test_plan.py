@@ -9,17 +9,17 @@ import pytest
 from embedded.layout import Layout
 from embedded.stack import plan
 from embedded.stack.options import REPOSITORY, Options
-from embedded.stack.plan import Plan, PlanError
+from embedded.stack.plan import PlanError, StackPlan
 from embedded.supervisor.spec import Stage
 
 
-def make(folder: Path, environ: Mapping[str, str] | None = None, names: str = "all") -> Plan:
+def make(folder: Path, environ: Mapping[str, str] | None = None, names: str = "all") -> StackPlan:
     layout = Layout.at(folder)
     layout.make_folders()
     return plan.make(Options(folder, names), layout, environ or {})
 
 
-def names(made: Plan) -> list[str]:
+def names(made: StackPlan) -> list[str]:
     return [spec.name for spec in made.specs]
 
 
