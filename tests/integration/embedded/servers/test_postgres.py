@@ -83,20 +83,6 @@ def test_postgres_wants_the_password(servers: Servers) -> None:
             psycopg2.connect(wrong)
 
 
-def test_valkey_wants_the_password_and_keeps_what_it_is_given(servers: Servers) -> None:
-    url = servers.environment["REDIS_URL"]
-    password = servers.layout.secret("valkey")
-    with pytest.raises(redis.AuthenticationError):
-        redis.Redis.from_url(url.replace(f":{password}@", "")).ping()
-    client = valkey_of(servers)
-    for name, value in {
-        "appendonly": "yes",
-        "maxmemory-policy": "noeviction",
-        "bind": "127.0.0.1",
-    }.items():
-        assert client.config_get(name) == {name: value}
-
-
 def test_secrets_are_their_owners_only(servers: Servers) -> None:
     root = servers.layout.root
     secret = [root / "run" / "environment.json", root / "run" / "valkey.conf"]

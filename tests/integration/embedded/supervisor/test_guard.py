@@ -93,27 +93,6 @@ def test_kill_of_the_process_group_that_a_shell_sees(tree: Stack, tmp_path: Path
     assert wait_for(lambda: not left(tmp_path), GONE_SECONDS), programs(tmp_path)
 
 
-CALLER = """
-import sys, time
-from embedded import Servers
-servers = Servers(sys.argv[1]).start()
-print("up", flush=True)
-time.sleep(1000)
-"""
-
-
-def test_a_stack_ends_with_its_caller(tmp_path: Path) -> None:
-    caller = subprocess.Popen(
-        [sys.executable, "-c", CALLER, str(tmp_path)], stdout=subprocess.PIPE, text=True
-    )
-    assert caller.stdout is not None
-    assert caller.stdout.readline() == "up\n"
-    assert programs(tmp_path) == ["valkey-server"]
-    caller.kill()
-    caller.wait()
-    assert wait_for(lambda: not left(tmp_path), GONE_SECONDS)
-
-
 def test_up_ends_with_its_parent_when_told_to(tmp_path: Path) -> None:
     arguments = f"up --with-parent --processes servers --data-dir {tmp_path}"
     parent = subprocess.Popen(
