@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from sqlalchemy import ColumnElement, func
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from database.base import storable
@@ -102,14 +102,26 @@ class Lease:
     def should_stop(self, news: Callable[[], dict[str, Any]] = dict) -> bool:
         """True if the step is to end early: the worker leaves, or somebody cancels the row.
 
-        `news` gives what to write with the renewal. Ask as often as you like. Raises `Lost`.
+        Each question reads the row. Every `RENEW_SECONDS` it renews the lease too, with the values
+        that `news` gives, and raises `Lost` when the lease is held no more.
         """
         if self.leaving():
             return True
         if time.monotonic() - self._renewed_at >= RENEW_SECONDS:
             self._renewed_at = time.monotonic()
             self._cancelled = bool(self.renew(**news()).cancel_requested)
+        else:
+            self._cancelled = self._cancel_requested()
         return self._cancelled
+
+    def _cancel_requested(self) -> bool:
+        """A look only: the row may be another's by now."""
+        model: Any = self.machine.model
+        query = select(model.cancel_requested).where(
+            getattr(model, self.machine.key) == self.row_id
+        )
+        with company_session(self.company_id) as session:
+            return bool(session.scalar(query))
 
     def stopped(self) -> Finish:
         """The end of a step that was stopped. Raises `GivenBack` unless the row is cancelled."""

@@ -205,6 +205,8 @@ def test_a_step_may_ask_often_and_writes_seldom(acme: str, monkeypatch: pytest.M
 
     monkeypatch.setattr(lease_module, "RENEW_SECONDS", 3600.0)
     assert [lease.should_stop(news) for _ in range(5)] == [False] * 5
+    rows.change(TrainingRun, lease.row_id, cancel_requested=True)
+    assert lease.should_stop(news), "a cancel is seen at once"
     assert written == [1]
 
 
