@@ -11,21 +11,6 @@ from tasks import app
 from tasks.broker.connection import broker
 from tasks.broker.routing import COMMON_QUEUE, route
 
-# Which queue runs a step: what needs a GPU or an hour has a queue of its own.
-QUEUES = {
-    ("training", "accept"): "bridge",
-    ("training", "train"): "training",
-    ("training", "evaluate"): "training",
-    ("training", "register"): "bridge",
-    ("training", "announce"): "bridge",
-    ("adapter", "fetch"): "inference",
-    ("adapter", "evaluate"): "training",  # with a receipt: "bridge", see _queue
-    ("adapter", "warm"): "inference",
-    ("adapter", "decide"): "bridge",
-    ("job", "process"): "inference",
-    ("tool", "call"): "tools",
-}
-
 # The broker hands out lower numbers first (see `priority_steps`). Only a training can keep others
 # waiting for long. A row that lost its worker has waited its turn once.
 PRIORITY = 3
@@ -37,7 +22,7 @@ def _queue(machine: Machine, row: Any, step: str) -> str:
     # Looking at a receipt must not wait behind somebody's hour of training.
     if (machine.kind, step) == ("adapter", "evaluate") and row.evaluation is not None:
         return "bridge"
-    queue = QUEUES[machine.kind, step]
+    queue = machine.queues[step]
     if (machine.kind, queue) == ("job", COMMON_QUEUE):
         # A preference is for a first try: whoever is free goes on with what came to nothing.
         again = row.history or (row.publications or 0) > 1

@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from cyrex.errors import UserError
 from cyrex.logs import one_line
-from cyrex.recovery.endings import end
+from cyrex.recovery.kinds import end
 from cyrex.work.admission import admit_rows
 from cyrex.work.lease import (
     Advance,

@@ -8,7 +8,7 @@ import structlog
 from sqlalchemy import func
 from sqlalchemy.orm import Session
 
-from cyrex.recovery.endings import end
+from cyrex.recovery.kinds import end
 from cyrex.work.lease import Hint, Lease
 from database import claims
 from database.transitions import MACHINES

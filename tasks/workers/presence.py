@@ -20,7 +20,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import SQLAlchemyError
 
 from cyrex.logs import one_line
-from cyrex.recovery.endings import end
+from cyrex.recovery.kinds import end
 from cyrex.work.lease import Lease
 from database import claims
 from database.base import Json, new_id

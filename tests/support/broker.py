@@ -21,9 +21,10 @@ def use_broker(url: str) -> None:
     """Point the Celery application, which reads its settings once, at `url`."""
     connection.broker.cache_clear()
     pools.reset()
-    app._pool = None
-    app.amqp._producer_pool = None
-    app.conf.broker_url = url
+    celery: Any = app
+    celery._pool = None
+    celery.amqp._producer_pool = None
+    celery.conf.broker_url = url
 
 
 @dataclass(frozen=True)
