@@ -61,9 +61,10 @@ def test_the_bridge_worker_reads_streams_runs_steps_and_leaves(
     # A step that the broker brings.
     evaluation = {
         "champion_id": None,
+        "metric": "exact",
         "scores": {
-            "base": {"exact_match": 0.1, "mean_loss": 2.0},
-            "candidate": {"exact_match": 0.9, "mean_loss": 0.2},
+            "base": {"scores": [0.0] * 40, "mean_loss": 2.0},
+            "candidate": {"scores": [1.0] * 40, "mean_loss": 0.2},
         },
     }
     adapter_id = rows.claimable(ADAPTER, acme, step="decide", evaluation=evaluation)

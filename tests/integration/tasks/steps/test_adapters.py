@@ -16,9 +16,10 @@ pytestmark = pytest.mark.usefixtures("here")
 
 EVALUATION = {
     "champion_id": None,
+    "metric": "exact",
     "scores": {
-        "base": {"exact_match": 0.1, "mean_loss": 2.0},
-        "candidate": {"exact_match": 0.9, "mean_loss": 0.2},
+        "base": {"scores": [0.0] * 40, "mean_loss": 2.0},
+        "candidate": {"scores": [1.0] * 40, "mean_loss": 0.2},
     },
 }
 
