@@ -17,7 +17,7 @@ from cyrex.engine import Completion
 from database.models import Job
 from helox.render import ChatTemplate
 from tasks import app
-from tasks.broker import dispatch
+from tasks.broker import connection
 from tasks.inference import engine as inference
 
 DONE_KEY = "bench:noop:done"
@@ -46,4 +46,4 @@ tasks.steps.jobs.answer = _answer
 @app.task(name=BARE)
 def noop(last: bool) -> Any:
     """Nothing; the last one says so."""
-    return dispatch.broker().set(DONE_KEY, 1) if last else None
+    return connection.broker().set(DONE_KEY, 1) if last else None
