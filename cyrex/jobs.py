@@ -18,6 +18,7 @@ from database import claims
 from database.base import new_id, to_json
 from database.models import Agent, Job
 from database.transitions import JOB
+from helox.nesting import TOO_DEEP, is_too_deep
 from settings import MIB, get_settings
 from synapse.envelope import Envelope
 from synapse.outbox import announce_all, event
@@ -102,8 +103,13 @@ def check_data(data: Any) -> None:
     """Raises `UserError` for what is not JSON; the API's requests are JSON already."""
     try:
         json.dumps(data, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
+        too_deep = is_too_deep(data)
+    except RecursionError:
+        too_deep = True
+    except (TypeError, ValueError) as error:
         raise UserError("invalid_data", f"data: is not JSON: {error}", param="data") from None
+    if too_deep:
+        raise UserError("invalid_data", f"data: {TOO_DEEP}", param="data")
 
 
 def check_choices(choices: Sequence[str]) -> list[str]:

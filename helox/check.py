@@ -18,6 +18,7 @@ from typing import Any
 from helox.errors import LineError, Problem
 from helox.holdout import key_of
 from helox.mask import Encoder, Example
+from helox.nesting import TOO_DEEP, is_too_deep
 from helox.render import Conversation, content_of, fields_of, to_messages
 
 MAX_LINE_BYTES = 4 << 20
@@ -93,14 +94,13 @@ def read_records(
         report.lines += 1
         try:
             raw = _parse(line)
+            if is_too_deep(raw):
+                raise LineError("line", TOO_DEEP)
             conversation = to_messages(raw)
             _refuse_unwritable(raw, conversation)
             examples = tuple(encoder.encode(conversation, number)) if encoder else ()
         except LineError as error:
             report.problems.append(Problem(error.message, field=error.field, line=number))
-            continue
-        except RecursionError:
-            report.problems.append(Problem("is nested too deeply", field="line", line=number))
             continue
         report.examples += 1
         report.ignored_fields.update(set(raw) - fields_of(raw))
@@ -120,7 +120,7 @@ def _parse(line: Line) -> Mapping[str, Any]:
     except UnicodeDecodeError as error:
         raise LineError("line", f"is not UTF-8 (byte {error.start})") from error
     except RecursionError as error:
-        raise LineError("line", "is nested too deeply") from error
+        raise LineError("line", TOO_DEEP) from error
     except ValueError as error:
         raise LineError("line", f"is not JSON: {error}") from error
     if not isinstance(value, dict):
