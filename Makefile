@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DATA := .data
+BENCHMARKS = $(patsubst benchmarks/%/__main__.py,%,$(wildcard benchmarks/*/__main__.py)) \
+	$(filter-out __init__,$(basename $(notdir $(wildcard benchmarks/*.py))))
 # How many processes `make test` shares the tests among; each starts servers of its own.
 TEST_PROCESSES ?= 2
 IN_PARALLEL = -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
@@ -13,7 +15,7 @@ export OMP_NUM_THREADS ?= 1
 export GOMP_SPINCOUNT ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install up demo test test-slow test-all chaos lint format typecheck migrate revision bench clean
+.PHONY: help install up demo test test-unit test-slow test-all chaos lint format typecheck migrate revision bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,11 +39,14 @@ up: install ## Start the whole stack and keep it running; Ctrl-C stops all of it
 # The demo's tool is a server on this machine, where tools may not go unless they are told.
 demo: export TOOL_ALLOWED_HOSTS = 127.0.0.1
 demo: install ## Run the main job of three companies on a stack of its own, restarted once, in about three minutes
-	@exec $(BIN)/python -m embedded run --with-parent --fresh --data-dir $(DATA)/demo -- python -m embedded.demo
-	@exec $(BIN)/python -m embedded run --with-parent --data-dir $(DATA)/demo -- python -m embedded.demo --again
+	@exec $(BIN)/python -m embedded run --with-parent --fresh --data-dir $(DATA)/demo -- python -m demo
+	@exec $(BIN)/python -m embedded run --with-parent --data-dir $(DATA)/demo -- python -m demo --again
 
-test: install ## Run the tests, except the slow ones
-	$(BIN)/python -m pytest -m "not slow" $(IN_PARALLEL)
+test: install ## Run the tests, except the slow ones; or those of a path: make test T=tests/unit/web
+	$(BIN)/python -m pytest $(if $(T),$(T),-m "not slow" $(IN_PARALLEL))
+
+test-unit: install ## Run the tests that need no server
+	$(BIN)/python -m pytest tests/unit $(IN_PARALLEL)
 
 test-slow: install ## Run the slow tests alone
 	$(BIN)/python -m pytest -m slow $(IN_PARALLEL)
@@ -73,8 +78,8 @@ revision: install ## Write a migration from the models: make revision m="what ch
 		sh -c 'python -m database upgrade && exec python -m database revision "$$0"' "$(m)"
 
 bench: install ## Run one of benchmarks/: make bench NAME=banking77 ARGS="DATA_DIR"
-	@test -f "benchmarks/$(NAME).py" || { echo "name one with NAME=: $(basename $(notdir $(wildcard benchmarks/*.py)))" >&2; exit 2; }
-	$(BIN)/python benchmarks/$(NAME).py $(ARGS)
+	@test -n "$(filter $(NAME),$(BENCHMARKS))" || { echo "name one with NAME=: $(BENCHMARKS)" >&2; exit 2; }
+	$(BIN)/python -m benchmarks.$(NAME) $(ARGS)
 
 clean: ## Delete caches, builds and throw-away data; .venv and the data of `make up` stay
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache $(DATA)/demo $(DATA)/revision $(DATA)/chaos
