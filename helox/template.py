@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +16,20 @@ from helox.errors import LineError, UserError
 if TYPE_CHECKING:
     from jinja2 import Template
 
+    from helox.probe import Traits
+
 Message = dict[str, Any]
 
 TEMPLATE_FILE = "chat_template.jinja"
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
 TOKENIZER_FILE = "tokenizer.json"
+# The day of `strftime_now`: a prompt that changed from day to day would make training and serving
+# disagree. It is the one that Llama's own templates write where they know no date.
+DATE = date(2024, 7, 26)
+CALL_ID = "call{:05}"  # some templates accept exactly nine letters and digits
+PARAGRAPH = "\n\n"
+NO_TOOLS = "the base model's chat template has no form for tools"
+THINK_END = re.compile(r"[<\[]\|?/\w*think\w*\|?[>\]]", re.IGNORECASE)
 SPECIAL_TOKEN_NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token")
 
 
@@ -32,6 +42,7 @@ class ChatTemplate:
         control_tokens: tokens that only the template may write. In a message they would forge a
             turn, so a space is put behind their first character.
         token_ids: of the control tokens, for a grammar to name them.
+        enable_thinking: whether a base that can reason before it answers does so.
     """
 
     def __init__(
@@ -40,16 +51,18 @@ class ChatTemplate:
         special_tokens: Mapping[str, str] | None = None,
         control_tokens: Sequence[str] = (),
         token_ids: Mapping[str, int] | None = None,
+        enable_thinking: bool = False,
     ) -> None:
         self.source = source
         self.special_tokens = dict(special_tokens or {})
         self.token_ids = dict(token_ids or {})
+        self.enable_thinking = enable_thinking
         self.control_tokens = tuple(sorted(set(control_tokens), key=lambda t: (-len(t), t)))
         names = "|".join(re.escape(token) for token in self.control_tokens)
         self._control = re.compile(names) if names else None
 
     @classmethod
-    def load(cls, model_dir: str | Path) -> ChatTemplate:
+    def load(cls, model_dir: str | Path, enable_thinking: bool = False) -> ChatTemplate:
         """Reads the template of a model directory.
 
         Raises:
@@ -69,11 +82,18 @@ class ChatTemplate:
         added = _read_json(directory / TOKENIZER_FILE).get("added_tokens") or []
         control = {token["content"]: token["id"] for token in added if token.get("special")}
         named = {k: v for k, v in special.items() if v is not None}
-        return cls(source, named, list(control), control)
+        return cls(source, named, list(control), control, enable_thinking)
 
     @property
     def sha256(self) -> str:
         return hashlib.sha256(self.source.encode()).hexdigest()
+
+    @cached_property
+    def traits(self) -> Traits:
+        """How this template writes conversations. Raises `UnfitTemplate` if it cannot work."""
+        from helox.probe import traits_of
+
+        return traits_of(self)
 
     def render(
         self,
@@ -85,26 +105,73 @@ class ChatTemplate:
 
         Raises:
             LineError: the template refuses these messages.
+            UnfitTemplate: the template refuses all messages.
+        """
+        text = self.raw(fitted(messages, self.traits), add_generation_prompt, tools)
+        if not add_generation_prompt:
+            return text
+        text = text.removesuffix(self.traits.final)
+        if self.traits.opened and text.endswith(self.traits.opened):
+            return text + self.traits.closing
+        return text + (self.traits.before_call_or_answer if tools else self.traits.before_answer)
+
+    def span(
+        self,
+        messages: Sequence[Message],
+        answer: int,
+        tools: Sequence[dict[str, Any]] | None = None,
+    ) -> tuple[str, str]:
+        """The prompt that serving would give, and the text that the model should give back.
+
+        Args:
+            messages: a conversation.
+            answer: the index of one of its assistant messages.
+
+        Raises:
+            LineError: the template refuses the messages, or does not write the answer in full.
+        """
+        traits = self.traits
+        prompt = self.render(messages[:answer], add_generation_prompt=True, tools=tools)
+        whole = self.render(messages[: answer + 1], tools=tools)
+        head = prompt
+        if not whole.startswith(prompt) and traits.opened:
+            head = prompt.removesuffix(traits.opened + traits.closing)
+        written = whole[len(head) :] if whole.startswith(head) else None
+        _refuse_loss(messages[answer], written, f"messages[{answer}]", self._without_control)
+        assert written is not None
+        if traits.empty_think and written.startswith(traits.empty_think):
+            prompt += traits.empty_think
+            written = written.removeprefix(traits.empty_think)
+        return prompt, written.removesuffix(traits.tail)
+
+    def raw(
+        self,
+        messages: Sequence[Message],
+        add_generation_prompt: bool = False,
+        tools: Sequence[dict[str, Any]] | None = None,
+    ) -> str:
+        """What the Jinja text makes of the messages as they are.
+
+        Raises:
+            LineError: the template refuses these messages.
         """
         import jinja2
 
         try:
             return self._compiled.render(
-                messages=[self._without_control(self._visible(message)) for message in messages],
+                messages=[self._without_control(_visible(message)) for message in messages],
                 tools=self._without_control(list(tools)) if tools else None,
                 documents=None,
                 add_generation_prompt=add_generation_prompt,
+                # The names that templates ask for: Qwen's and most others', Granite's.
+                enable_thinking=self.enable_thinking,
+                thinking=self.enable_thinking,
                 **self.special_tokens,
             )
         except (jinja2.TemplateError, TypeError, ValueError) as error:
             raise LineError(
                 "messages", f"the base model's chat template refuses them: {error}"
             ) from error
-
-    @staticmethod
-    def _visible(message: Message) -> Message:
-        # The weight is for the loss; a template that prints unknown keys must not see it.
-        return {key: value for key, value in message.items() if key != "weight"}
 
     def _without_control(self, value: Any) -> Any:
         if isinstance(value, str):
@@ -136,13 +203,13 @@ class ChatTemplate:
         def raise_exception(message: str) -> None:
             raise jinja2.TemplateError(message)
 
-        # The settings of transformers' own environment, but for `strftime_now`: a prompt that
-        # changes with the date would make training and serving disagree.
+        # The settings of transformers' own environment, but for the date.
         environment = ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=[GenerationTag, loopcontrols]
         )
         environment.filters["tojson"] = _to_json
         environment.globals["raise_exception"] = raise_exception
+        environment.globals["strftime_now"] = DATE.strftime
         try:
             return environment.from_string(self.source)
         except jinja2.TemplateError as error:
@@ -151,6 +218,83 @@ class ChatTemplate:
                 f"the base model's chat template is not valid Jinja: {error}",
                 field="base_model",
             ) from error
+
+
+def _visible(message: Message) -> Message:
+    """Without the weight, which is for the loss: a template may print every key."""
+    return {key: value for key, value in message.items() if key != "weight"}
+
+
+def fitted(messages: Sequence[Message], traits: Traits) -> list[Message]:
+    """Messages that the template accepts, with all that they say.
+
+    Raises:
+        LineError: they call tools, and the template has no form for that.
+    """
+    found: list[Message] = []
+    waiting: list[str] = []  # system messages, for the next user message to begin with
+    for i, message in enumerate(_numbered(messages)):
+        if not traits.tools and (message["role"] == "tool" or message.get("tool_calls")):
+            raise LineError(f"messages[{i}]", NO_TOOLS)
+        if traits.folds_system and message["role"] == "system":
+            waiting.append(message["content"])
+            continue
+        if message["role"] == "user" and waiting:
+            message = {**message, "content": PARAGRAPH.join([*waiting, message["content"]])}
+            waiting = []
+        if traits.joins_users and found and {found[-1]["role"], message["role"]} == {"user"}:
+            before = found.pop()["content"]
+            message = {**message, "content": PARAGRAPH.join([before, message["content"]])}
+        found.append(message)
+    if waiting:
+        raise LineError(
+            "messages",
+            "the base model's chat template takes no system messages, and no user message follows "
+            "that could begin with it",
+        )
+    return found
+
+
+def _numbered(messages: Sequence[Message]) -> list[Message]:
+    """With call ids that count the calls of a message: ids by chance would be learned."""
+    found: list[Message] = []
+    new_ids: dict[Any, str] = {}
+    for message in messages:
+        if calls := message.get("tool_calls"):
+            new_ids = {call.get("id"): CALL_ID.format(n) for n, call in enumerate(calls, start=1)}
+            numbered = [{**call, "id": CALL_ID.format(n)} for n, call in enumerate(calls, start=1)]
+            message = {**message, "tool_calls": numbered}
+        elif message["role"] == "tool":
+            given = message.get("tool_call_id")
+            message = {**message, "tool_call_id": new_ids.get(given, CALL_ID.format(1))}
+        found.append(message)
+    return found
+
+
+def _refuse_loss(
+    message: Message, written: str | None, where: str, clean: Callable[[Any], Any]
+) -> None:
+    """Nothing that an answer says may be missing from the text that is learned."""
+    content = _compact(clean(message.get("content") or ""))
+    if written is None or content not in _compact(written):
+        if THINK_END.search(content):
+            problem = (
+                "holds reasoning, which the base model's chat template leaves out of an answer "
+                "while enable_thinking is off: send the answer without it"
+            )
+        elif message.get("tool_calls"):
+            problem = "the base model's chat template writes no text beside a call of a tool"
+        else:
+            problem = "the base model's chat template does not write it in full behind its prompt"
+        raise LineError(f"{where}.content", problem)
+    for call in message.get("tool_calls", ()):
+        if clean(call["function"]["name"]) not in written:
+            raise LineError(f"{where}.tool_calls", NO_TOOLS)
+
+
+def _compact(text: str) -> str:
+    """Without white space, which templates trim."""
+    return "".join(text.split())
 
 
 def _to_json(
