@@ -50,7 +50,7 @@ class Traits:
         opened: end of the generation prompt that is missing before rendered answers: `<think>`.
         closing: text behind `opened` that closes it.
         end: token that the template writes behind an answer; None where it writes none.
-        tail: text without a token behind an answer, where there is no `end`.
+        tail: text behind an answer and its `end` that no further turn would follow.
         folds_system: the template refuses or drops system messages. They begin the next user
             message instead.
         joins_users: the template refuses or drops the second of two user messages in a row. They
@@ -103,7 +103,7 @@ def traits_of(template: ChatTemplate) -> Traits:
         opened=opened,
         closing=closing,
         end=end,
-        tail="" if end else tail,
+        tail=_last_text(tail, end),
         folds_system=not _writes(template, [_system(), _user(), _assistant()]),
         joins_users=not _writes(template, [*map(_user, QUESTIONS), _assistant()]),
         tools=tools,
@@ -166,6 +166,14 @@ def _end(tail: str, template: ChatTemplate) -> str | None:
     text = tail.lstrip()
     found = [token for token in tokens if text.startswith(token)]
     return max(found, key=len, default=None)
+
+
+def _last_text(tail: str, end: str | None) -> str:
+    """What must not stand between two turns; white space behind the end token may."""
+    if end is None:
+        return tail
+    behind = tail.partition(end)[2]
+    return behind if behind.strip() else ""
 
 
 def _tools(template: ChatTemplate) -> tuple[bool, str | None]:
