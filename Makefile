@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DATA := .data
+BENCHMARKS = $(patsubst benchmarks/%/__main__.py,%,$(wildcard benchmarks/*/__main__.py)) \
+	$(filter-out __init__,$(basename $(notdir $(wildcard benchmarks/*.py))))
 # How many processes `make test` shares the tests among; each starts servers of its own.
 TEST_PROCESSES ?= 2
 IN_PARALLEL = -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
@@ -37,8 +39,8 @@ up: install ## Start the whole stack and keep it running; Ctrl-C stops all of it
 # The demo's tool is a server on this machine, where tools may not go unless they are told.
 demo: export TOOL_ALLOWED_HOSTS = 127.0.0.1
 demo: install ## Run the main job of three companies on a stack of its own, restarted once, in about three minutes
-	@exec $(BIN)/python -m embedded run --with-parent --fresh --data-dir $(DATA)/demo -- python -m embedded.demo
-	@exec $(BIN)/python -m embedded run --with-parent --data-dir $(DATA)/demo -- python -m embedded.demo --again
+	@exec $(BIN)/python -m embedded run --with-parent --fresh --data-dir $(DATA)/demo -- python -m demo
+	@exec $(BIN)/python -m embedded run --with-parent --data-dir $(DATA)/demo -- python -m demo --again
 
 test: install ## Run the tests, except the slow ones
 	$(BIN)/python -m pytest -m "not slow" $(IN_PARALLEL)
@@ -73,8 +75,8 @@ revision: install ## Write a migration from the models: make revision m="what ch
 		sh -c 'python -m database upgrade && exec python -m database revision "$$0"' "$(m)"
 
 bench: install ## Run one of benchmarks/: make bench NAME=banking77 ARGS="DATA_DIR"
-	@test -f "benchmarks/$(NAME).py" || { echo "name one with NAME=: $(basename $(notdir $(wildcard benchmarks/*.py)))" >&2; exit 2; }
-	$(BIN)/python benchmarks/$(NAME).py $(ARGS)
+	@test -n "$(filter $(NAME),$(BENCHMARKS))" || { echo "name one with NAME=: $(BENCHMARKS)" >&2; exit 2; }
+	$(BIN)/python -m benchmarks.$(NAME) $(ARGS)
 
 clean: ## Delete caches, builds and throw-away data; .venv and the data of `make up` stay
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache $(DATA)/demo $(DATA)/revision $(DATA)/chaos

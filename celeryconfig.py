@@ -49,7 +49,7 @@ broker_transport_options = {
     "priority_steps": [0, 3, 5],
 }
 # Outlives the loss of the broker with a message in hand, and is back in a second.
-worker_consumer = "tasks.consumer:Consumer"
+worker_consumer = "tasks.broker.consumer:Consumer"
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
 # A broker that is full, or whose disk is, answers with errors: that too passes, and ends no worker.
@@ -68,14 +68,14 @@ worker_send_task_events = True
 task_send_sent_event = True
 
 imports = (
-    "tasks.worker",
-    "tasks.training",
-    "tasks.adapters",
-    "tasks.jobs",
-    "tasks.conversations",
-    "tasks.tools",
-    "tasks.maintenance",
-    "tasks.synapse",
+    "tasks.workers.presence",
+    "tasks.steps.training",
+    "tasks.steps.adapters",
+    "tasks.steps.jobs",
+    "tasks.inference.conversations",
+    "tasks.steps.tools",
+    "tasks.upkeep.maintenance",
+    "tasks.bridge.bootstep",
 )
 
 RECONCILE_SECONDS = 2.0

@@ -25,11 +25,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
-from banking77 import train
-from quality_data import Line, examples
-from quality_sides import DEVELOPMENT, HELD_OUT, TRAIN
-
-from embedded.client import Api
+from benchmarks.banking77 import train
+from benchmarks.quality.data import Line, examples
+from benchmarks.quality.sides import DEVELOPMENT, HELD_OUT, TRAIN
+from demo.client import Api
 
 CALLERS = 32
 TRAINING_LINES = 300

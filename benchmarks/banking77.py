@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from embedded.client import UNFINISHED_ADAPTER, UNFINISHED_TRAINING, Api
+from demo.client import UNFINISHED_ADAPTER, UNFINISHED_TRAINING, Api
 
 CALLERS = 64
 POLL_SECONDS = 2.0

@@ -18,7 +18,7 @@ from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from cyrex.companies import check_company_id
+from cyrex.tenants.service import check_company_id
 from database.models import Company
 from database.session import company_session, operator_session
 from synapse.outbox import wake

@@ -8,9 +8,10 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from cyrex import jobs, tool_registry
 from cyrex.clients import Shared, check_servers, ensure_company, in_thread, until, written
+from cyrex.jobs import service as jobs
 from cyrex.lora_adapter_service import LoRAAdapterService, get_lora_service
+from cyrex.tools import service as tool_registry
 from database.base import Json, new_id
 from database.models import Job
 from database.session import company_session

@@ -10,10 +10,11 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from cyrex import adapters, training
+from cyrex.adapters import service as adapters
 from cyrex.clients import Shared, check_servers, ensure_company, in_thread, until, written
 from cyrex.errors import NotFound, UserError
-from cyrex.training_check import check_request
+from cyrex.training import service as training
+from cyrex.training.check import check_request
 from database.base import Json, new_id
 from database.models import LoraAdapter
 from database.session import company_session, operator_session

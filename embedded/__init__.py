@@ -9,6 +9,6 @@ which starts the processes that `processes.py` lists. `Stack` and `Servers` are 
 driven from Python.
 """
 
-from embedded.stack import Servers, Stack, StackError
+from embedded.stack.driver import Servers, Stack, StackError
 
 __all__ = ["Servers", "Stack", "StackError"]

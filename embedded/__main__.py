@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from embedded import guard, kernel
-from embedded.options import DEFAULT_DATA_DIR, DEFAULT_TABLE, Options
+from embedded.stack.options import DEFAULT_DATA_DIR, DEFAULT_TABLE, Options
+from embedded.supervisor import guard, kernel
 
 INTERRUPTED = 130
 
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
     if given.command == "up":
         return guard.watch(arguments[1:])
     # What the others import, the guard does without.
-    from embedded import commands
+    from embedded.stack import commands
 
     options = Options(
         data_dir=given.data_dir,

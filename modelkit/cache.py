@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from modelkit import package
-from modelkit.blobs import INCOMING_MAX_AGE_SECONDS, SHA256_PATTERN
+from modelkit.blobs.base import INCOMING_MAX_AGE_SECONDS, SHA256_PATTERN
 from modelkit.durable import locked, make_folder, sync_folder, sync_tree
 from modelkit.errors import PackageRefused, Refusal
 from modelkit.package import Manifest

@@ -17,7 +17,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from modelkit.blobs import SHA256_PATTERN
+from modelkit.blobs.base import SHA256_PATTERN
 from modelkit.durable import copy_synced, open_plain, sha256_of, sync_folder
 from modelkit.errors import PackageRefused, Refusal
 from modelkit.lora import CONFIG_FILE, WEIGHTS_FILE, check_config, check_tensors

@@ -1,6 +1,7 @@
 """The Celery application. Importing this package loads no task and no model library.
 
-Workers load the task modules (`celeryconfig.imports`); the API only names them (`tasks.dispatch`).
+Workers load the task modules (`celeryconfig.imports`); the API only names them
+(`tasks.broker.dispatch`).
 """
 
 from __future__ import annotations

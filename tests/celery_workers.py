@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 
 from settings import REPOSITORY
-from tasks import reconciler
+from tasks.upkeep import reconciler
 from tests.waiting import eventually
 
 START_SECONDS = 60.0

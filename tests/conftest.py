@@ -18,10 +18,11 @@ from psycopg2 import sql
 
 import settings
 from database import migrate, session
-from embedded import Servers, postgres, valkey
-from embedded.ports import Ports
+from embedded import Servers
+from embedded.servers import postgres, valkey
+from embedded.servers.ports import Ports
 from modelkit.blobs import get_blob_store
-from modelkit.s3_blobs import S3Blobs
+from modelkit.blobs.s3 import S3Blobs
 from tests.blob_places import KINDS, BlobPlace, point_at
 from tests.s3_server import S3Server
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from sqlalchemy import insert, inspect, select, update
 
-from cyrex import jobs, training
-from cyrex.adapters import next_version
+from cyrex.adapters.service import next_version
+from cyrex.jobs import service as jobs
+from cyrex.training import service as training
 from database.base import new_id
 from database.models import (
     Base,

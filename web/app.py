@@ -13,9 +13,8 @@ from flask_openapi3.openapi import OpenAPI
 from cyrex.logs import configure_logging
 from database.session import keyless_session
 from settings import get_settings
-from web import (
+from web.api import (
     agents,
-    auth,
     chat,
     companies,
     health,
@@ -26,19 +25,14 @@ from web import (
     tools,
     training,
 )
-from web.answers import Error
-from web.body import JsonRequest, give_seat_back
-from web.conversations import Conversations
-from web.errors import DATABASE_ERRORS, refuse_invalid, register_errors
-from web.openapi import (
-    DOCS_PREFIX,
-    INFO,
-    SECURITY_SCHEMES,
-    SPEC_URL,
-    SWAGGER_CONFIG,
-)
-from web.waiting import Waiters
-from web.watching import Watcher
+from web.http import auth
+from web.http.body import JsonRequest, give_seat_back
+from web.http.errors import DATABASE_ERRORS, refuse_invalid, register_errors
+from web.http.openapi import DOCS_PREFIX, INFO, SECURITY_SCHEMES, SPEC_URL, SWAGGER_CONFIG
+from web.live.conversations import Conversations
+from web.live.waiting import Waiters
+from web.live.watching import Watcher
+from web.shapes.answers import Error
 
 log = structlog.get_logger()
 

@@ -43,13 +43,13 @@ def post_fork(server: Any, worker: Any) -> None:
 
 def worker_exit(server: Any, worker: Any) -> None:
     """What the last requests began is given to the broker; the reconciler would be slower."""
-    from web.handover import flush
+    from web.live.handover import flush
 
     flush()
 
 
 def post_worker_init(worker: Any) -> None:
     """Let clients that wait go as soon as the worker is told to stop."""
-    from web.waiting import release_when
+    from web.live.waiting import release_when
 
     release_when(lambda: not worker.alive)

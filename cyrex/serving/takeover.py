@@ -45,8 +45,8 @@ def code_sha256() -> str:
     digest.update(os.environ.get("CUDA_VISIBLE_DEVICES", "all").encode() + b"\0")
     cyrex = Path(__file__).resolve().parents[1]
     for package in PACKAGES:
-        for path in sorted((cyrex / package).glob("*.py")):
-            digest.update(path.name.encode() + b"\0" + path.read_bytes())
+        for path in sorted((cyrex / package).rglob("*.py")):
+            digest.update(str(path.relative_to(cyrex)).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
 

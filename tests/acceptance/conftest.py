@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from demo.client import Api
 from embedded import Stack
-from embedded.client import Api
 from tests.acceptance.small_demo import SmallDemo, Table
 
 

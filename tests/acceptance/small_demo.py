@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from embedded.client import Api
-from embedded.demo import Company, Demo
+from demo.client import Api
+from demo.main_job import Company, Demo
 
 EXAMPLES = 160
 QUESTIONS = 16

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from demo.client import Api
 from embedded import Stack
-from embedded.client import Api
-from tests.integration.cyrex.agent.conftest import ORDER_TOOL, Shop
+from tests.integration.cyrex.agents.conftest import ORDER_TOOL, Shop
 from tests.waiting import eventually
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import openai
 import pytest
 
+from demo.client import Api
 from embedded import Stack
-from embedded.client import Api
 from tests.acceptance.engines import engine_of
 from tests.waiting import eventually
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from demo.client import Api
 from embedded import Stack
-from embedded.client import Api
 from tests.conftest import forget_settings
 
 TRAINING_SECONDS = 240.0

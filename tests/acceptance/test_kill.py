@@ -7,8 +7,8 @@ import signal
 import psutil
 import pytest
 
+from demo.client import Api
 from embedded import Stack
-from embedded.client import Api
 from tests.acceptance.engines import engine_of
 from tests.acceptance.small_demo import SmallDemo, Table
 

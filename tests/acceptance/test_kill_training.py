@@ -15,9 +15,9 @@ from typing import Any
 import psutil
 import pytest
 
+from demo.client import UNFINISHED_TRAINING, Api
+from demo.main_job import messages
 from embedded import Stack
-from embedded.client import UNFINISHED_TRAINING, Api
-from embedded.demo import messages
 from tests.celery_workers import CeleryWorker
 
 EXAMPLES = 160

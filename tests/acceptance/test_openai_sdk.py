@@ -13,8 +13,8 @@ import openai
 import psycopg2
 import pytest
 
+from demo.client import Api
 from embedded import Stack
-from embedded.client import Api
 from tests.acceptance.engines import engine_of
 from tests.waiting import eventually
 

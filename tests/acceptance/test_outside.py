@@ -10,9 +10,9 @@ from collections.abc import Callable
 import pytest
 import redis
 
+from demo.client import Api
+from demo.main_job import messages
 from embedded import Stack
-from embedded.client import Api
-from embedded.demo import messages
 
 WAIT_SECONDS = 120.0
 

@@ -7,9 +7,9 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+from demo.client import UNFINISHED_TRAINING, Api
+from demo.main_job import messages
 from embedded import Stack
-from embedded.client import UNFINISHED_TRAINING, Api
-from embedded.demo import messages
 
 WAIT_SECONDS = 90.0
 

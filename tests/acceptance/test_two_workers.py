@@ -16,9 +16,9 @@ import openai
 import psycopg2
 import pytest
 
+from demo.client import Api
 from embedded import Stack
-from embedded.client import Api
-from tasks.routing import WORKERS_SECONDS, preferred
+from tasks.broker.routing import WORKERS_SECONDS, preferred
 from tests.waiting import eventually
 
 MESSAGES: Any = [{"role": "user", "content": "Hello"}]

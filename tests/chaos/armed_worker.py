@@ -6,16 +6,16 @@ from typing import Any
 
 from kombu.transport.redis import Transport
 
-import cyrex.tool_calls
-import cyrex.training_child
+import cyrex.tools.steps
+import cyrex.training.train_step
 import synapse.relay
-import tasks.adapters
-import tasks.jobs
-import tasks.tools
-import tasks.training
+import tasks.steps.adapters
+import tasks.steps.jobs
+import tasks.steps.tools
+import tasks.steps.training
 from modelkit.store_registry import StoreRegistry
 from synapse.group import Group
-from tasks import dispatch
+from tasks.broker import dispatch
 from tests.chaos.kill_points import after, before, strike
 
 # Beat's ticks come every two seconds: dying on one shows nothing that the others do not.
@@ -49,13 +49,13 @@ def _publish_or_die(machine: Any, rows: Any) -> int:
 Transport._deliver = _deliver_or_die
 Group.ack = _ack_or_die  # type: ignore[method-assign]
 dispatch.publish = _publish_or_die
-for module in (tasks.adapters, tasks.jobs, tasks.tools, tasks.training):
+for module in (tasks.steps.adapters, tasks.steps.jobs, tasks.steps.tools, tasks.steps.training):
     module.run_step = before("start_claim", module.run_step)  # type: ignore[attr-defined]
-tasks.jobs.answer = after("answer_row", tasks.jobs.answer)
-cyrex.tool_calls.send = after("tool_row", cyrex.tool_calls.send)
+tasks.steps.jobs.answer = after("answer_row", tasks.steps.jobs.answer)
+cyrex.tools.steps.send = after("tool_row", cyrex.tools.steps.send)
 # The relay marks its rows by an UPDATE right after Redis has taken their events.
 synapse.relay.update = before("xadd_commit", synapse.relay.update)
-cyrex.training_child.put_package = after("package_row", cyrex.training_child.put_package)
+cyrex.training.train_step.put_package = after("package_row", cyrex.training.train_step.put_package)
 StoreRegistry.register_model = after(  # type: ignore[method-assign]
     "registry_row", StoreRegistry.register_model
 )

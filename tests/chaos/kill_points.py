@@ -86,7 +86,7 @@ def strike(point: str) -> None:
 
 
 def _worker_id() -> str | None:
-    from tasks import worker
+    from tasks.workers import presence as worker
 
     return worker._presence.worker_id if worker._presence is not None else None
 

@@ -30,8 +30,9 @@ print(json.dumps([[model.name, model.version, model.sha256] for model in found])
 """
 
 TIDY_UP = """
-from cyrex import blob_sweep, work_dirs
-from tasks import retention
+from cyrex.host import work_dirs
+from cyrex.recovery import blob_sweep
+from tasks.upkeep import retention
 retention.apply()
 blob_sweep.sweep(0)
 work_dirs.sweep()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from embedded import processes
-from embedded.processes import Context
-from embedded.spec import ProcessSpec
+from embedded.stack import processes
+from embedded.stack.processes import Context
+from embedded.supervisor.spec import ProcessSpec
 
 ARMED = ("-I", "tests.chaos.armed_worker")
 PRODUCT_APP, ARMED_APP = "web:create_app()", "tests.chaos.armed_web:create_app()"

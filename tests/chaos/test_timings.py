@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import delete, func, select, update
 
-from cyrex import jobs
+from cyrex.jobs import service as jobs
 from database.base import Json
 from database.models import Job, Outbox
 from database.session import operator_session

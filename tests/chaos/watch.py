@@ -17,8 +17,9 @@ import redis
 from celery import Celery
 from kombu.exceptions import OperationalError
 
-from embedded import Stack, state
-from embedded.state import Status
+from embedded import Stack
+from embedded.supervisor import state
+from embedded.supervisor.state import Status
 from tests.chaos.rows import Rows
 
 HERE = socket.gethostname()

@@ -9,7 +9,7 @@ from typing import Any
 import redis
 from sqlalchemy import func, select, update
 
-from cyrex import jobs
+from cyrex.jobs import service as jobs
 from database.base import new_id
 from database.models import (
     CompanyMemory,
@@ -23,7 +23,7 @@ from database.models import (
     Usage,
 )
 from database.session import operator_session
-from modelkit.directory_blobs import DirectoryBlobs
+from modelkit.blobs.directory import DirectoryBlobs
 from tests import rows as made
 from tests.chaos.audit import audit
 from tests.chaos.checks.sources import Sources

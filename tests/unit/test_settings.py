@@ -270,7 +270,7 @@ def test_an_entry_point_prints_the_line_and_leaves(
     "command",
     [
         ["-m", "database", "upgrade"],
-        ["-m", "cyrex.keys", "operator", "--file", "key"],
+        ["-m", "cyrex.tenants.keys", "operator", "--file", "key"],
         ["-m", "celery", "-A", "tasks", "report"],
     ],
     ids=lambda command: command[1],

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, func, update
 
-from cyrex import jobs
+from cyrex.jobs import service as jobs
 from database.models import (
     CompanyMemory,
     DeadLetter,

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from cyrex import jobs
+from cyrex.jobs import service as jobs
 from database.models import (
     Job,
 )

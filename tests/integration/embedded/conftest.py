@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from embedded import Stack, kernel, postgres
+from embedded import Stack
 from embedded.layout import Layout
-from embedded.plan import MARKER
+from embedded.servers import postgres
+from embedded.stack.plan import MARKER
+from embedded.supervisor import kernel
 
 # Given, so that no server is started.
 ELSEWHERE = {

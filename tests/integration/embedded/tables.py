@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import sys
 
-from embedded.processes import Context, answers, celery, file_exists, python
-from embedded.spec import ProcessSpec, Stage, stays_up
+from embedded.stack.processes import Context, answers, celery, file_exists, python
+from embedded.supervisor.spec import ProcessSpec, Stage, stays_up
 
 # Writes its name when it is asked to stop, then takes a moment to do so.
 POLITE = """

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from embedded import Stack, kernel
+from embedded import Stack
+from embedded.supervisor import kernel
 from tests.integration.embedded.conftest import StackMaker, left, wait_for
 
 # gunicorn and its workers, Celery and its pool, a parent, its child and a detached grandchild.

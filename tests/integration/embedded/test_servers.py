@@ -13,10 +13,12 @@ import psycopg2
 import pytest
 import redis
 
-from embedded import Servers, Stack, StackError, kernel, postgres
+from embedded import Servers, Stack, StackError
 from embedded.layout import Layout
-from embedded.ports import Ports
-from embedded.process import Process
+from embedded.servers import postgres
+from embedded.servers.ports import Ports
+from embedded.supervisor import kernel
+from embedded.supervisor.process import Process
 from tests.integration.embedded.conftest import ELSEWHERE, left, wait_for
 
 # Two or three on an idle machine.

@@ -9,8 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-from embedded import kernel, state
 from embedded.layout import Layout
+from embedded.supervisor import kernel, state
 from tests.integration.embedded.conftest import ELSEWHERE, TABLES, left, wait_for
 
 CTRL_C = b"\x03"

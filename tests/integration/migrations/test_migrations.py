@@ -19,7 +19,7 @@ from database import migrate
 from database.models import Base
 from database.session import dispose
 from embedded import Servers
-from embedded.postgres import ROLE
+from embedded.servers.postgres import ROLE
 from settings import REPOSITORY, get_settings
 
 SCRIPTS = ScriptDirectory.from_config(migrate.config())

@@ -15,8 +15,9 @@ import psycopg2
 import pytest
 import requests
 
-from embedded import Servers, postgres
-from embedded.ports import Ports
+from embedded import Servers
+from embedded.servers import postgres
+from embedded.servers.ports import Ports
 from modelkit.directory_store import DirectoryStore
 from modelkit.mlflow_client import QUIET
 from modelkit.mlflow_registry import MlflowRegistry

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from embedded import Servers, postgres
-from embedded.ports import Ports
+from embedded import Servers
+from embedded.servers import postgres
+from embedded.servers.ports import Ports
 from modelkit.directory_store import DirectoryStore
 from modelkit.errors import RegistryDamaged, RegistryDenied, RegistryUnavailable
 from modelkit.mlflow_registry import SHA256_TAG, VERSION_TAG, MlflowRegistry

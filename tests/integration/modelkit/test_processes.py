@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from modelkit import package
+from modelkit.blobs.directory import DirectoryBlobs
 from modelkit.cache import AdapterCache
-from modelkit.directory_blobs import DirectoryBlobs
 from modelkit.registry import LocalRegistry
 
 CACHE_CHILD = """
@@ -42,7 +42,7 @@ print(LocalRegistry(root).register_model("acme", int(version), source, {}).sha25
 
 BLOB_CHILD = """
 import sys
-from modelkit.directory_blobs import DirectoryBlobs
+from modelkit.blobs.directory import DirectoryBlobs
 print(DirectoryBlobs(sys.argv[1]).put_bytes(b"x" * 1_000_000))
 """
 

@@ -22,8 +22,12 @@ from database.session import operator_session
 from embedded import Servers
 from settings import get_settings
 from synapse.streams import connect
-from tasks import app, dead_workers, dispatch, reconciler, worker
-from tasks.worker import Presence
+from tasks import app
+from tasks.broker import dispatch
+from tasks.upkeep import reconciler
+from tasks.workers import dead_workers
+from tasks.workers import presence as worker
+from tasks.workers.presence import Presence
 from tests import rows
 
 # Between the name of a queue and the number of a priority.

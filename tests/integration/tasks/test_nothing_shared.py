@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from cyrex.training import blob_store
+from cyrex.training.service import blob_store
 from database.models import LoraAdapter, TrainingCheckpoint, TrainingEvent, TrainingRun
 from database.session import operator_session
 from database.transitions import TRAINING
@@ -18,7 +18,7 @@ from modelkit import package
 from modelkit.registry import get_registry
 from modelkit.s3_client import Bucket
 from settings import get_settings
-from tasks import dispatch
+from tasks.broker import dispatch
 from tests import rows
 from tests.blob_places import point_at
 from tests.celery_workers import CeleryWorker, celery_workers, reconciling

@@ -18,7 +18,8 @@ from database.models import Canary, Company, Job, Worker
 from database.session import operator_session
 from embedded import Servers
 from settings import get_settings
-from tasks import app, dispatch, queues
+from tasks import app
+from tasks.broker import dispatch, queues
 from tests import rows
 from tests.integration.synapse.conftest import OwnValkey
 from tests.integration.tasks import processes

@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from cyrex.conversation import Ask, Event, encode, ticket_key
-from cyrex.conversation_usage import Meter
+from cyrex.chat.protocol import Ask, Event, encode, ticket_key
+from cyrex.chat.usage import Meter
 from cyrex.engine import EngineConfig
 from cyrex.serving import EngineProcess
 from helox.render import ChatTemplate
-from tasks import inference
-from tasks.conversations import answer
-from tasks.replies import Replies
-from tasks.routing import COMMON_QUEUE
+from tasks.broker.routing import COMMON_QUEUE
+from tasks.inference import engine as inference
+from tasks.inference.conversations import answer
+from tasks.inference.replies import Replies
 
 POP_SECONDS = 0.1
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import pytest
 from flask import Flask
 
-from cyrex.keys import issue_key
+from cyrex.tenants.keys import issue_key
 from database.session import operator_session
 from tests.integration.web.support import Api, Tenant, new_tenant, use_broker
 from web import create_app
-from web.auth import key_cache
+from web.http.auth import key_cache
 
 
 @pytest.fixture(scope="module")

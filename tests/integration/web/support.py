@@ -17,17 +17,17 @@ from kombu import pools
 from sqlalchemy import func, select, text
 from werkzeug.test import TestResponse
 
-from cyrex import jobs
+from cyrex.jobs import service as jobs
 from database import claims
 from database.base import Base
 from database.models import Job
 from database.session import company_session, get_engine, operator_session
 from database.transitions import JOB
 from tasks import app as celery_app
-from tasks import dispatch
-from tasks.dispatch import announce_end
-from web import handover
-from web.answers import Error
+from tasks.broker import dispatch
+from tasks.broker.dispatch import announce_end
+from web.live import handover
+from web.shapes.answers import Error
 
 LINES = [{"input": f"question {n}", "output": f"answer {n}"} for n in range(4)]
 _numbers = count(1)

@@ -280,7 +280,7 @@ def test_a_failure_of_ours_is_a_500_without_a_trace(
     def fail(*_args: Any, **_kwargs: Any) -> None:
         raise ZeroDivisionError("secret")
 
-    monkeypatch.setattr("cyrex.jobs.create_job", fail)
+    monkeypatch.setattr("cyrex.jobs.service.create_job", fail)
     refused = acme.api.process(headers={"Idempotency-Key": "fails"})
     error_of(refused, 500, "internal_error")
     assert "secret" not in refused.text

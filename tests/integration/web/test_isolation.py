@@ -12,9 +12,9 @@ from sqlalchemy import func, select
 from database.base import new_id
 from database.models import CompanyMemory, IdempotencyKey
 from database.session import WEB, company_session
+from tests.integration.web.api.test_training import new_adapter
 from tests.integration.web.support import Api, Tenant, error_of, row_counts
-from tests.integration.web.test_training import new_adapter
-from web import answers
+from web.shapes import answers
 
 
 @dataclass
@@ -57,7 +57,7 @@ def routes_with_a_path(api: Api) -> list[tuple[str, str]]:
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
         if rule.arguments
         and str(rule).startswith(("/compan",))
-        # A tool's name is its company's own: tests/integration/web/test_tools.py.
+        # A tool's name is its company's own: tests/integration/web/api/test_tools.py.
         and "/tools/" not in str(rule)
     ]
 

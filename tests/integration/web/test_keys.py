@@ -7,7 +7,7 @@ import time
 import pytest
 from sqlalchemy import select
 
-from cyrex.keys import revoke_key
+from cyrex.tenants.keys import revoke_key
 from database.models import ApiKey
 from database.session import operator_session
 from tests.integration.web.support import (
@@ -18,8 +18,8 @@ from tests.integration.web.support import (
     new_tenant,
     row_counts,
 )
-from web import answers
-from web.auth import KEY_CACHE_SECONDS, key_cache
+from web.http.auth import KEY_CACHE_SECONDS, key_cache
+from web.shapes import answers
 
 
 def test_a_company_is_created_with_a_key_that_works(operator: Api) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from sqlalchemy import delete, func, select
 
-from cyrex import limits
+from cyrex.tenants import quotas as limits
 from database.base import new_id
 from database.models import DeadLetter, Job, TrainingRun
 from database.session import operator_session
@@ -18,11 +18,12 @@ from settings import get_settings
 from synapse.consumer import Consumer
 from synapse.relay import Relay
 from synapse.streams import COMPANY_AUTOMATION_JOBS, CONSUMED, LORA_TRAINING_REQUESTS, connect
-from tasks.bridge import effect
+from tasks.bridge.effects import effect
 from tests import rows
 from tests.integration.web.support import LINES, Api, Tenant, error_of, finish_job, row_counts
 from tests.waiting import together
-from web import answers, body
+from web.http import body
+from web.shapes import answers
 
 LIMIT = 3
 
@@ -125,7 +126,7 @@ def test_far_from_the_limit_nobody_waits_for_anybody(
         session.execute(
             select(Job.job_id).where(Job.company_id == acme.company_id).with_for_update()
         )
-        from cyrex.companies import lock_company
+        from cyrex.tenants.service import lock_company
 
         assert lock_company(session, acme.company_id)
         with operator_session() as other:

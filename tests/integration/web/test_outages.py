@@ -17,7 +17,7 @@ from database.models import Canary, Worker
 from settings import get_settings
 from synapse.streams import connect
 from tasks import app as celery_app
-from tasks.pulse import LOOK_SECONDS
+from tasks.broker.pulse import LOOK_SECONDS
 from tests.integration.web.support import (
     Api,
     Proxy,
@@ -29,8 +29,9 @@ from tests.integration.web.support import (
     row_counts,
     use_broker,
 )
-from web import answers, create_app
-from web.operation_shapes import Overview
+from web import create_app
+from web.shapes import answers
+from web.shapes.operations import Overview
 
 CHAT = {"model": "base", "messages": [{"role": "user", "content": "Hello"}]}
 
@@ -225,8 +226,8 @@ def test_a_failure_after_the_commit_is_not_told_as_a_failure(
     def fail(*_what: object) -> int:
         raise OperationalError("SELECT 1", {}, Exception("gone"))
 
-    monkeypatch.setattr("web.handover.publish_all", fail)
-    monkeypatch.setattr("web.handover.admit_many", fail)
+    monkeypatch.setattr("web.live.handover.publish_all", fail)
+    monkeypatch.setattr("web.live.handover.admit_many", fail)
     for key, status in ((None, "admitted"), ("once", "queued")):
         response = acme.api.process(headers={"Idempotency-Key": key} if key else {})
         assert response.status_code == 202

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import redis
 
-from tasks.dispatch import JOBS_ENDED_CHANNEL, admit
+from tasks.broker.dispatch import JOBS_ENDED_CHANNEL, admit
 from tests.integration.web.support import (
     Api,
     Tenant,
@@ -19,7 +19,8 @@ from tests.integration.web.support import (
     idle_transactions,
     newest_job,
 )
-from web import answers, waiting
+from web.live import waiting
+from web.shapes import answers
 
 JOBS = "/company-automation/jobs"
 
@@ -138,7 +139,7 @@ def test_a_cancelled_job_ends_at_once_and_frees_its_waiter(acme: Tenant) -> None
 def test_cancelling_lets_the_companys_next_job_in(
     acme: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cyrex.admission.limit_of", lambda machine: 1)
+    monkeypatch.setattr("cyrex.work.admission.limit_of", lambda machine: 1)
     first = answers.Job.model_validate(acme.api.process().json)
     second = answers.Job.model_validate(acme.api.process().json)
     assert acme.api.get(second.location).json["status"] == "queued"  # type: ignore[index]

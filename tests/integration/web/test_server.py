@@ -21,7 +21,7 @@ import requests
 
 from settings import REPOSITORY
 from tests.integration.web.support import Tenant, eventually, finish_job, newest_job, row_counts
-from web import waiting
+from web.live import waiting
 
 MAX_BODY = 20_000
 THREADS = 4

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from embedded import state
 from embedded.layout import DataFolderError, Layout, write_private
+from embedded.supervisor import state
 
 
 @pytest.fixture

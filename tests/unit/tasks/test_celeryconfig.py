@@ -44,14 +44,20 @@ def test_every_tick_names_a_task_and_expires_before_it_piles_up() -> None:
 def test_naming_the_application_loads_no_task_and_no_model_library() -> None:
     heavy = ("torch", "transformers", "peft", "bitsandbytes", "mlflow", "jinja2", "tokenizers")
     script = (
-        "import sys, tasks, tasks.dispatch\n"
+        "import sys, tasks, tasks.broker.dispatch\n"
         f"print([name for name in {heavy} if name in sys.modules])\n"
         "print(sorted(name for name in sys.modules if name.startswith('tasks.')))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
-    light = ["tasks.dispatch", "tasks.pulse", "tasks.queues", "tasks.routing"]
+    light = [
+        "tasks.broker",
+        "tasks.broker.dispatch",
+        "tasks.broker.pulse",
+        "tasks.broker.queues",
+        "tasks.broker.routing",
+    ]
     assert done.stdout.splitlines() == ["[]", str(light)]
 
 

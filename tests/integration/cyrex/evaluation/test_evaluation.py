@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
+from cyrex.adapters.evaluation_child import EvaluationSpec, evaluate, main, read_spec
 from cyrex.engine import AdapterRef, EngineConfig, Request
 from cyrex.engine.loop import Engine
-from cyrex.evaluation import EvaluationSpec, evaluate, main, read_spec
 from helox.errors import UserError
 from helox.render import ChatTemplate, prompt_of_job
 from modelkit import package
@@ -121,7 +121,7 @@ def test_the_command_writes_the_report(
     out = tmp_path / "new" / "evaluation.json"
     document = spec_of(base, holdout, out, adapters[0])
     (tmp_path / "spec.json").write_text(json.dumps(document))
-    command = [sys.executable, "-m", "cyrex.evaluation", str(tmp_path / "spec.json")]
+    command = [sys.executable, "-m", "cyrex.adapters.evaluation_child", str(tmp_path / "spec.json")]
     subprocess.run([*command, "--die-with-parent", str(os.getpid())], check=True)
     assert json.loads(out.read_text())["results"]["candidate"]["exact_match"] == 0.5
     assert [path.name for path in out.parent.iterdir()] == ["evaluation.json"]
@@ -132,7 +132,7 @@ def test_the_command_dies_with_its_parent(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "spec.json")
     script = (
         "import subprocess, sys, os, time\n"
-        "command = [sys.executable, '-m', 'cyrex.evaluation', sys.argv[1],"
+        "command = [sys.executable, '-m', 'cyrex.adapters.evaluation_child', sys.argv[1],"
         " '--die-with-parent', str(os.getpid())]\n"
         "print(subprocess.Popen(command).pid, flush=True)\n"
         "time.sleep(60)\n"

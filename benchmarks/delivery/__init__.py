@@ -1,0 +1,1 @@
+"""Delivery beside bare loops."""

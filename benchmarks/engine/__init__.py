@@ -1,0 +1,1 @@
+"""The engine beside the base alone, the machine and its rivals."""

@@ -1,0 +1,109 @@
+"""Evaluate an adapter in a child process, beside the base model and the champion of the moment.
+
+The child imports trainer and engine and evaluates at serving precision; nothing here loads torch.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cyrex.adapters.files import package_of
+from cyrex.adapters.service import can_answer, champion_row
+from cyrex.errors import UserError
+from cyrex.host.subprocesses import ChildInterrupted, ChildRefused, read_json, run_child
+from database.session import company_session
+from settings import get_settings
+
+# More held-out examples than this tell little more and take longer.
+MAX_HOLDOUT = 500
+REPORT_FILE = "evaluation.json"
+
+
+def evaluate(
+    company_id: str,
+    holdout: list[bytes],
+    sha256: str,
+    fetch: Callable[[Path], None],
+    base_model: Path,
+    folder: Path,
+    stop: Callable[[], bool],
+) -> dict[str, Any] | None:
+    """Score the package that `fetch` brings on the held-out lines.
+
+    Returns {champion_id, sha256, examples, dtype, scores}, where `scores` has for each label what
+    `evaluation_child` reports, and is empty when nothing was held out. None: stopped on request.
+    """
+    with company_session(company_id) as session:
+        champion = champion_row(session, company_id)
+    champion_id = champion.adapter_id if champion else None
+    nothing: dict[str, Any] = {
+        "champion_id": champion_id,
+        "sha256": sha256,
+        "examples": 0,
+        "scores": {},
+    }
+    if not holdout:
+        return nothing
+    shutil.rmtree(folder, ignore_errors=True)
+    candidate = folder / "candidate"
+    candidate.mkdir(parents=True)
+    fetch(candidate)
+    (folder / "holdout.jsonl").write_bytes(b"\n".join(holdout[:MAX_HOLDOUT]) + b"\n")
+    arms: list[dict[str, Any]] = [
+        {"label": "base", "path": None},
+        {"label": "candidate", "path": str(candidate)},
+    ]
+    if champion is not None and can_answer(champion):
+        arms.append({"label": "champion", "path": str(package_of(champion).resolve())})
+    found = _run(base_model, folder, arms, stop)
+    if found is None:
+        return None
+    if not found["examples"]:
+        return nothing
+    measured = {"examples": found["examples"], "dtype": found["dtype"], "scores": found["results"]}
+    return {**nothing, **measured}
+
+
+def _run(
+    base_model: Path, folder: Path, arms: list[dict[str, Any]], stop: Callable[[], bool]
+) -> dict[str, Any] | None:
+    path, threads = folder / "spec.json", get_settings().training_threads
+    path.write_text(json.dumps(spec_of(base_model, folder, arms)))
+    try:
+        run_child("cyrex.adapters.evaluation_child", [str(path)], folder, stop, threads)
+    except ChildInterrupted:
+        return None
+    except ChildRefused as refused:
+        raise UserError("not_servable", str(refused), param="adapter_id") from None
+    return read_json(folder / REPORT_FILE)
+
+
+def spec_of(base_model: Path, folder: Path, arms: list[dict[str, Any]]) -> dict[str, Any]:
+    """What `cyrex.adapters.evaluation_child` is told: an engine like the one that serves."""
+    settings = get_settings()
+    return {
+        "base_model": str(base_model.resolve()),
+        "holdout": str(folder / "holdout.jsonl"),
+        "candidates": arms,
+        "out": str(folder / REPORT_FILE),
+        "threads": settings.training_threads,
+        "dtype": settings.engine_dtype,
+        "device": settings.engine_device,
+        # On a GPU the rows share the context: with another number of them, prompts that serving
+        # answers would count as too long.
+        "max_batch": settings.engine_batch,
+        "max_new_tokens": settings.max_new_tokens,
+    }
+
+
+def sentence(evaluation: dict[str, Any]) -> str:
+    """The scores for people: exact matches on the hold-out."""
+    scores = evaluation["scores"]
+    if not scores:
+        return "nothing was held out, so nothing was compared"
+    parts = [f"{label} {score['exact_match']:.1%}" for label, score in scores.items()]
+    return f"exact on {evaluation['examples']} held-out examples: {', '.join(parts)}"

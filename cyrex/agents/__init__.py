@@ -1,0 +1,1 @@
+"""Agents: prompt, turns, state between two turns, company memory."""

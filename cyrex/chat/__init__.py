@@ -1,0 +1,1 @@
+"""Conversations: the protocol between web and worker, names of models, usage."""

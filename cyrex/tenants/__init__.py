@@ -1,0 +1,1 @@
+"""Companies, their API keys and their quotas."""

@@ -1,0 +1,68 @@
+"""How much a company may have open at a time: beyond, it is asked to come back later.
+
+What is open waits in Postgres and costs other companies nothing; the limit keeps one company from
+filling the disk, and tells a client that runs wild.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from cyrex.errors import TooMany
+from cyrex.tenants.service import lock_company
+from database.transitions import JOB, TRAINING, Machine
+from settings import get_settings
+
+# So near to the limit, a company's requests are counted one after the other. Further away they
+# are not made to wait for each other; so many at once would not reach the limit unseen.
+NEAR = 500
+RETRY_AFTER_SECONDS = {JOB.kind: 5.0, TRAINING.kind: 60.0}
+NAMES = {JOB.kind: "OPEN_JOBS_PER_COMPANY", TRAINING.kind: "OPEN_TRAININGS_PER_COMPANY"}
+NOUNS = {JOB.kind: "jobs", TRAINING.kind: "trainings"}
+
+
+def open_limit(machine: Machine) -> int:
+    """At most this many rows of one company have not ended."""
+    limit: int = getattr(get_settings(), NAMES[machine.kind].lower())
+    return limit
+
+
+def require_place(session: Session, machine: Machine, company_id: str) -> None:
+    """Call before anything is written of a new row. Raises `TooMany`, which names the limit."""
+    limit = open_limit(machine)
+    # A transaction that makes many rows (the bridge's) counts once while it is far from the limit.
+    credit: dict[tuple[str, str], int] = session.info.setdefault("open_places", {})
+    mine = machine.kind, company_id
+    if credit.get(mine, 0) > 0:
+        credit[mine] -= 1
+        return
+    found = _open(session, machine, company_id, limit)
+    credit[mine] = limit - NEAR - found - 1
+    if max(0, limit - NEAR) <= found < limit:
+        lock_company(session, company_id)
+        found = _open(session, machine, company_id, limit)
+    if found >= limit:
+        name, noun = NAMES[machine.kind], NOUNS[machine.kind]
+        raise TooMany(
+            f"too_many_open_{noun}",
+            f"{company_id} has {limit} {noun} that have not ended, and may have no more"
+            f" ({name}); try again when some have ended",
+            details={"limit": name, "value": limit},
+            retry_after_seconds=RETRY_AFTER_SECONDS[machine.kind],
+        )
+
+
+def _open(session: Session, machine: Machine, company_id: str, limit: int) -> int:
+    """How many have not ended, counted no further than the limit."""
+    model: Any = machine.model
+    unfinished = [state.name for state in machine.states if state.to]
+    rows = (
+        select(model.status)
+        .where(model.company_id == company_id, model.status.in_(unfinished))
+        .limit(limit)
+        .subquery()
+    )
+    return session.scalar(select(func.count()).select_from(rows)) or 0

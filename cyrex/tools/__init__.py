@@ -1,0 +1,1 @@
+"""Companies' HTTP tools: registration, and calls."""

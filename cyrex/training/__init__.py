@@ -1,0 +1,1 @@
+"""Training runs: request, check, train, checkpoints."""

@@ -1,0 +1,211 @@
+"""The steps of a training run beside `train`: accept, evaluate, register, announce.
+
+Each takes the claimed row and its lease and returns how it ended. A step may run again after its
+worker died at any point: what it writes outside Postgres is content-addressed or replaced whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlalchemy import func, insert, select
+from sqlalchemy.orm import Session
+
+from cyrex.adapters import evaluation as evaluations
+from cyrex.adapters.base_model import open_base, require_base
+from cyrex.adapters.files import get_package
+from cyrex.adapters.service import next_version
+from cyrex.errors import UserError
+from cyrex.host.work_dirs import work_dir
+from cyrex.training.service import add_event, blob_store
+from cyrex.training.train_step import dataset_lines, stop_of
+from cyrex.work.lease import Advance, Finish, Lease, Outcome
+from database.base import Json, new_id
+from database.models import Dataset, Example, LoraAdapter, TrainingRun
+from database.session import company_session
+from helox.check import Report, read_records
+from helox.holdout import choose, key_of
+from helox.mask import Encoder
+from helox.spec import TrainingConfig
+from modelkit.registry import get_registry
+from settings import get_settings
+from synapse.outbox import announce, ready_event_id
+from synapse.payloads import ADAPTER_READY
+from synapse.streams import LORA_ADAPTER_READY
+
+# What may be odd about a dataset, and of it what is a loss: it is not learned as it stands.
+ODD = {
+    "truncated": "cut off at max_length",
+    "nothing_to_learn": "left out, with no answer to learn",
+    "contradictions": "that contradict an earlier one",
+    "duplicates": "that repeat an earlier one",
+}
+LOSSES = ("truncated", "nothing_to_learn", "contradictions")
+SHOWN_FIELDS = 20
+
+
+def split_dataset(lines: list[bytes], fraction: float) -> tuple[list[bytes], list[bytes]]:
+    """Lines to train on, and lines held out by the hash of their input."""
+    records = list(read_records(lines, Report()))
+    held_out = choose([key_of(record.conversation) for record in records], fraction)
+    train = [lines[r.line - 1] for r, out in zip(records, held_out, strict=True) if not out]
+    holdout = [lines[r.line - 1] for r, out in zip(records, held_out, strict=True) if out]
+    return train, holdout
+
+
+def accept(run: TrainingRun, lease: Lease) -> Outcome:
+    """Check every line with the base model's tokenizer; record the report and the split."""
+    config = TrainingConfig.model_validate(run.config)
+    require_base(run.base_model)
+    base = open_base()
+    lines = dataset_lines(run.company_id, run.dataset_id)
+    report = Report()
+    records = list(read_records(lines, report, Encoder.of(base, config.max_length)))
+    if not report.ok:
+        found = report.to_json()
+        first = found["problems"][0] if found["problems"] else {"message": "no usable example"}
+        raise UserError(
+            "invalid_training_data",
+            f"line {first.get('line')}: {first.get('field', 'line')}: {first['message']}",
+            param="training_data",
+            details=found["problems"],
+        )
+    keys = [key_of(record.conversation) for record in records]
+    held_out = choose(keys, config.holdout_fraction)
+
+    def also(session: Session, row: TrainingRun) -> None:
+        session.get_one(Dataset, row.dataset_id).report = report.to_json()
+        known = session.scalar(
+            select(func.count()).select_from(Example).where(Example.dataset_id == row.dataset_id)
+        )
+        if not known:
+            session.execute(
+                insert(Example),
+                [
+                    {
+                        "dataset_id": row.dataset_id,
+                        "company_id": row.company_id,
+                        "line": record.line,
+                        "input_sha256": f"{key:016x}",
+                        "split": "holdout" if out else "train",
+                    }
+                    for record, key, out in zip(records, keys, held_out, strict=True)
+                ],
+            )
+        add_event(session, row, "accepted", *_what_was_accepted(report, sum(held_out)))
+
+    return Advance(also=also)
+
+
+def _what_was_accepted(report: Report, held_out: int) -> tuple[str, Json, str]:
+    """Message, data and level of the event. That something of the data is lost is a warning."""
+    counts = {
+        "truncated": len(report.truncated),
+        "nothing_to_learn": len(report.fully_masked),
+        "contradictions": report.contradictions,
+        "duplicates": report.duplicates,
+    }
+    said = [f"{report.examples} examples, {held_out} held out, {report.tokens} tokens"]
+    said += [f"{count} {ODD[name]}" for name, count in counts.items() if count]
+    unread = sorted(report.ignored_fields)[:SHOWN_FIELDS]
+    if unread:
+        said.append(f"fields not read: {', '.join(unread)}")
+    level = "warning" if any(counts[name] for name in LOSSES) else "info"
+    return "; ".join(said), {"held_out": held_out, **counts, "ignored_fields": unread}, level
+
+
+def evaluate(run: TrainingRun, lease: Lease, leaving: Callable[[], bool]) -> Outcome:
+    """Compare the new adapter with the base model and with the champion on the hold-out."""
+    config = TrainingConfig.model_validate(run.config)
+    lines = dataset_lines(run.company_id, run.dataset_id)
+    _, holdout = split_dataset(lines, config.holdout_fraction)
+    assert run.package_sha256 is not None, "train stores the package before evaluate runs"
+    package_sha256 = run.package_sha256
+    with work_dir(f"{run.request_id}-{run.attempt}-evaluate") as folder:
+        found = evaluations.evaluate(
+            run.company_id,
+            holdout,
+            package_sha256,
+            lambda target: get_package(blob_store(), package_sha256, target),
+            require_base(run.base_model),
+            folder / "evaluation",
+            stop_of(run, lease, leaving),
+        )
+    if found is None:
+        return Finish("cancelled")
+
+    def also(session: Session, row: TrainingRun) -> None:
+        add_event(session, row, "evaluated", evaluations.sentence(found), found.get("scores"))
+
+    return Advance({"evaluation": found}, also)
+
+
+def register(run: TrainingRun, lease: Lease) -> Outcome:
+    """Give the adapter its version and put its package into the registry."""
+    settings = get_settings()
+    assert run.package_sha256 is not None, "train stores the package before register runs"
+    with company_session(run.company_id) as session:
+        lease.write(session)
+        adapter = session.scalar(
+            select(LoraAdapter).where(LoraAdapter.request_id == run.request_id)
+        ) or _new_adapter(session, run)
+        adapter.sha256 = run.package_sha256
+        adapter.evaluation = run.evaluation
+    with work_dir(f"{run.request_id}-{run.attempt}-register") as folder:
+        get_package(blob_store(), run.package_sha256, folder)
+        registered = get_registry(settings).register_model(
+            run.company_id,
+            adapter.version,
+            folder,
+            {"adapter_id": adapter.adapter_id, "request_id": run.request_id},
+        )
+
+    def also(session: Session, row: TrainingRun) -> None:
+        session.get_one(LoraAdapter, adapter.adapter_id).registry_path = registered.path
+        add_event(session, row, "registered", f"registered as version {adapter.version}")
+
+    return Advance({"adapter_id": adapter.adapter_id}, also)
+
+
+def announce_adapter(run: TrainingRun, lease: Lease) -> Outcome:
+    """End the run and announce its adapter, in one transaction."""
+
+    def also(session: Session, row: TrainingRun) -> None:
+        adapter = session.get_one(LoraAdapter, str(row.adapter_id))
+        announce(
+            session,
+            LORA_ADAPTER_READY,
+            ADAPTER_READY,
+            row.company_id,
+            {
+                "adapter_id": adapter.adapter_id,
+                "version": adapter.version,
+                "registry_path": adapter.registry_path,
+                "sha256": adapter.sha256,
+                "request_id": row.request_id,
+            },
+            correlation_id=row.correlation_id,
+            event_id=ready_event_id(adapter.adapter_id),
+        )
+        add_event(session, row, "succeeded", "announced; Cyrex decides whether it serves")
+
+    return Finish("succeeded", also=also)
+
+
+def _new_adapter(session: Session, run: TrainingRun) -> LoraAdapter:
+    adapter = LoraAdapter(
+        adapter_id=new_id(),
+        company_id=run.company_id,
+        version=next_version(session, run.company_id),
+        base_model=run.base_model,
+        base_model_revision=run.base_model_revision,
+        base_sha256=run.base_sha256,
+        adapter_type="qlora" if run.use_qlora else "lora",
+        request_id=run.request_id,
+        config=run.config,
+        details={"metrics": run.metrics, "seed": run.seed, "dataset_id": run.dataset_id},
+        status="registered",
+    )
+    session.add(adapter)
+    session.flush()
+    return adapter

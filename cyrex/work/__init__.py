@@ -1,0 +1,1 @@
+"""What all durable work shares: leases, admission to the broker, news of a change."""

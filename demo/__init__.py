@@ -1,0 +1,1 @@
+"""The main job of three companies, over HTTP, beside a running stack."""

@@ -1,0 +1,1 @@
+"""A stack: which processes, with which environment, driven by commands or from Python."""

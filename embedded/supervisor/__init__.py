@@ -1,0 +1,1 @@
+"""The supervisor: starts processes in order, keeps them running, stops them in reverse."""

@@ -1,0 +1,1 @@
+"""The bridge: from Synapse events to rows and chains of tasks."""

@@ -1,0 +1,1 @@
+"""The broker: what is published, which queue it goes to, how full the queues are."""

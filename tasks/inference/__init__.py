@@ -1,0 +1,1 @@
+"""An inference worker's engine, and the conversations that it answers."""

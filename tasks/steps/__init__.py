@@ -1,0 +1,1 @@
+"""The tasks that advance a row by one step."""

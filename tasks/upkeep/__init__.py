@@ -1,0 +1,1 @@
+"""Beat's ticks: reconciler, retention, sweeps."""

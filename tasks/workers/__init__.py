@@ -1,0 +1,1 @@
+"""Worker processes: their rows, their leases, their deaths."""

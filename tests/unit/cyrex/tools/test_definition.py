@@ -1,0 +1,218 @@
+"""A tool's definition: every wrong field is refused under its own name."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from cyrex.errors import UserError
+from cyrex.tools.definition import ToolDefinition, is_secret_header
+from cyrex.tools.parameters import ArgumentsRefused, SchemaRefused, check_arguments, check_schema
+from cyrex.tools.service import parse_tools
+
+TOOL = {"name": "crm", "endpoint": "https://crm.example.com/api"}
+OBJECT = {"type": "object"}
+
+WRONG: list[tuple[dict[str, Any], str, str]] = [
+    ({"name": "a b"}, "name", "should match pattern"),
+    ({"name": ""}, "name", "should match pattern"),
+    ({"endpoint": "http://crm.example.com"}, "endpoint", "must begin with https://"),
+    ({"endpoint": "https://10.0.0.1/"}, "endpoint", "not a public address"),
+    ({"method": "TRACE"}, "method", "Input should be"),
+    ({"headers": {"Host": "x"}}, "headers", "'Host' is written by the client itself"),
+    ({"headers": {"Proxy-Authorization": "x"}}, "headers", "written by the client itself"),
+    ({"headers": {"a b": "x"}}, "headers", "is no header name"),
+    ({"headers": {"X-A": "b\r\nX-B: c"}}, "headers", "visible ASCII"),
+    ({"headers": {"X-A": "ä"}}, "headers", "visible ASCII"),
+    ({"headers": {"X-A": "1", "x-a": "2"}}, "headers", "given twice"),
+    ({"headers": {"X-A": 1}}, "headers.X-A", "valid string"),
+    ({"headers": {f"X-{n}": "1" for n in range(33)}}, "headers", "at most 32"),
+    ({"auth": {"type": "basic"}}, "auth.type", "'bearer' or 'api_key'"),
+    ({"auth": {"type": "bearer"}}, "auth.token", "is required for type 'bearer'"),
+    ({"auth": {"type": "bearer", "token": ""}}, "auth.token", "visible ASCII"),
+    ({"auth": {"type": "bearer", "token": "a\nb"}}, "auth.token", "visible ASCII"),
+    ({"auth": {"type": "bearer", "token": "t", "key": "k"}}, "auth.key", "does not belong"),
+    ({"auth": {"type": "api_key", "key": "k"}}, "auth.header", "is required"),
+    ({"auth": {"type": "api_key", "header": "X-Key"}}, "auth.key", "is required"),
+    ({"auth": {"type": "api_key", "header": "Host", "key": "k"}}, "auth.header", "'Host'"),
+    (
+        {"auth": {"type": "bearer", "token": "t"}, "headers": {"authorization": "x"}},
+        "auth",
+        "among the headers too",
+    ),
+    ({"description": "d" * 1001}, "description", "at most 1000"),
+    ({"rate_limit": {"requests": 0, "window": 1}}, "rate_limit.requests", "greater than"),
+    ({"rate_limit": {"requests": 1, "window": 0}}, "rate_limit.window", "greater than"),
+    ({"rate_limit": {"requests": 1}}, "rate_limit.window", "required"),
+    ({"idempotent": "yes"}, "idempotent", "valid boolean"),
+    ({"parameters": []}, "parameters", "valid dictionary"),
+    ({"parameters": {"type": "array"}}, "parameters", 'must be a JSON schema of "type": "object"'),
+    ({"timeout": 3}, "timeout", "not permitted"),
+]
+
+
+@pytest.mark.parametrize(("fields", "param", "message"), WRONG)
+def test_a_wrong_field_is_named_with_its_index(
+    fields: dict[str, Any], param: str, message: str
+) -> None:
+    with pytest.raises(UserError) as refused:
+        parse_tools([TOOL, {**TOOL, **fields}])
+    assert refused.value.param == f"tools[1].{param}"
+    assert message in refused.value.message
+
+
+def test_what_is_no_object_is_named() -> None:
+    with pytest.raises(UserError) as refused:
+        parse_tools([TOOL, "crm"])
+    assert refused.value.param == "tools[1]"
+
+
+def test_a_secret_is_in_no_text_about_the_tool() -> None:
+    fields = {**TOOL, "auth": {"type": "bearer", "token": "t0p"}, "headers": {"X-Token": "t0p"}}
+    assert "t0p" not in repr(ToolDefinition.model_validate(fields))
+    with pytest.raises(ValidationError) as refused:
+        ToolDefinition.model_validate({**fields, "method": "t0", "auth": {"token": "t0p\n"}})
+    assert "t0p" not in str(refused.value)
+
+
+def test_the_guides_tool_is_taken_as_it_is() -> None:
+    (tool,) = parse_tools(
+        [
+            {
+                "name": "crm_lookup",
+                "endpoint": "https://crm.acme.com/api/lookup",
+                "method": "POST",
+                "auth": {"type": "bearer", "token": "..."},
+                "description": "Lookup customer in CRM",
+            },
+        ]
+    )
+    assert tool.auth is not None
+    assert tool.auth.sent == ("Authorization", "Bearer ...")
+
+
+def test_headers_that_look_like_secrets() -> None:
+    secret = ["Authorization", "X-Api-Key", "Cookie", "x-auth-token", "X-Session", "X-Signature"]
+    assert all(map(is_secret_header, secret))
+    assert not any(map(is_secret_header, ["Accept", "Content-Type", "X-Tenant", "User-Agent"]))
+
+
+# ---- parameters ----------------------------------------------------------------------------
+
+
+def test_references_are_written_out() -> None:
+    schema = {
+        **OBJECT,
+        "properties": {"who": {"$ref": "#/$defs/Person", "description": "whom"}},
+        "$defs": {
+            "Person": {**OBJECT, "properties": {"name": {"$ref": "#/$defs/Name"}}},
+            "Name": {"type": "string"},
+        },
+    }
+    assert check_schema(schema) == {
+        **OBJECT,
+        "properties": {
+            "who": {**OBJECT, "properties": {"name": {"type": "string"}}, "description": "whom"}
+        },
+    }
+
+
+def doubling() -> dict[str, Any]:
+    levels = {f"a{n}": {"allOf": [{"$ref": f"#/$defs/a{n + 1}"}] * 2} for n in range(30)}
+    return {**OBJECT, "properties": {"x": {"$ref": "#/$defs/a0"}}, "$defs": {**levels, "a30": {}}}
+
+
+def nested(depth: int) -> dict[str, Any]:
+    return {**OBJECT, "properties": {"x": nested(depth - 1)}} if depth else OBJECT
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ({"properties": {"a": {"$ref": "https://example.com/s"}}}, "$ref must begin with '#/'"),
+        ({"properties": {"a": {"$ref": "file:///etc/passwd"}}}, "$ref must begin with '#/'"),
+        ({"properties": {"a": {"$ref": "#/$defs/none"}}}, "names nothing"),
+        ({"properties": {"a": {"$ref": "#/properties/a"}}}, "leads to itself"),
+        ({"properties": {"a": {"$ref": "#/type"}}}, "names no object"),
+        ({"$id": "https://example.com/s"}, "$id is not supported"),
+        ({"properties": {"a": {"type": "strin"}}}, "properties.a.type"),
+        ({"required": "a"}, "required"),
+        ({"properties": {"a": {"pattern": "("}}}, "/properties/a/pattern"),
+        ({"properties": {"a": {"pattern": "(?=a)"}}}, "/properties/a/pattern: '(?=a)'"),
+        ({"properties": {"a": {"pattern": "a" * 1001}}}, "more than 1000 characters"),
+        ({"patternProperties": {"(a)\\1": {}}}, "/patternProperties"),
+        ({"unevaluatedProperties": False}, "use additionalProperties"),
+        ({"description": "d" * 20_000}, "larger than 16384 bytes"),
+        (doubling(), "more than 2000 parts"),
+        (nested(40), "32 levels"),
+    ],
+)
+def test_a_schema_that_cannot_be_used(schema: dict[str, Any], message: str) -> None:
+    with pytest.raises(SchemaRefused) as refused:
+        check_schema({**OBJECT, **schema})
+    assert message in str(refused.value)
+
+
+def test_arguments_are_held_against_the_schema() -> None:
+    schema = check_schema(
+        {
+            **OBJECT,
+            "properties": {
+                "email": {"type": "string"},
+                "lines": {"type": "array", "items": {"type": "integer"}},
+            },
+            "required": ["email"],
+            "additionalProperties": False,
+        }
+    )
+    check_arguments(schema, {"email": "jo@example.com", "lines": [1, 2]})
+    for arguments, path in (
+        ({"email": 1}, "email"),
+        ({"email": "x", "lines": [1, "2"]}, "lines[1]"),
+        ({}, ""),
+        ({"email": "x", "more": 1}, ""),
+        ({"email": "x" * 70_000}, ""),
+    ):
+        with pytest.raises(ArgumentsRefused) as refused:
+            check_arguments(schema, arguments)
+        assert refused.value.path == path
+
+
+def test_a_number_too_large_for_a_check_is_refused() -> None:
+    schema = {"type": "object", "properties": {"n": {"multipleOf": 0.5}}}
+    check_arguments(schema, {"n": 1.5})
+    with pytest.raises(ArgumentsRefused, match="a number that is too large"):
+        check_arguments(schema, {"n": 10**400})
+
+
+def test_patterns_are_looked_at() -> None:
+    schema = check_schema(
+        {
+            **OBJECT,
+            "properties": {"order": {"type": "string", "pattern": r"^[A-Z]{2}-\d+$"}},
+            "patternProperties": {"^x-": {"type": "integer"}},
+            "additionalProperties": False,
+        }
+    )
+    check_arguments(schema, {"order": "AB-12", "x-count": 1})
+    for arguments, message in (
+        ({"order": "AB-12 "}, "does not match"),
+        ({"x-count": "1"}, "is not of type 'integer'"),
+        ({"y-count": 1}, "'y-count' is not an argument"),
+    ):
+        with pytest.raises(ArgumentsRefused, match=message):
+            check_arguments(schema, arguments)
+
+
+@pytest.mark.parametrize("schema", [{"additionalProperties": False}, {}])
+def test_a_pattern_of_a_company_never_keeps_us_busy(schema: dict[str, Any]) -> None:
+    began = time.monotonic()
+    patterns = {"properties": {"a": {"pattern": "^(a+)+$"}}, "patternProperties": {"^(b+)+$": {}}}
+    checked = check_schema({**OBJECT, **patterns, **schema})
+    for arguments in ({"a": "a" * 5000 + "!"}, {"b" * 5000 + "!": 1, "a": "!"}):
+        with pytest.raises(ArgumentsRefused):
+            check_arguments(checked, arguments)
+    assert time.monotonic() - began < 5

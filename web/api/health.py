@@ -1,0 +1,76 @@
+"""Probes: whether the process lives, and whether it can serve."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import structlog
+from flask import Response, jsonify, redirect
+from flask_openapi3.blueprint import APIBlueprint
+from werkzeug.wrappers import Response as AnyResponse
+
+from database.session import UnsafeDatabaseRole, keyless_session
+from tasks.broker import queues
+from tasks.broker.dispatch import broker_writable
+from web.http.errors import DATABASE_ERRORS
+from web.http.openapi import DOCS_PAGE, HEALTH, refusals
+from web.shapes import answers
+from web.shapes import requests as schemas
+
+log = structlog.get_logger()
+
+api = APIBlueprint("health", __name__, abp_tags=[HEALTH], abp_responses=refusals(400))
+
+OK, DOWN = "ok", "down"
+
+
+@api.get("/", doc_ui=False)
+def index() -> AnyResponse:
+    return redirect(DOCS_PAGE)
+
+
+@api.get("/healthz", summary="Is the process alive?", responses={200: answers.Health})
+def healthz() -> Response:
+    """Asks nothing of any other part."""
+    return jsonify({"status": OK})
+
+
+@api.get(
+    "/readyz",
+    summary="Can it serve?",
+    responses={200: answers.Readiness, 503: answers.Readiness},
+)
+def readyz(query: schemas.ReadinessQuery) -> Response:
+    """Ready when Postgres answers and Redis takes what it is given. Workers are reported and not
+    required: what is asked for while none lives waits in Postgres. With `strict=true` every queue
+    must be worked on too, which a task that ran there of late proves, and not a ping."""
+    work = _work()
+    down = [
+        part
+        for part, works in (("database", work is not None), ("redis", broker_writable()))
+        if not works
+    ]
+    idle = [name for name, state in (work or {}).items() if state.status not in queues.WELL]
+    status = "unavailable" if down else "degraded" if idle else "ready"
+    found: dict[str, Any] = {
+        "status": status,
+        "down": down + (idle if query.strict else []),
+        "database": DOWN if "database" in down else OK,
+        "redis": DOWN if "redis" in down else OK,
+        "workers": None if work is None else {name: s.workers for name, s in work.items()},
+        "queues": None if work is None else {name: asdict(s) for name, s in work.items()},
+    }
+    response = jsonify(found)
+    response.status_code = 503 if down or (query.strict and idle) else 200
+    return response
+
+
+def _work() -> dict[str, queues.Work] | None:
+    """The state of each queue; None when the database does not answer."""
+    try:
+        with keyless_session() as session:
+            return queues.judged(session)
+    except (*DATABASE_ERRORS, UnsafeDatabaseRole) as error:
+        log.warning("not_ready", part="database", error=str(error).splitlines()[0])
+        return None

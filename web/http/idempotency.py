@@ -1,0 +1,148 @@
+"""`Idempotency-Key`: the same key and body get the same answer, and the work is done once.
+
+The key's row is inserted first in the transaction that does the work. A duplicate that comes at
+the same time waits on the unique index until that transaction ends: if it commits, the duplicate
+reads its answer; if it rolls back, the duplicate does the work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from flask import Response, jsonify, request
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from cyrex.errors import Conflict
+from database.base import Json
+from database.models import IdempotencyKey
+from web.http.auth import caller
+
+KEPT_FOR = timedelta(hours=24)
+REPLAYED_HEADER = "Idempotent-Replayed"
+# No company can have this id, so none can read the operator's answers.
+OPERATOR = "(operator)"
+# How long to wait for the answer is not part of what is asked for.
+NOT_COMPARED = {"wait"}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The answer given the first time."""
+
+    status_code: int
+    answer: Json
+
+    def response(self, replayed: bool, location: str | None = None) -> Response:
+        """The answer as it is sent; a replay says that it is one."""
+        response = jsonify(self.answer)
+        response.status_code = self.status_code
+        if location is not None:
+            response.headers["Location"] = location
+        if replayed:
+            response.headers[REPLAYED_HEADER] = "true"
+        return response
+
+
+@dataclass(frozen=True)
+class Once:
+    """One request that may come twice. Without a key every method lets it pass."""
+
+    owner: str
+    route: str
+    key: str | None
+    body_sha256: str
+
+    @classmethod
+    def of_request(cls, key: str | None, company_id: str | None) -> Once:
+        """`company_id` is whose rows the request makes; None: the operator's own."""
+        # The rule and not the path: a trailing slash makes no other request.
+        route = f"{request.method} {request.url_rule}"
+        if caller().scope == "operator":
+            # A company and the operator who works for it do not share keys.
+            route += " (operator)"
+        body = request.get_json() if key is not None else {}
+        return cls(company_id or OPERATOR, route, key, digest(body))
+
+    def seen(self, session: Session) -> Stored | None:
+        """The stored answer, if there is one. Raises `Conflict` when the body was another."""
+        if self.key is None:
+            return None
+        found = session.scalar(
+            select(IdempotencyKey).where(*self._mine(), IdempotencyKey.expires_at > func.now())
+        )
+        if found is None:
+            return None
+        if found.body_sha256 != self.body_sha256:
+            raise Conflict(
+                "idempotency_key_reuse",
+                "this Idempotency-Key was used with another body; use a new key for a new request",
+                "Idempotency-Key",
+            )
+        return Stored(found.status_code or 200, found.answer or {})
+
+    def begin(self, session: Session) -> Stored | None:
+        """Take the key, or return the answer of whoever took it first. Waits for a duplicate."""
+        if self.key is None:
+            return None
+        session.execute(
+            delete(IdempotencyKey).where(*self._mine(), IdempotencyKey.expires_at <= func.now())
+        )
+        taken = session.scalar(
+            insert(IdempotencyKey)
+            .values(
+                owner=self.owner,
+                route=self.route,
+                key=self.key,
+                body_sha256=self.body_sha256,
+                expires_at=func.now() + KEPT_FOR,
+            )
+            .on_conflict_do_nothing()
+            .returning(IdempotencyKey.id)
+        )
+        if taken is not None:
+            return None
+        stored = self.seen(session)
+        if stored is None:
+            raise Conflict(
+                "idempotency_key_expired", "this Idempotency-Key has just expired; send it again"
+            )
+        return stored
+
+    def do(self, session: Session, work: Callable[[], Stored]) -> tuple[Stored, bool]:
+        """Do the work and keep its answer, or find the answer kept; True: it was found."""
+        stored = self.begin(session)
+        if stored is not None:
+            return stored, True
+        stored = work()
+        self.finish(session, stored.status_code, stored.answer)
+        return stored, False
+
+    def finish(self, session: Session, status_code: int, answer: Mapping[str, Any]) -> None:
+        """Keep the answer, in the transaction that did the work. It must hold no secret."""
+        if self.key is not None:
+            session.execute(
+                update(IdempotencyKey)
+                .where(*self._mine())
+                .values(status_code=status_code, answer=dict(answer))
+            )
+
+    def _mine(self) -> tuple[Any, ...]:
+        return (
+            IdempotencyKey.owner == self.owner,
+            IdempotencyKey.route == self.route,
+            IdempotencyKey.key == self.key,
+        )
+
+
+def digest(body: Mapping[str, Any]) -> str:
+    """SHA-256 of what a body asks for: the order of an object's fields does not matter."""
+    compared = {name: value for name, value in body.items() if name not in NOT_COMPARED}
+    text = json.dumps(compared, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""What lives between requests: publication after commit, waiting clients, streams."""

@@ -1,0 +1,133 @@
+"""What requests and answers about retraining schedules hold."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from cyrex.schedules.service import MAX_HOURS, MAX_NEW_EXAMPLES
+from web.shapes.answers import MOMENT, Answer
+from web.shapes.requests import MAX_NAME, Body, OwnCompanyId, Parameters, RowId
+
+MAX_CRON = 200
+
+Cron = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=MAX_CRON,
+        description="Minute, hour, day of the month, month, weekday: `30 2 * * mon` is Mondays at "
+        "half past two. A time that the clock jumps over when it is put forward fires at the "
+        "moment after the jump; one that comes twice fires once.",
+        examples=["30 2 * * mon"],
+    ),
+]
+Hours = Annotated[
+    int, Field(ge=1, le=MAX_HOURS, description="Instead of `cron`: every so many hours.")
+]
+Zone = Annotated[
+    str, Field(max_length=100, description="An IANA time zone.", examples=["Europe/Berlin"])
+]
+NewExamples = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=MAX_NEW_EXAMPLES,
+        description="Train only if so many examples came since the last training.",
+    ),
+]
+Config = Annotated[
+    dict[str, Any], Field(description="Settings of the trainer, as in `train-adapter`.")
+]
+Name = Annotated[str, Field(max_length=MAX_NAME)]
+
+
+class NewSchedule(Body):
+    """Trains on the newest dataset of the company."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "company_id": "acme",
+                "name": "weekly",
+                "cron": "30 2 * * mon",
+                "timezone": "Europe/Berlin",
+                "min_new_examples": 50,
+                "config": {"num_epochs": 3},
+            }
+        }
+    )
+
+    company_id: OwnCompanyId = None
+    name: Name = ""
+    cron: Cron | None = None
+    every_hours: Hours | None = None
+    timezone: Zone = "UTC"
+    min_new_examples: NewExamples = 0
+    config: Config = Field(default_factory=dict)
+    use_qlora: bool = True
+    enabled: bool = True
+
+
+class ScheduleChanges(Body):
+    """What is left out stays; `cron` takes the place of `every_hours`, and the reverse."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"every_hours": 24}})
+
+    name: Name | None = None
+    cron: Cron | None = None
+    every_hours: Hours | None = None
+    timezone: Zone | None = None
+    min_new_examples: NewExamples | None = None
+    config: Config | None = None
+    use_qlora: bool | None = None
+    enabled: bool | None = None
+
+
+class SchedulePath(Parameters):
+    schedule_id: RowId
+
+
+class FiresQuery(Parameters):
+    limit: int = Field(50, ge=1, le=1000)
+
+
+class Schedule(Answer):
+    schedule_id: str
+    company_id: str
+    name: str
+    cron: str | None
+    every_hours: int | None
+    timezone: str
+    min_new_examples: int
+    config: dict[str, Any]
+    use_qlora: bool
+    enabled: bool
+    next_fire_at: str | None = Field(description="UTC; null: not enabled.", examples=MOMENT)
+    last_fire_at: str | None
+    created_at: str
+    updated_at: str
+
+
+class Schedules(Answer):
+    schedules: list[Schedule]
+    next_after: str | None
+
+
+class ScheduleDeleted(Answer):
+    schedule_id: str
+    deleted: bool
+
+
+class Fire(Answer):
+    fire_at: str = Field(description="When it was due.", examples=MOMENT)
+    outcome: Literal["requested", "skipped"]
+    reason: str = Field(description="Why nothing was trained.")
+    request_id: str | None = Field(description="The training.")
+    created_at: str
+
+
+class Fires(Answer):
+    schedule_id: str
+    fires: list[Fire]
