@@ -31,6 +31,7 @@ class Dataset:
     report: Report
     sha256: str
     counts: dict[str, int]
+    conversations: dict[int, Conversation]  # those that are trained on, by line
     structured: bool = False  # every answer is a JSON object or a call of a tool
 
     def steps_per_epoch(self, config: TrainingConfig) -> int:
@@ -73,6 +74,7 @@ def read_dataset(path: Path, base: Base, config: TrainingConfig) -> Dataset:
         holdout_lines=[dict(record.raw) for record in holdout],
         report=report,
         sha256=sha256_of_file(path),
+        conversations={record.line: record.conversation for record in train},
         structured=all(is_structured(record.conversation) for record in train),
         counts={
             "examples": len(records),

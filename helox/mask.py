@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from helox.errors import LineError
+from helox.fit import NO_TOOLS
 from helox.render import ChatTemplate, Conversation
-from helox.template import NO_TOOLS
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -28,6 +28,7 @@ class Example:
     trained: bytes
     line: int
     full_length: int  # tokens before truncation
+    part: int = 0  # which of its line's examples, from 0
 
     @property
     def truncated(self) -> bool:
@@ -49,7 +50,7 @@ class Encoder:
         max_length: int,
     ) -> None:
         self._template = template
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._stop_ids = frozenset(stop_ids)
         self._appended_stop_id = stop_ids[0]
         self.max_length = max_length
@@ -82,9 +83,9 @@ class Encoder:
         ends = self._template.traits.end is not None or len(spans) == 1
         if ends and all(last.startswith(prompt + answer) for prompt, answer in spans):
             return [self._example(spans, line)]
-        return [self._example([span], line) for span in spans]
+        return [self._example([span], line, part) for part, span in enumerate(spans)]
 
-    def _example(self, spans: Sequence[tuple[str, str]], line: int) -> Example:
+    def _example(self, spans: Sequence[tuple[str, str]], line: int, part: int = 0) -> Example:
         """`spans` are (prompt, answer) texts, each prompt continuing the span before it."""
         ids: list[int] = []
         trained = bytearray()
@@ -102,7 +103,7 @@ class Encoder:
             end = len(ids) if stop is None else stop + 1
             # What the template writes behind the stop token is never generated.
             trained.extend(b"\1" * (end - start) + bytes(len(ids) - end))
-        return self._truncate(ids, bytes(trained), line)
+        return self._truncate(ids, bytes(trained), line, part)
 
     def _extend(self, ids: list[int], text: str, longer: str) -> None:
         """Appends the tokens of `longer` behind those of its beginning `text`, in place."""
@@ -117,8 +118,8 @@ class Encoder:
         return next((i for i in range(start, len(ids)) if ids[i] in self._stop_ids), None)
 
     def _ids(self, text: str) -> list[int]:
-        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
 
-    def _truncate(self, ids: Sequence[int], trained: bytes, line: int) -> Example:
+    def _truncate(self, ids: Sequence[int], trained: bytes, line: int, part: int = 0) -> Example:
         limit = self.max_length
-        return Example(tuple(ids[:limit]), trained[:limit], line, len(ids))
+        return Example(tuple(ids[:limit]), trained[:limit], line, len(ids), part)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from os.path import commonprefix
 from typing import TYPE_CHECKING, Any
 
 from helox.errors import LineError, UnfitTemplate
@@ -95,9 +94,7 @@ def traits_of(template: ChatTemplate) -> Traits:
     tools, before_call = _tools(template)
     return Traits(
         before_answer=forced,
-        before_call_or_answer=(
-            forced if before_call is None else commonprefix([forced, before_call])
-        ),
+        before_call_or_answer=(forced if before_call is None else _shared(forced, before_call)),
         empty_think=empty_think,
         final=final,
         opened=opened,
@@ -123,7 +120,7 @@ def _question_and_answer(template: ChatTemplate) -> tuple[str, str, str]:
         raise UnfitTemplate("the chat template leaves the user's message out of its prompt")
     if not all(text in whole for text, whole in zip(ANSWERS, wholes, strict=True)):
         raise UnfitTemplate("the chat template does not write the assistant's message as it stands")
-    head = commonprefix(wholes)
+    head = _shared(*wholes)
     tails = {
         whole.removeprefix(head + answer) for answer, whole in zip(ANSWERS, wholes, strict=True)
     }
@@ -136,7 +133,7 @@ def _final(prompt: str, head: str, template: ChatTemplate) -> str:
     """What a template without a generation prompt writes last, where an answer is to stand."""
     if prompt != template.raw([_user()]):
         return ""
-    return prompt.removeprefix(commonprefix([prompt, head]))
+    return prompt.removeprefix(_shared(prompt, head))
 
 
 def _border(prompt: str, head: str) -> tuple[str, str]:
@@ -144,7 +141,7 @@ def _border(prompt: str, head: str) -> tuple[str, str]:
     if head.startswith(prompt):
         # A single space belongs to the answer's first token, in most vocabularies.
         return head[len(prompt) :].rstrip(" "), ""
-    shared = commonprefix([prompt, head])
+    shared = _shared(prompt, head)
     missing, other = prompt[len(shared) :], head[len(shared) :]
     if QUESTION not in shared or other.strip():
         raise UnfitTemplate(
@@ -152,6 +149,15 @@ def _border(prompt: str, head: str) -> tuple[str, str]:
             "before an answer: what is trained would not be what is served"
         )
     return "", missing
+
+
+def _shared(first: str, second: str) -> str:
+    """The beginning that two texts have in common."""
+    length = next(
+        (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b),
+        min(len(first), len(second)),
+    )
+    return first[:length]
 
 
 def _closing(opened: str, think: re.Match[str]) -> str:

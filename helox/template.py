@@ -5,20 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from helox.errors import LineError, UserError
+from helox.fit import Message as Message
+from helox.fit import fitted, refuse_loss
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
     from helox.probe import Traits
-
-Message = dict[str, Any]
 
 TEMPLATE_FILE = "chat_template.jinja"
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
@@ -26,10 +26,6 @@ TOKENIZER_FILE = "tokenizer.json"
 # The day of `strftime_now`: a prompt that changed from day to day would make training and serving
 # disagree. It is the one that Llama's own templates write where they know no date.
 DATE = date(2024, 7, 26)
-CALL_ID = "call{:05}"  # some templates accept exactly nine letters and digits
-PARAGRAPH = "\n\n"
-NO_TOOLS = "the base model's chat template has no form for tools"
-THINK_END = re.compile(r"[<\[]\|?/\w*think\w*\|?[>\]]", re.IGNORECASE)
 SPECIAL_TOKEN_NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token")
 
 
@@ -137,7 +133,7 @@ class ChatTemplate:
         if not whole.startswith(prompt) and traits.opened:
             head = prompt.removesuffix(traits.opened + traits.closing)
         written = whole[len(head) :] if whole.startswith(head) else None
-        _refuse_loss(messages[answer], written, f"messages[{answer}]", self._without_control)
+        refuse_loss(messages[answer], written, f"messages[{answer}]", self._without_control)
         assert written is not None
         if traits.empty_think and written.startswith(traits.empty_think):
             prompt += traits.empty_think
@@ -223,78 +219,6 @@ class ChatTemplate:
 def _visible(message: Message) -> Message:
     """Without the weight, which is for the loss: a template may print every key."""
     return {key: value for key, value in message.items() if key != "weight"}
-
-
-def fitted(messages: Sequence[Message], traits: Traits) -> list[Message]:
-    """Messages that the template accepts, with all that they say.
-
-    Raises:
-        LineError: they call tools, and the template has no form for that.
-    """
-    found: list[Message] = []
-    waiting: list[str] = []  # system messages, for the next user message to begin with
-    for i, message in enumerate(_numbered(messages)):
-        if not traits.tools and (message["role"] == "tool" or message.get("tool_calls")):
-            raise LineError(f"messages[{i}]", NO_TOOLS)
-        if traits.folds_system and message["role"] == "system":
-            waiting.append(message["content"])
-            continue
-        if message["role"] == "user" and waiting:
-            message = {**message, "content": PARAGRAPH.join([*waiting, message["content"]])}
-            waiting = []
-        if traits.joins_users and found and {found[-1]["role"], message["role"]} == {"user"}:
-            before = found.pop()["content"]
-            message = {**message, "content": PARAGRAPH.join([before, message["content"]])}
-        found.append(message)
-    if waiting:
-        raise LineError(
-            "messages",
-            "the base model's chat template takes no system messages, and no user message follows "
-            "that could begin with it",
-        )
-    return found
-
-
-def _numbered(messages: Sequence[Message]) -> list[Message]:
-    """With call ids that count the calls of a message: ids by chance would be learned."""
-    found: list[Message] = []
-    new_ids: dict[Any, str] = {}
-    for message in messages:
-        if calls := message.get("tool_calls"):
-            new_ids = {call.get("id"): CALL_ID.format(n) for n, call in enumerate(calls, start=1)}
-            numbered = [{**call, "id": CALL_ID.format(n)} for n, call in enumerate(calls, start=1)]
-            message = {**message, "tool_calls": numbered}
-        elif message["role"] == "tool":
-            given = message.get("tool_call_id")
-            message = {**message, "tool_call_id": new_ids.get(given, CALL_ID.format(1))}
-        found.append(message)
-    return found
-
-
-def _refuse_loss(
-    message: Message, written: str | None, where: str, clean: Callable[[Any], Any]
-) -> None:
-    """Nothing that an answer says may be missing from the text that is learned."""
-    content = _compact(clean(message.get("content") or ""))
-    if written is None or content not in _compact(written):
-        if THINK_END.search(content):
-            problem = (
-                "holds reasoning, which the base model's chat template leaves out of an answer "
-                "while enable_thinking is off: send the answer without it"
-            )
-        elif message.get("tool_calls"):
-            problem = "the base model's chat template writes no text beside a call of a tool"
-        else:
-            problem = "the base model's chat template does not write it in full behind its prompt"
-        raise LineError(f"{where}.content", problem)
-    for call in message.get("tool_calls", ()):
-        if clean(call["function"]["name"]) not in written:
-            raise LineError(f"{where}.tool_calls", NO_TOOLS)
-
-
-def _compact(text: str) -> str:
-    """Without white space, which templates trim."""
-    return "".join(text.split())
 
 
 def _to_json(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer
 
-from helox.errors import LineError, UnfitTemplate
+from helox.errors import UnfitTemplate
 from helox.mask import Encoder, Example
 from helox.render import ChatTemplate, to_messages
 
