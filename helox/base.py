@@ -122,7 +122,10 @@ class Base:
         """
         ids: list[int] = []
         for name in (self.template.special_tokens.get("eos_token"), self.template.traits.end):
-            if name is not None and (token := self.tokenizer.token_to_id(name)) is not None:
+            token = self.template.token_ids.get(name) if name is not None else None
+            if token is None and name is not None:  # no control token: only the tokenizer knows it
+                token = self.tokenizer.token_to_id(name)
+            if token is not None:
                 ids.append(token)
         generation = self.path / GENERATION_CONFIG_FILE
         sources = [_read_config(generation)] if generation.is_file() else []

@@ -163,7 +163,7 @@ def _check(spec: TrainingSpec) -> int:
     from helox.data import estimate, read_dataset
 
     try:
-        base = Base.open(spec.base_model)
+        base = Base.open(spec.base_model, spec.enable_thinking)
         data = read_dataset(spec.data, base, spec.config)
     except UserError as error:
         print(json.dumps({"ok": False, "error": error.to_json()}, indent=2, ensure_ascii=False))

@@ -133,6 +133,7 @@ class TrainingSpec(_Strict):
     """One run: what to read, where to write, how to train. Paths may be relative to the caller."""
 
     base_model: Path
+    enable_thinking: bool = False  # a base that can reason before it answers does so
     data: Path
     work_dir: Path
     output_dir: Path

@@ -26,6 +26,12 @@ TOKENIZER_FILE = "tokenizer.json"
 # The day of `strftime_now`: a prompt that changed from day to day would make training and serving
 # disagree. It is the one that Llama's own templates write where they know no date.
 DATE = date(2024, 7, 26)
+# The beginning of tokenizer.json as its library writes it: no vocabulary yet.
+ADDED_TOKENS = re.compile(
+    r'\s*\{\s*(?:"version":\s*"[^"]*",\s*)?'
+    r'(?:"(?:truncation|padding)":\s*(?:null|\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}),\s*)*'
+    r'"added_tokens":\s*(?=\[)'
+)
 SPECIAL_TOKEN_NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token")
 
 
@@ -75,7 +81,7 @@ class ChatTemplate:
                 field="base_model",
             )
         special = {name: _text_of(config.get(name)) for name in SPECIAL_TOKEN_NAMES}
-        added = _read_json(directory / TOKENIZER_FILE).get("added_tokens") or []
+        added = _added_tokens(directory / TOKENIZER_FILE)
         control = {token["content"]: token["id"] for token in added if token.get("special")}
         named = {k: v for k, v in special.items() if v is not None}
         return cls(source, named, list(control), control, enable_thinking)
@@ -249,6 +255,24 @@ def _source_of(directory: Path, config: Mapping[str, Any]) -> str | None:
     return template if isinstance(template, str) else None
 
 
+def _added_tokens(path: Path) -> list[dict[str, Any]]:
+    """The tokens that `tokenizer.json` adds to the vocabulary.
+
+    They stand before it. The rest, of up to 30 MB, takes seconds to parse.
+    """
+    if not path.is_file():
+        return []
+    text = path.read_bytes().decode()
+    found = ADDED_TOKENS.match(text)
+    if found is None:
+        return list(_read_json(path).get("added_tokens") or [])
+    try:
+        added: list[dict[str, Any]] = json.JSONDecoder().raw_decode(text, found.end())[0]
+    except ValueError as error:
+        raise _not_json(path, error) from error
+    return added
+
+
 def _text_of(token: Any) -> str | None:
     """A special token is a string, or an object that holds one under `content`."""
     if isinstance(token, dict):
@@ -262,9 +286,11 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(
-            "bad_base_model",
-            f"{path.name} of the base model is not JSON: {error}",
-            field="base_model",
-        ) from error
+        raise _not_json(path, error) from error
     return values if isinstance(values, dict) else {}
+
+
+def _not_json(path: Path, error: ValueError) -> UserError:
+    return UserError(
+        "bad_base_model", f"{path.name} of the base model is not JSON: {error}", field="base_model"
+    )

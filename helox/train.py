@@ -81,7 +81,7 @@ class Trainer:
     def check(self) -> None:
         """Reads base and data; what a user can get wrong is found here, before any compute."""
         self.reporter.phase("checking")
-        self.base = Base.open(self.spec.base_model)
+        self.base = Base.open(self.spec.base_model, self.spec.enable_thinking)
         self.data = read_dataset(self.spec.data, self.base, self.config)
         self.fingerprint = fingerprint_of(self.spec, self.base, self.data)
         self.step_size = self.config.batch_size * self.config.gradient_accumulation_steps

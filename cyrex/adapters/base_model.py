@@ -41,7 +41,7 @@ def base_sha256() -> str:
 def open_base() -> Base:
     """The base model's files, checked. Raises `UserError` saying what is wrong with them."""
     try:
-        return Base.open(base_model_dir())
+        return Base.open(base_model_dir(), get_settings().base_model_thinking)
     except BadBase as error:
         raise UserError("bad_base_model", error.message, param="base_model") from error
 

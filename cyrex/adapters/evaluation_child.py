@@ -64,6 +64,7 @@ class EvaluationSpec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     base_model: Path
+    enable_thinking: bool = False
     holdout: Path
     out: Path
     candidates: list[Candidate] = Field(min_length=1)
@@ -126,7 +127,8 @@ def read_spec(path: Path) -> EvaluationSpec:
 
 def evaluate(spec: EvaluationSpec) -> dict[str, Any]:
     """The content of evaluation.json. Raises UserError naming what is wrong with the input."""
-    questions = _questions(spec)
+    base = Base.open(spec.base_model, spec.enable_thinking)
+    questions = _questions(spec, base)
     adapters = {candidate.label: _adapter(candidate) for candidate in spec.candidates}
     results: dict[str, Any] = {}
     if questions:
@@ -138,6 +140,7 @@ def evaluate(spec: EvaluationSpec) -> dict[str, Any]:
             device=spec.device,
             threads=spec.threads,
             max_batch=spec.max_batch,
+            end_tokens=base.stop_ids,
         )
         engine = Engine(config)
         try:
@@ -162,9 +165,9 @@ def evaluate(spec: EvaluationSpec) -> dict[str, Any]:
     }
 
 
-def _questions(spec: EvaluationSpec) -> list[Question]:
+def _questions(spec: EvaluationSpec, base: Base) -> list[Question]:
     """The hold-out's examples. One that has no answer to learn is left out."""
-    encoder = Encoder.of(Base.open(spec.base_model), max_length=sys.maxsize)
+    encoder = Encoder.of(base, max_length=sys.maxsize)
     questions = []
     try:
         lines = spec.holdout.read_bytes().splitlines()
