@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from helox.errors import LineError
@@ -16,6 +16,7 @@ Message = dict[str, Any]
 CALL_ID = "call{:05}"  # some templates accept exactly nine letters and digits
 PARAGRAPH = "\n\n"
 NO_TOOLS = "the base model's chat template has no form for tools"
+THINK_START = re.compile(r"[<\[]\|?\w*think\w*\|?[>\]]", re.IGNORECASE)
 THINK_END = re.compile(r"[<\[]\|?/\w*think\w*\|?[>\]]", re.IGNORECASE)
 
 
@@ -65,11 +66,22 @@ def _numbered(messages: Sequence[Message]) -> list[Message]:
     return found
 
 
-def refuse_loss(
-    message: Message, written: str | None, where: str, clean: Callable[[Any], Any]
-) -> None:
-    """Nothing that an answer says may be missing from the text that is learned."""
-    content = _compact(clean(message.get("content") or ""))
+def refuse_loss(message: Message, where: str, prompt: str, written: str | None) -> None:
+    """Nothing that an answer says may be missing from the text that is learned.
+
+    Args:
+        message: an assistant message, its control tokens spelled apart.
+        where: its field.
+        prompt: the text before its answer, which may open its block of reasoning.
+        written: its answer as the template writes it behind the prompt; None where it does not.
+
+    Raises:
+        LineError: names what is missing.
+    """
+    content = _compact(message.get("content") or "")
+    opening = THINK_START.match(content)
+    if opening is not None and _compact(prompt).endswith(opening[0]):
+        content = content[opening.end() :]
     if written is None or content not in _compact(written):
         if THINK_END.search(content):
             problem = (
@@ -82,7 +94,7 @@ def refuse_loss(
             problem = "the base model's chat template does not write it in full behind its prompt"
         raise LineError(f"{where}.content", problem)
     for call in message.get("tool_calls", ()):
-        if clean(call["function"]["name"]) not in written:
+        if call["function"]["name"] not in written:
             raise LineError(f"{where}.tool_calls", NO_TOOLS)
 
 

@@ -139,7 +139,8 @@ class ChatTemplate:
         if not whole.startswith(prompt) and traits.opened:
             head = prompt.removesuffix(traits.opened + traits.closing)
         written = whole[len(head) :] if whole.startswith(head) else None
-        refuse_loss(messages[answer], written, f"messages[{answer}]", self._without_control)
+        message = self._without_control(messages[answer])
+        refuse_loss(message, f"messages[{answer}]", head, written)
         assert written is not None
         if traits.empty_think and written.startswith(traits.empty_think):
             prompt += traits.empty_think

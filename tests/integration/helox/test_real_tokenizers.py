@@ -48,6 +48,8 @@ TOOL = {
     },
 }
 
+LETTERS = re.compile(r"[^\W\d_]+")
+
 Open = Callable[..., Base]
 
 
@@ -240,44 +242,31 @@ def test_serving_reads_text_as_training_does(opened: Open, family: str) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_variation_keeps_template_and_evidence(opened: Open, family: str) -> None:
-    """Of users' words alone: every copied value stays in the prompt, every mark in its place."""
+    """Every value that is copied stays in the prompt, every mark and digit in its place."""
     base = opened(family)
-    names = [f"{a}{b}" for a in ("Mar", "Bel", "Tor", "Lin") for b in ("burg", "ville", "ton")]
+    names = [
+        f"{first}{middle}{last}"
+        for first in ("Mar", "Bel", "Tor", "Lin")
+        for middle in ("burg", "ville", "ton")
+        for last in ("rot", "blau", "hell")
+    ]
     lines = [
-        {"input": f"Invoice INST-{n}A of {name} GmbH, user!", "output": {"name": name, "id": n}}
-        for n, name in enumerate(names * 2)
+        {"input": f"INST-{n}A of {name} GmbH, user!", "output": {"name": name, "id": n}}
+        for n, name in enumerate(names)
     ]
     rows = {i: to_messages(line) for i, line in enumerate(lines)}
     encoder = Encoder.of(base, MAX_LENGTH)
     before = [example for i, row in rows.items() for example in encoder.encode(row, i)]
-    augment = Augmenter(rows, encoder, Amounts(noise=0.3, variation=0.8), 0)
-    changed = 0
-    for epoch in range(3):
-        after = augment(before, epoch=epoch)
-        for i, (old, new) in enumerate(zip(before, after, strict=True)):
-            start, _ = parts(new)
-            value = json.loads(trained(base, new).strip().removesuffix(END[family]))
-            prompt = decode(base, new.ids[:start])
-            assert value["name"] in prompt and value["id"] == i
-            assert marks(base, new) == marks(base, old)
-            assert re.sub(r"[^\W\d_]+", "w", prompt) == re.sub(
-                r"[^\W\d_]+", "w", decode(base, old.ids[: parts(old)[0]])
-            )
-            changed += value["name"] != lines[i]["output"]["name"]
-    assert changed == 0  # each name stands in two of 24 rows: part of the answers' form
-    unique = {
-        i: to_messages({"input": f"{i} {n}", "output": {"n": n, "i": i}})
-        for i, n in enumerate(f"{a}{b}" for a in names for b in ("rot", "blau", "hell"))
-    }
-    before = [example for i, row in unique.items() for example in encoder.encode(row, i)]
-    after = Augmenter(unique, encoder, Amounts(0.3, 1), 0)(before, epoch=0)
-    for i, example in enumerate(after):
-        start, _ = parts(example)
-        value = json.loads(trained(base, example).strip().removesuffix(END[family]))
-        assert f"{i} {value['n']}" in decode(base, example.ids[:start])
-        assert marks(base, example) == marks(base, before[i])
-        changed += value["n"] != json.loads(unique[i].messages[1]["content"])["n"]
-    assert changed > 0.9 * len(unique)
+    after = Augmenter(rows, encoder, Amounts(noise=0.3, variation=1), 0)(before, epoch=0)
+    kept = 0
+    for n, (old, new) in enumerate(zip(before, after, strict=True)):
+        start, _ = parts(new)
+        value = json.loads(trained(base, new).strip().removesuffix(END[family]))
+        assert value["id"] == n and f" {value['name']} " in decode(base, new.ids[:start])
+        assert marks(base, new) == marks(base, old)
+        assert LETTERS.sub("w", decode(base, new.ids)) == LETTERS.sub("w", decode(base, old.ids))
+        kept += value["name"] == names[n]
+    assert kept < 0.1 * len(names)
 
 
 def marks(base: Base, example: Example) -> Counter[int]:
