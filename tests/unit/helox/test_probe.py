@@ -68,6 +68,8 @@ PHI = """{%- for m in messages -%}<|{{ m.role }}|>{{ m.content }}<|end|>{%- endf
 ALWAYS_HEADER = """{%- for m in messages -%}<|{{ m.role }}|>{{ m.content }}<|end|>{%- endfor -%}
 <|assistant|>"""
 ENDS_ALWAYS = "{%- for m in messages -%}{{ m.role }}: {{ m.content }}\n{% endfor -%}{{ eos_token }}"
+OTHER_HEADER = """{%- for m in messages -%}<{{ m.role }}>{{ m.content }}{%- endfor -%}
+{%- if add_generation_prompt -%}<bot>{%- endif -%}"""
 
 Example = dict[str, Any]
 QUESTION = {"input": "Hello?", "output": "Yes."}
@@ -260,8 +262,7 @@ def test_ids_of_calls_are_counted() -> None:
             "does not write the answer behind its prompt",
         ),
         (
-            "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
-            "{% if add_generation_prompt %}<bot>{% endif %}",
+            OTHER_HEADER,
             "ends its prompt with 'bot>', but writes 'assistant>'",
         ),
     ],
