@@ -15,7 +15,7 @@ export OMP_NUM_THREADS ?= 1
 export GOMP_SPINCOUNT ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install up demo test test-slow test-all real-tokenizers chaos lint format typecheck migrate revision bench clean
+.PHONY: help install up demo test test-unit test-slow test-all real-tokenizers chaos lint format typecheck migrate revision bench clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-15s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,8 +42,11 @@ demo: install ## Run the main job of three companies on a stack of its own, rest
 	@exec $(BIN)/python -m embedded run --with-parent --fresh --data-dir $(DATA)/demo -- python -m demo
 	@exec $(BIN)/python -m embedded run --with-parent --data-dir $(DATA)/demo -- python -m demo --again
 
-test: install ## Run the tests, except the slow ones
-	$(BIN)/python -m pytest -m "not slow" $(IN_PARALLEL)
+test: install ## Run the tests, except the slow ones; or those of a path: make test T=tests/unit/web
+	$(BIN)/python -m pytest $(if $(T),$(T),-m "not slow" $(IN_PARALLEL))
+
+test-unit: install ## Run the tests that need no server
+	$(BIN)/python -m pytest tests/unit $(IN_PARALLEL)
 
 test-slow: install real-tokenizers ## Run the slow tests alone
 	$(BIN)/python -m pytest -m slow $(IN_PARALLEL)

@@ -12,8 +12,8 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
-from cyrex.engine.kv import SlotLayer
-from cyrex.engine.layout import NO_SLOT, Layout, Segment
+from cyrex.engine.kv import NO_SLOT, Segment, SlotLayer
+from cyrex.engine.layout import Layout
 
 NAME = "cyrex"
 
@@ -46,7 +46,7 @@ def attention(
         is_plain = query.device.type == "cpu" and query.dtype == torch.float32
         decode = _by_kernel if is_plain else _by_gather
         decode(q, k, v, layer, layout, out[:rows], scale, softcap or 0.0, sliding_window or 0)
-    layer.store(key, value, layout)
+    layer.store(key, value, layout.segments)
     for segment in layout.segments:
         new = slice(segment.start, segment.end)
         keys, values = key[:, :, new], value[:, :, new]

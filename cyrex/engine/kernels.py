@@ -3,19 +3,30 @@
 With one token a row there is next to nothing to multiply, and everything to read: torch's
 operators spend their time on starting, padding and copying. These loops read each number once
 and run at the speed of memory.
+
+One module of more than 300 lines: compiled functions are cached by file, and inline one another.
 """
 
 from __future__ import annotations
 
 import functools
+import types
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 
-from cyrex.engine.compiling import ROWS_ALONE, compiled, inlined, twin
+# Sums may be taken in any order, which is what lets them run in vectors. Not among the flags:
+# those that let the compiler believe that no number is ever NaN, by which broken rows are told.
+_FLAGS = {"reassoc", "contract", "arcp", "nsz"}
+_OPTIONS: dict[str, Any] = {"fastmath": _FLAGS, "error_model": "numpy", "nogil": True}
 
+# Rows are shared out among threads, and nothing else is made parallel.
+_ROWS_ALONE = {
+    "prange": True, "comprehension": False, "reduction": False, "inplace_binop": False,
+    "setitem": False, "numpy": False, "stencil": False, "fusion": False,
+}  # fmt: skip
 # Ranks are padded to a multiple of this: so many rows of A are read side by side.
 RANK_BLOCK = 4
 
@@ -24,7 +35,31 @@ _NEVER = np.float32(-np.inf)
 _LOWEST = np.float32(-87)  # exp of less is no normal number
 
 
-@inlined
+def _compiled(
+    signature: str, function: Callable[..., Any], parallel: dict[str, bool] | bool = False
+) -> Callable[..., Any]:
+    """Compile now, or take the last run's machine code where there is a folder to keep it in."""
+    options = {**_OPTIONS, "parallel": parallel}
+    try:
+        code: Callable[..., Any] = numba.njit(signature, cache=True, **options)(function)
+    except (RuntimeError, OSError):
+        code = numba.njit(signature, **options)(function)
+    return code
+
+
+def _inlined(function: Callable[..., Any]) -> Any:
+    """Part of a compiled function."""
+    return numba.njit(**_OPTIONS)(function)
+
+
+def _twin(function: Callable[..., None]) -> Callable[..., None]:
+    """The same under another name: by it alone the folder of machine code tells functions apart."""
+    copy = types.FunctionType(function.__code__, function.__globals__)
+    copy.__qualname__ = f"{function.__qualname__}_in_threads"
+    return copy
+
+
+@_inlined
 def _add_one(x: Any, y: Any, arena: Any, a: int, b: int, rank: int) -> None:
     """`y += B (A x)`: see `_add_lora`."""
     width, out = x.shape[0], y.shape[0]
@@ -50,7 +85,7 @@ def _add_one(x: Any, y: Any, arena: Any, a: int, b: int, rank: int) -> None:
         b += 4 * out
 
 
-@inlined
+@_inlined
 def _add_two(x: Any, y: Any, v: Any, w: Any, arena: Any, a: int, b: int, rank: int) -> None:
     """`y += B (A x)` and `w += B (A v)`: what is read serves both."""
     width, out = x.shape[0], y.shape[0]
@@ -100,7 +135,7 @@ def _add_lora(
             _add_two(x[i], y[i], x[j], y[j], arena, a, b, rank)
 
 
-@inlined
+@_inlined
 def _dots(query: Any, key: Any, first: int, end: int, scale: float, scores: Any) -> None:
     """`scores[p] = scale * query . key[p]` for the places from `first` to before `end`."""
     width = query.shape[0]
@@ -125,7 +160,7 @@ def _dots(query: Any, key: Any, first: int, end: int, scale: float, scores: Any)
         place += 1
 
 
-@inlined
+@_inlined
 def _exponents(scores: Any, first: int, end: int, bits: Any, powers: Any) -> Any:
     """Make of each score `exp(score - the highest)`; returns their sum.
 
@@ -157,7 +192,7 @@ def _exponents(scores: Any, first: int, end: int, bits: Any, powers: Any) -> Any
     return total
 
 
-@inlined
+@_inlined
 def _mix(weights: Any, value: Any, first: int, end: int, share: float, out: Any) -> None:
     """`out = share * sum of weights[p] * value[p]` over the places from `first` to before `end`."""
     depth = out.shape[0]
@@ -261,10 +296,10 @@ _ATTEND_SIGNATURE = (
     " i8[::1], i8[::1], f4, f4, i8)"
 )
 
-add_lora = compiled(_LORA_SIGNATURE, _add_lora)
-attend = compiled(_ATTEND_SIGNATURE, _attend)
-bar = compiled("void(f4[:,::1], i4[:,::1], i8[::1], f4[:,::1])", _bar)
-place = compiled("b1(f4[:,::1], f4[:,::1], f4, f4[:,::1], f4[:,::1])", _place)
+add_lora = _compiled(_LORA_SIGNATURE, _add_lora)
+attend = _compiled(_ATTEND_SIGNATURE, _attend)
+bar = _compiled("void(f4[:,::1], i4[:,::1], i8[::1], f4[:,::1])", _bar)
+place = _compiled("b1(f4[:,::1], f4[:,::1], f4, f4[:,::1], f4[:,::1])", _place)
 
 
 class Kernels(NamedTuple):
@@ -280,8 +315,8 @@ def kernels(threads: int) -> Kernels:
     if threads == 1:
         return Kernels(add_lora, attend)
     return Kernels(
-        compiled(_LORA_SIGNATURE, twin(_add_lora), ROWS_ALONE),
-        compiled(_ATTEND_SIGNATURE, twin(_attend), ROWS_ALONE),
+        _compiled(_LORA_SIGNATURE, _twin(_add_lora), _ROWS_ALONE),
+        _compiled(_ATTEND_SIGNATURE, _twin(_attend), _ROWS_ALONE),
     )
 
 

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from cyrex.engine.kernels import kernels
-from cyrex.engine.layout import NO_SLOT, Layout
+
+# The slot of a piece whose keys and values are not kept.
+NO_SLOT = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A piece of a prompt: tokens `start` to `end` (exclusive) of the pass."""
+
+    start: int
+    end: int
+    past: int
+    slot: int
 
 
 class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
@@ -42,9 +56,11 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
             self.lazy_initialization(key_states, value_states)
         return key_states, value_states
 
-    def store(self, key_states: torch.Tensor, value_states: torch.Tensor, layout: Layout) -> None:
+    def store(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, segments: Sequence[Segment]
+    ) -> None:
         """Keep the prompts' tokens of a pass: (1, kv_heads, tokens, width)."""
-        for s in layout.segments:
+        for s in segments:
             if s.slot != NO_SLOT:
                 stop = s.past + s.end - s.start
                 self.keys[s.slot, :, s.past : stop] = key_states[0, :, s.start : s.end]

@@ -7,17 +7,13 @@ token each, then pieces of prompts, many tokens each.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
-if TYPE_CHECKING:
-    from cyrex.engine.adapters import Adapter
-    from cyrex.engine.kv import SlotCache
-
-NO_SLOT = -1
+from cyrex.engine.adapters import Adapter
+from cyrex.engine.kv import Segment, SlotCache
 
 
 class Piece(NamedTuple):
@@ -32,16 +28,6 @@ class Piece(NamedTuple):
     past: int
     slot: int
     adapter: Adapter | None
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A piece of a prompt: tokens `start` to `end` (exclusive) of the pass."""
-
-    start: int
-    end: int
-    past: int
-    slot: int
 
 
 class Layout:

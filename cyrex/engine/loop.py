@@ -9,7 +9,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 
@@ -18,7 +19,6 @@ from cyrex.engine.arena import Arena
 from cyrex.engine.config import EngineConfig
 from cyrex.engine.errors import EngineClosed, EngineError, RequestRefused
 from cyrex.engine.handle import EngineStats, Handle, ResidentAdapter
-from cyrex.engine.inbox import CancelledRow, Close, Item, Job
 from cyrex.engine.kernels import use_threads
 from cyrex.engine.lora import Planner
 from cyrex.engine.model import LanguageModel
@@ -35,6 +35,39 @@ logger = logging.getLogger(__name__)
 MAX_WAIT_SECONDS = 3600.0
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """A function to call on the loop's thread, between two steps."""
+
+    work: Callable[[], Any]
+    future: Future[Any]
+
+    def run(self) -> None:
+        try:
+            self.future.set_result(self.work())
+        except Exception as error:
+            self.future.set_exception(error)
+
+
+@dataclass(frozen=True, slots=True)
+class CancelledRow:
+    """The sender of this row does not want it any more."""
+
+    row: Row
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Finish what is under way until `deadline` (`time.monotonic()`), then stop."""
+
+    deadline: float
+
+
+# What other threads put before the loop. A row is a new request; None only wakes the loop, as an
+# adapter has been loaded.
+Item = Row | Errand | CancelledRow | Close | None
 
 
 class Engine:
@@ -169,10 +202,10 @@ class Engine:
 
     def _call(self, work: Callable[[], T]) -> Future[T]:
         future: Future[T] = Future()
-        self._put(Job(work, future))
+        self._put(Errand(work, future))
         return future
 
-    def _put(self, item: Row | Job) -> None:
+    def _put(self, item: Row | Errand) -> None:
         # Under the lock, so that nothing can arrive after the inbox has been emptied for good.
         with self._gate:
             if self._is_closed:
@@ -202,10 +235,10 @@ class Engine:
 
     def _step(self) -> None:
         """Schedule, run, postprocess."""
-        step = self._scheduler.next()
-        self._is_idle = step is None
-        if step is not None:
-            served = self._runner.run(step)
+        batch = self._scheduler.schedule()
+        self._is_idle = batch is None
+        if batch is not None:
+            served = self._runner.run(batch)
             self._scheduler.charge(served)
             self._scheduler.retire()
         if self._on_step is not None:
@@ -239,7 +272,7 @@ class Engine:
             self._scheduler.drop(item.row)
         elif isinstance(item, Close):
             self._closing = item
-        elif isinstance(item, Job):
+        elif isinstance(item, Errand):
             item.run()
 
     def _fail_inbox(self, error: EngineError) -> None:
@@ -247,5 +280,5 @@ class Engine:
             item = self._inbox.get()
             if isinstance(item, Row):
                 item.fail(error)
-            elif isinstance(item, Job):
+            elif isinstance(item, Errand):
                 item.future.set_exception(error)

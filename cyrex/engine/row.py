@@ -15,7 +15,8 @@ from cyrex.engine.errors import (
     RequestRefused,
 )
 from cyrex.engine.handle import Completion, Delta, FinishReason, Handle
-from cyrex.engine.layout import NO_SLOT, Piece
+from cyrex.engine.kv import NO_SLOT
+from cyrex.engine.layout import Piece
 from cyrex.engine.model import LanguageModel
 from cyrex.engine.request import AdapterKey
 from cyrex.engine.sampling import Choice, Sampler

@@ -13,7 +13,7 @@ from cyrex.engine.model import LanguageModel
 from cyrex.engine.prefix import PrefixCache
 from cyrex.engine.row import Row
 from cyrex.engine.sampling import Choice, choose
-from cyrex.engine.step import Step
+from cyrex.engine.scheduler import Batch
 
 logger = logging.getLogger(__name__)
 
@@ -29,28 +29,28 @@ class Runner:
         self._prefix = prefix
         self.steps, self.prompt_tokens, self.generated_tokens = 0, 0, 0
 
-    def run(self, step: Step) -> list[Row]:
+    def run(self, batch: Batch) -> list[Row]:
         """Run a step; returns the rows that were given a token.
 
         What breaks ends the rows that break alone too: a step of several is tried row by row.
         Raises where the device computes nothing any more.
         """
-        is_alone = len(step.rows) == 1
+        is_alone = len(batch.rows) == 1
         try:
-            rows, choices = self._compute(step)
+            rows, choices = self._compute(batch)
         except Exception as error:
             if is_alone:
-                step.rows[0].fail(_reason(error))
+                batch.rows[0].fail(_reason(error))
             else:
                 logger.exception("a step has broken: its rows run one by one")
             rows, choices = [], None
         # Outside the handler: the exception holds the frames that hold the step's tensors.
         if choices is None:
             self._model.check_device()
-            return [] if is_alone else [row for part in step.parts() for row in self.run(part)]
+            return [] if is_alone else [row for part in batch.parts() for row in self.run(part)]
         self.steps += 1
         self.generated_tokens += len(rows)
-        for row, length in step.prompts:
+        for row, length in batch.prompts:
             row.computed += length
             self.prompt_tokens += length
             if not row.prompt_left:
@@ -70,13 +70,13 @@ class Runner:
         except Exception:
             logger.exception("the beginning of a prompt is not kept")
 
-    def _compute(self, step: Step) -> tuple[list[Row], list[Choice]]:
+    def _compute(self, batch: Batch) -> tuple[list[Row], list[Choice]]:
         """The rows that are due a token, and their tokens. Changes nothing but the cache."""
-        decoding = [row.last_piece() for row in step.decoding]
-        prompts = [row.prompt_piece(length) for row, length in step.prompts]
-        rows, keep = list(step.decoding), list(range(len(decoding)))
+        decoding = [row.last_piece() for row in batch.decoding]
+        prompts = [row.prompt_piece(length) for row, length in batch.prompts]
+        rows, keep = list(batch.decoding), list(range(len(decoding)))
         end = len(decoding)
-        for row, length in step.prompts:
+        for row, length in batch.prompts:
             end += length
             if length == row.prompt_left:
                 rows.append(row)

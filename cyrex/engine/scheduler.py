@@ -11,24 +11,41 @@ import heapq
 import itertools
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from cyrex.engine.adapters import AdapterPool
 from cyrex.engine.config import EngineConfig
 from cyrex.engine.errors import EngineError, QueueFull
-from cyrex.engine.kv import SlotCache
-from cyrex.engine.layout import NO_SLOT
+from cyrex.engine.kv import NO_SLOT, SlotCache
 from cyrex.engine.prefix import Name, PrefixCache
 from cyrex.engine.request import AdapterKey
 from cyrex.engine.row import Row
-from cyrex.engine.step import Step
 
 # What a token counts: reading one costs about half of writing one, as part of a large product.
 PROMPT_TOKEN_COST = 1.0
 ANSWER_TOKEN_COST = 2.0
 # Rows that have ended are cleared out of queues when they are the greater part, and this many.
 SPARE_ROWS = 256
+
+
+@dataclass(slots=True)
+class Batch:
+    """One step's work: rows that decode a token, and rows that read so many tokens of prompt."""
+
+    decoding: list[Row]
+    prompts: list[tuple[Row, int]]
+
+    @property
+    def rows(self) -> list[Row]:
+        return [*self.decoding, *(row for row, _ in self.prompts)]
+
+    def parts(self) -> Iterator[Batch]:
+        """Each row alone."""
+        for row in self.decoding:
+            yield Batch([row], [])
+        for prompt in self.prompts:
+            yield Batch([], [prompt])
 
 
 @dataclass(slots=True)
@@ -107,8 +124,8 @@ class Scheduler:
     def next_deadline(self) -> float | None:
         return self._deadlines[0][0] if self._deadlines else None
 
-    def next(self) -> Step | None:
-        """The next step, or None while there is nothing to compute."""
+    def schedule(self) -> Batch | None:
+        """The next step's batch, or None while there is nothing to compute."""
         self._drop_late()
         for row in self.running:
             error = row.adapter.error if row.adapter is not None else None
@@ -120,7 +137,7 @@ class Scheduler:
         ready = [row for row in self.running if row.adapter is None or row.adapter.is_ready]
         if not ready:
             return None
-        return Step([row for row in ready if row.tokens], self._prompts(ready))
+        return Batch([row for row in ready if row.tokens], self._prompts(ready))
 
     def _prompts(self, ready: Sequence[Row]) -> list[tuple[Row, int]]:
         """What is read of prompts in one step, in order of arrival.

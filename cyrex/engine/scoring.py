@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from cyrex.engine.adapters import Adapter
-from cyrex.engine.layout import NO_SLOT, Piece
+from cyrex.engine.kv import NO_SLOT
+from cyrex.engine.layout import Piece
 from cyrex.engine.lora import Planner
 from cyrex.engine.model import LanguageModel
 

@@ -17,8 +17,7 @@ from cyrex.engine.model import LanguageModel
 from cyrex.engine.prefix import PrefixCache
 from cyrex.engine.row import Row
 from cyrex.engine.runner import Runner
-from cyrex.engine.scheduler import Scheduler
-from cyrex.engine.step import Step
+from cyrex.engine.scheduler import Batch, Scheduler
 
 SLOTS = 4
 
@@ -43,11 +42,11 @@ class Bench:
         self.scheduler.add(row)
         return row
 
-    def play(self, steps: int) -> list[Step]:
+    def play(self, steps: int) -> list[Batch]:
         played = []
         with torch.inference_mode():
             for _ in range(steps):
-                step = self.scheduler.next()
+                step = self.scheduler.schedule()
                 if step is None:
                     break
                 rows = self.runner.run(step)

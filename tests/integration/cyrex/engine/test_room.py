@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cyrex.engine import AdapterRef, EngineClosed
-from cyrex.engine.layout import NO_SLOT
+from cyrex.engine.kv import NO_SLOT
 from cyrex.engine.row import Row
 from tests.integration.cyrex.engine.bench import Bench
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cyrex.engine.kv import SlotCache
-from cyrex.engine.layout import NO_SLOT, Layout, Piece
+from cyrex.engine.kv import NO_SLOT, SlotCache
+from cyrex.engine.layout import Layout, Piece
 
 LAYERS, SLOTS, CAPACITY, HEADS, WIDTH = 2, 3, 32, 2, 4
 CPU = torch.device("cpu")
@@ -18,7 +18,7 @@ def filled(cache: SlotCache, pieces: list[Piece], seed: int) -> list[torch.Tenso
     for layer, states in zip(cache.layers, keys, strict=True):
         new = cache.update(states, -states, cache.layers.index(layer))
         assert new[0] is states
-        layer.store(*new, layout)
+        layer.store(*new, layout.segments)
     return keys
 
 

@@ -10,8 +10,15 @@ import torch
 
 from cyrex.engine.adapters import Adapter, AdapterPool
 from cyrex.engine.arena import Arena
-from cyrex.engine.lora import Current, LoraLinear, Plan, Planner
-from cyrex.engine.strategy import SEGMENT_TOKENS, is_segment, rows_by
+from cyrex.engine.lora import (
+    SEGMENT_TOKENS,
+    Current,
+    LoraLinear,
+    Plan,
+    Planner,
+    is_segment,
+    rows_by,
+)
 from tests.unit.cyrex.engine.lora_files import PLACES, tensors_of, write
 
 CPU = torch.device("cpu")
