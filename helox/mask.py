@@ -49,7 +49,7 @@ class Encoder:
         stop_ids: Sequence[int],
         max_length: int,
     ) -> None:
-        self._template = template
+        self.template = template
         self.tokenizer = tokenizer
         self._stop_ids = frozenset(stop_ids)
         self._appended_stop_id = stop_ids[0]
@@ -70,17 +70,17 @@ class Encoder:
             LineError: the template refuses the messages, or leaves out something that they say.
         """
         messages, tools = conversation.messages, conversation.tools
-        if tools and not self._template.traits.tools:
+        if tools and not self.template.traits.tools:
             raise LineError("tools", NO_TOOLS)
         answers = [i for i, m in enumerate(messages) if m["role"] == "assistant"]
         answers = [i for i in answers if messages[i].get("weight", 1) != 0]
         if not answers:  # nothing to learn: kept as a fully masked example, to be counted
-            text = self._template.render(messages, tools=tools)
+            text = self.template.render(messages, tools=tools)
             ids = self._ids(text)
             return [self._truncate(ids, bytes(len(ids)), line)]
-        spans = [self._template.span(messages, i, tools) for i in answers]
+        spans = [self.template.span(messages, i, tools) for i in answers]
         last = spans[-1][0] + spans[-1][1]
-        ends = self._template.traits.end is not None or len(spans) == 1
+        ends = self.template.traits.end is not None or len(spans) == 1
         if ends and all(last.startswith(prompt + answer) for prompt, answer in spans):
             return [self._example(spans, line)]
         return [self._example([span], line, part) for part, span in enumerate(spans)]
