@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -56,9 +57,9 @@ def test_a_slow_store_holds_no_connection_to_the_database(
     held = []
     store = datasets.store
 
-    def slow(lines: list[object]) -> datasets.StoredLines:
+    def slow(*arguments: Any) -> datasets.StoredLines:
         held.append(get_engine().pool.checkedout())  # type: ignore[attr-defined]
-        return store(lines)
+        return store(*arguments)
 
     monkeypatch.setattr(datasets, "store", slow)
     assert acme.api.train().status_code == 202
