@@ -20,12 +20,15 @@ from helox.fit import NO_TOOLS
 from helox.mask import Encoder, Example
 from helox.render import Conversation, prompt_of_job, to_messages
 from helox.spec import Amounts
-from tests.real_tokenizers.__main__ import DONE, FAMILIES
+from tests.real_tokenizers.__main__ import DONE
+from tests.real_tokenizers.__main__ import FAMILIES as UNPACKED
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
 TOKENIZERS = ROOT / ".data" / "tokenizers"
+REAL_MODEL = ROOT / ".data" / "real-model"  # SmolLM2, whole
+FAMILIES = (*UNPACKED, "smollm2")
 MAX_LENGTH = 4096
 END = {
     "gemma3": "<end_of_turn>",
@@ -36,6 +39,7 @@ END = {
     "mistral_v1": "</s>",
     "mistral_v3": "</s>",
     "mistral_v7": "</s>",
+    "smollm2": "<|im_end|>",
 }
 WITH_TOOLS = {"qwen2_5", "qwen3", "mistral_v3", "mistral_v7"}
 ANSWERS = ["Yes.", "12 Größen – für 3 €", '{"city":"Oslo","n":[1,2]}', "日本語\nzwei Zeilen"]
@@ -57,13 +61,15 @@ Open = Callable[..., Base]
 def opened(tmp_path_factory: pytest.TempPathFactory) -> Open:
     """Opens a family as a base model: its own tokenizer and template, no weights."""
     assert (TOKENIZERS / DONE).is_file(), "tokenizers are missing: run `make real-tokenizers`"
+    assert (REAL_MODEL / "tokenizer.json").is_file(), "SmolLM2 is missing: run `make real-model`"
     made: dict[tuple[str, bool], Base] = {}
 
     def open_family(family: str, enable_thinking: bool = False) -> Base:
         key = (family, enable_thinking)
         if key not in made:
             folder = tmp_path_factory.mktemp("bases") / family
-            shutil.copytree(TOKENIZERS / family, folder)
+            source = REAL_MODEL if family == "smollm2" else TOKENIZERS / family
+            shutil.copytree(source, folder, ignore=shutil.ignore_patterns("*.safetensors"))
             config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
             (folder / "config.json").write_text(json.dumps(config))
             (folder / "model.safetensors").write_bytes(b"")
