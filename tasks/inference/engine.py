@@ -18,7 +18,7 @@ from sqlalchemy import select
 
 from cyrex.adapters.base_model import base_model_dir, base_sha256, open_base
 from cyrex.adapters.service import check_base
-from cyrex.agents.state import Prepared
+from cyrex.agents.state import StepInput
 from cyrex.chat.token_text import TokenText
 from cyrex.chat.usage import Meter
 from cyrex.engine import (
@@ -162,7 +162,7 @@ def _can_take() -> bool:
 
 
 def _details(node: str) -> Json:
-    """What is resident and how the engine does, for the worker's row."""
+    """Resident adapters and the engine's counters, for the worker's row."""
     global _others
     _others = any(other != node for other in live_workers.nodes())
     ready = engine().ready
@@ -178,10 +178,10 @@ def _details(node: str) -> Json:
     }
 
 
-def answer(job: Job, prepared: Prepared, cancelled: Callable[[], bool]) -> Completion | None:
+def answer(job: Job, prepared: StepInput, should_stop: Callable[[], bool]) -> Completion | None:
     """Ask the engine with exactly the adapter that the job's row names; None: cancelled meanwhile.
 
-    `cancelled` is asked every second. Raises `UserError` for what another try would not mend,
+    `should_stop` is asked every second. Raises `UserError` for what another try would not mend,
     `GivenBack` when the worker is leaving, else what the engine raised.
     """
     try:
@@ -190,13 +190,13 @@ def answer(job: Job, prepared: Prepared, cancelled: Callable[[], bool]) -> Compl
             try:
                 return handle.result(CANCEL_POLL_SECONDS)
             except TimeoutError:
-                if cancelled():
+                if should_stop():
                     handle.cancel()
                     return None
             except QueueFull:
                 # This thread waits, so the worker takes fewer jobs: that is the back-pressure.
                 time.sleep(QUEUE_FULL_SECONDS * (0.5 + random.random()))
-                if cancelled():
+                if should_stop():
                     return None
                 handle = engine().submit(handle.request)
     except EngineClosed as error:

@@ -15,7 +15,7 @@ from cyrex.tools.connection import CallLimits
 from cyrex.tools.rate_limit import take_turn
 from cyrex.tools.send import send
 from database.base import Json, new_id
-from tasks.broker.dispatch import broker
+from tasks.broker.connection import broker
 from web.http.auth import company_of, require_company, session_for
 from web.http.idempotency import Once, StoredAnswer
 from web.http.openapi import AUTOMATION, blueprint, documented, refusals
