@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from helox.errors import LineError
+from helox.errors import LineError, UnfitTemplate
 from helox.json_text import unique_keys
 from helox.nesting import TOO_DEEP, is_too_deep
 from helox.template import ChatTemplate, Message
@@ -139,12 +139,10 @@ class CallFormat:
         answer: Message = {"role": "assistant", "content": "", "tool_calls": [call]}
         tools = [{"type": "function", "function": {"name": _NAME, "parameters": {}}}]
         try:
-            prompt = template.render(asked, add_generation_prompt=True, tools=tools)
-            whole = template.render([*asked, answer], tools=tools)
-        except LineError:
+            _, written = template.span([*asked, answer], 1, tools)
+        except (LineError, UnfitTemplate):
             return None
-        written = whole[len(prompt) :] if whole.startswith(prompt) else ""
-        return cls._read(written, template.special_tokens.get("eos_token"))
+        return cls._read(written, template.traits.end or template.special_tokens.get("eos_token"))
 
     @classmethod
     def _read(cls, written: str, end: str | None) -> CallFormat | None:
