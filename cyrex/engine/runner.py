@@ -1,4 +1,4 @@
-"""One step: the forward pass over all tokens, and a new token for each sequence that is due one."""
+"""One step: the forward pass over a batch's tokens, then a sampled token for each sequence."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_MESSAGE = 500
 
 
 class Runner:
-    """Runs steps, and counts. For the loop's thread alone."""
+    """Runs steps and counts tokens. For the loop's thread alone."""
 
     def __init__(self, model: LanguageModel, planner: Planner, prefix: PrefixCache) -> None:
         self._model = model
@@ -30,10 +30,10 @@ class Runner:
         self.steps, self.prompt_tokens, self.generated_tokens = 0, 0, 0
 
     def run(self, batch: Batch) -> list[TokenSequence]:
-        """Run a step; returns the sequences that were given a token.
+        """Run a step; returns the sequences that got a token.
 
-        A step of several that breaks is tried again one by one: only those that break alone end.
-        Raises where the device computes nothing any more.
+        If a step of several sequences fails, each is run alone: only those that fail alone end.
+        Raises if the device itself has failed.
         """
         is_alone = len(batch.sequences) == 1
         try:
@@ -68,7 +68,7 @@ class Runner:
         return sequences
 
     def _keep(self, sequence: TokenSequence) -> None:
-        """A beginning that cannot be kept, for want of memory, is computed again."""
+        """Put the prompt into the prefix cache; running out of memory there fails no request."""
         try:
             self._prefix.keep(
                 sequence.handle.request.company, sequence.key, sequence.prompt, sequence.slot
@@ -77,7 +77,7 @@ class Runner:
             logger.exception("the beginning of a prompt is not kept")
 
     def _compute(self, batch: Batch) -> tuple[list[TokenSequence], list[Choice]]:
-        """The sequences that are due a token, and their tokens. Changes nothing but the cache."""
+        """The sequences that get a token, and the tokens. Changes the KV cache alone."""
         decoding = [sequence.last_piece() for sequence in batch.decoding]
         prompts = [sequence.prompt_piece(length) for sequence, length in batch.prompts]
         sequences, keep = list(batch.decoding), list(range(len(decoding)))

@@ -1,8 +1,8 @@
-"""Whose turn it is: a fair share for every company, by virtual token counters.
+"""The scheduler: a fair share for every company, by a virtual token counter (VTC).
 
-Every company has a queue and a counter of the tokens that it was given.
-The next free slot goes to the company that waits with the lowest counter. Who comes back from a
-pause starts where the others are: idle time is not saved up.
+Every company has a queue and a counter of its tokens' cost. The next free slot goes to the waiting
+company with the lowest counter. A company that was idle starts level with the others: idle time
+earns no credit. Running sequences are never preempted.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from cyrex.engine.prefix import Name, PrefixCache
 from cyrex.engine.request import AdapterKey
 from cyrex.engine.sequence import TokenSequence
 
-# What a token counts: reading one costs about half of writing one, as part of a large product.
+# Cost of a token: a prefill token costs about half a decoded one, as part of a large product.
 PROMPT_TOKEN_COST = 1.0
 ANSWER_TOKEN_COST = 2.0
-# Queues are cleared of ended sequences when those are the greater part, and this many.
+# A queue is compacted when more than half of it, and more than this many, are ended sequences.
 SPARE_SEQUENCES = 256
 
 
 @dataclass(slots=True)
 class Batch:
-    """One step's work: sequences that decode a token, and (sequence, prompt tokens to read)."""
+    """One step's work: sequences to decode, and (sequence, prompt tokens) to prefill."""
 
     decoding: list[TokenSequence]
     prompts: list[tuple[TokenSequence, int]]
@@ -41,7 +41,7 @@ class Batch:
         return [*self.decoding, *(sequence for sequence, _ in self.prompts)]
 
     def parts(self) -> Iterator[Batch]:
-        """Each sequence alone."""
+        """The same work as batches of one sequence."""
         for sequence in self.decoding:
             yield Batch([sequence], [])
         for prompt in self.prompts:
@@ -50,7 +50,10 @@ class Batch:
 
 @dataclass(slots=True)
 class Lane:
-    """One company: its waiting sequences in order of arrival (ended ones are skipped)."""
+    """One company's queue: its waiting sequences in order of arrival, and its counter.
+
+    Sequences that have ended stay in `waiting` until they are skipped or compacted.
+    """
 
     company: str
     counter: float
@@ -74,10 +77,10 @@ class Scheduler:
         self._pool = pool
         self._prefix = prefix
         self._lanes: dict[str, Lane] = {}
-        # Lanes that wait, by counter. A counter may have grown since: then it is put back.
+        # A heap of waiting lanes by counter. An entry may be too low: then it is pushed again.
         self._turns: list[tuple[float, int, Lane]] = []
         self._numbers = itertools.count()
-        # The counter of whom was served last: nobody who waits is below it.
+        # The counter of the last lane that got a slot: no waiting lane is below it.
         self._floor = 0.0
         self._deadlines: list[tuple[float, int, TokenSequence]] = []
         self.running: list[TokenSequence] = []
@@ -85,7 +88,7 @@ class Scheduler:
         self.kv_tokens = 0
 
     def add(self, sequence: TokenSequence) -> None:
-        """Queue a sequence; it fails at once where its company's queue is full."""
+        """Queue a sequence; it fails with QueueFull if its company's queue is full."""
         request = sequence.handle.request
         lane = self._lanes.get(request.company)
         if lane is None:
@@ -109,7 +112,7 @@ class Scheduler:
                 heapq.heapify(self._deadlines)
 
     def drop(self, sequence: TokenSequence) -> None:
-        """End a sequence that waits and was cancelled or is late."""
+        """End a waiting sequence if it was cancelled or its deadline has passed."""
         if sequence.slot == NO_SLOT and not sequence.finished and sequence.give_up():
             lane = self._lanes[sequence.handle.request.company]
             self._left_queue(lane)
@@ -142,10 +145,10 @@ class Scheduler:
         return Batch([sequence for sequence in ready if sequence.tokens], self._prompts(ready))
 
     def _prompts(self, ready: Sequence[TokenSequence]) -> list[tuple[TokenSequence, int]]:
-        """What is read of prompts in one step, in order of arrival.
+        """The prompt chunks of one step, in order of arrival, `prefill_chunk` tokens at most.
 
-        A prompt that begins like one that is being read waits for it, and copies the beginning:
-        a company that asks ten things at once has its system prompt computed once.
+        A prompt that shares its first block with one that is being computed waits for it, then
+        copies the prefix: ten requests with one system prompt compute it once.
         """
         prompts: list[tuple[TokenSequence, int]] = []
         beginnings: set[Name] = set()
@@ -170,12 +173,12 @@ class Scheduler:
         return prompts
 
     def charge(self, sequences: Sequence[TokenSequence]) -> None:
-        """Each of these sequences was given a token."""
+        """Charge each sequence's company for one decoded token."""
         for sequence in sequences:
             self._lanes[sequence.handle.request.company].charge(ANSWER_TOKEN_COST)
 
     def retire(self) -> None:
-        """Take back what sequences that have ended held."""
+        """Free the slots, pins and budget of running sequences that have ended."""
         if not any(sequence.finished for sequence in self.running):
             return
         for sequence in self.running:
@@ -191,7 +194,7 @@ class Scheduler:
             self._forget()
 
     def fail_all(self, error: EngineError) -> None:
-        """End everything that waits or runs."""
+        """Fail all waiting and running sequences."""
         for lane in self._lanes.values():
             for sequence in lane.waiting:
                 sequence.fail(error)
@@ -202,8 +205,11 @@ class Scheduler:
         self.retire()
 
     def _admit(self) -> None:
-        """Give free slots to whose turn it is. None overtakes a sequence that does not fit yet, but
-        for an adapter that has no room: then others go on, and its company stays the next."""
+        """Give free slots to waiting sequences, the company with the lowest counter first.
+
+        A sequence that does not fit the KV budget blocks all behind it. A sequence whose adapter
+        has no room does not: others may pass it (`_passes`), and its company stays the next.
+        """
         passed_over: list[tuple[float, int, Lane]] = []
         limit = self._overtaking_limit()
         while self._cache.free_slots:
@@ -229,8 +235,8 @@ class Scheduler:
             heapq.heappush(self._turns, entry)
 
     def _overtaking_limit(self) -> float | None:
-        """While an adapter waits for others to be unpinned: the lowest counter of the companies
-        whose sequences wait for one. None: there is room."""
+        """While an adapter waits for room: the lowest counter among the companies whose running
+        sequences wait for adapters. None: there is room."""
         if not self._pool.is_full:
             return None
         sequences = (
@@ -244,15 +250,15 @@ class Scheduler:
         )
 
     def _passes(self, key: AdapterKey, lane: Lane, limit: float) -> bool:
-        """Whether a sequence with this adapter may start although another one waits for room.
+        """Whether a sequence with this adapter may start while another adapter waits for room.
 
-        It needs none if its adapter is there, but keeps that one's. Who got more than the one
-        that waits leaves the room to it, so that it waits for so long and no longer.
+        Its adapter must be loaded already. It stays pinned, which delays the waiting one, so the
+        company's counter must also be below that one's: that bounds the wait.
         """
         return lane.counter < limit and self._pool.holds(key)
 
     def _whose_turn(self) -> Lane | None:
-        """The lane with the lowest counter of those that wait; its first sequence is alive."""
+        """The waiting lane with the lowest counter; its first sequence has not ended."""
         while self._turns:
             counter, number, lane = self._turns[0]
             if not lane.waiting_count:
@@ -288,7 +294,7 @@ class Scheduler:
         self.waiting -= 1
 
     def _forget(self) -> None:
-        """Nobody competes with anybody: all start anew, and nothing may be held any more."""
+        """Reset all counters, as nothing waits or runs; everything must have been freed."""
         assert self.kv_tokens == 0 and self._cache.is_empty
         assert not any(lane.running_count or lane.waiting_count for lane in self._lanes.values())
         self._lanes.clear()

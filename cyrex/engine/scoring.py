@@ -1,4 +1,4 @@
-"""How probable given answers are: the loss that training minimises, at the serving precision."""
+"""Score given answers: the loss that training minimises, at the serving precision."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cyrex.engine.model import LanguageModel
 
 # Tokens of one forward pass.
 PASS_TOKENS = 2048
-# Logits are kept in fp32 for the answers of a pass: tokens x vocabulary.
+# Most fp32 logits of one pass: answer tokens x vocabulary.
 PASS_LOGITS = 1 << 26
 
 
@@ -37,7 +37,7 @@ class Example:
 def answer_losses(
     model: LanguageModel, planner: Planner, adapter: Adapter | None, examples: Sequence[Example]
 ) -> list[float]:
-    """For each example the summed negative log-probability (nats) of its answer's tokens.
+    """Each example's summed negative log-probability (nats) of its answer's tokens.
 
     Examples must fit the model's context.
     """

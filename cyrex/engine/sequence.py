@@ -1,4 +1,4 @@
-"""One request on its way through the engine."""
+"""A sequence: one request's tokens, state and limits inside the engine."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from cyrex.engine.sampling import Choice, Sampler
 class TokenSequence:
     """A request with its prompt as tokens. Raises RequestRefused or PromptTooLong.
 
-    Waiting it has no slot; then its prompt is read, piece by piece (`computed` tokens so far);
-    then it decodes, a token a step.
+    It waits without a slot; then prefill computes its prompt in chunks (`computed` tokens so far);
+    then it decodes, one token a step.
     """
 
     __slots__ = (
@@ -47,7 +47,7 @@ class TokenSequence:
         self.prompt = model.encode(prompt) if isinstance(prompt, str) else list(prompt)
         if not self.prompt:
             raise RequestRefused("prompt: it has no tokens")
-        # A token out of range would break the whole batch's look-up.
+        # A token out of range would fail the embedding look-up of the whole batch.
         if min(self.prompt) < 0 or max(self.prompt) >= model.vocabulary:
             raise RequestRefused(f"prompt: tokens must be from 0 to {model.vocabulary - 1}")
         room = model.max_context - len(self.prompt)
@@ -77,21 +77,21 @@ class TokenSequence:
 
     @property
     def most_tokens(self) -> int:
-        """Columns of the KV cache that the sequence may come to need."""
+        """Most tokens that the sequence may hold in the KV cache."""
         return len(self.prompt) + self.limit
 
     @property
     def prompt_left(self) -> int:
-        """Tokens of the prompt that are still to be read."""
+        """Prompt tokens that are not computed yet."""
         return len(self.prompt) - self.computed
 
     def last_piece(self) -> Piece:
-        """What the sequence decodes next: its newest token, which is not in the cache yet."""
+        """Input of the next decoding step: the newest token, which is not in the KV cache yet."""
         past = len(self.prompt) + len(self.tokens) - 1
         return Piece(self.tokens[-1:], past, self.slot, self.adapter)
 
     def prompt_piece(self, length: int) -> Piece:
-        """The next tokens of the prompt."""
+        """Input of the next prefill step: `length` tokens of the prompt."""
         tokens = self.prompt[self.computed : self.computed + length]
         return Piece(tokens, self.computed, self.slot, self.adapter)
 
@@ -101,7 +101,7 @@ class TokenSequence:
             self.handle.fail(error)
 
     def give_up(self) -> bool:
-        """End the sequence if it was cancelled or is late; returns whether it has ended."""
+        """Fail the sequence if it was cancelled or is late; returns whether it has ended."""
         if self.handle.cancelled:
             self.fail(Cancelled("cancelled"))
         elif self.handle.request.is_late():
@@ -109,7 +109,7 @@ class TokenSequence:
         return self.finished
 
     def take(self, choice: Choice, model: LanguageModel) -> None:
-        """Add a token, and end the sequence if it is the last one."""
+        """Postprocess a sampled token: append it, advance grammar and text, end or push a delta."""
         token, logprob, top = choice
         if not self.tokens:
             self.first_token_at = time.monotonic()

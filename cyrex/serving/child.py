@@ -1,8 +1,8 @@
 """The process that holds the engine: `python -m cyrex.serving.child SOCKET PARENT_PID`.
 
-The main thread receives, the engine's thread works and sends, a third one sends what the socket
-does not take at once. When its parent ends it drops what that one wanted, and waits for the next
-one where there may be one: see `takeover`.
+The main thread receives messages, the engine's thread computes and sends, and a third thread sends
+when the socket is full. When the parent dies, its requests are cancelled, and the process waits for
+another parent if its terms allow that: see `takeover`.
 """
 
 from __future__ import annotations
@@ -45,15 +45,17 @@ if TYPE_CHECKING:
 
 EXIT_START_FAILED = 1
 EXIT_LOOP_BROKEN = 3
-# What is said outside of a step (a cancelled row that waited, say) is sent this late at most.
+# Longest delay of a message that no step flushes (a waiting request was cancelled, for example).
 SWEEP_SECONDS = 0.02
-# A loop that has not come round in this time hangs, in a call of the GPU's say.
+# A loop whose round takes longer hangs, for example in a call of the GPU's driver.
 ROUND_SECONDS = 60.0
 
 
 class StepMessages:
-    """What the engine says to one parent, gathered until its step is over and then sent as one
-    message. What it says to one that is gone goes nowhere."""
+    """Collects the engine's messages to one parent and sends those of a step as one list.
+
+    Messages to a parent that has died are dropped.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -69,8 +71,8 @@ class StepMessages:
         self._said.append(message)
 
     def flush(self) -> None:
-        """Send what there is, now: on the caller's thread, as handing it to another one costs
-        more than sending, but on another one while the socket is full."""
+        """Send all collected messages: on this thread, as a hand-over to another costs more than
+        sending, but on the sending thread while the socket is full."""
         if self._said and not self._send_at_once():
             self._stepped.set()
 
@@ -80,7 +82,7 @@ class StepMessages:
             self._connection.close()
 
     def _run(self) -> None:
-        """Send what `flush` could not."""
+        """The sending thread: sends what `flush` could not."""
         while not self._is_closed:
             self._stepped.wait(SWEEP_SECONDS)
             self._stepped.clear()
@@ -99,10 +101,10 @@ class StepMessages:
             self._sending.release()
 
     def _send(self) -> None:
-        """With `_sending` held, so that nothing overtakes."""
+        """Send the batch. `_sending` is held, so that messages keep their order."""
         batch = [self._said.popleft() for _ in range(len(self._said))]
         if batch:
-            # Where the parent is gone, the receiving thread goes on to the next one.
+            # If the parent is gone, the receiving thread notices and waits for the next one.
             with contextlib.suppress(OSError):
                 self._connection.send_bytes(pickle.dumps(batch, pickle.HIGHEST_PROTOCOL))
 
@@ -111,15 +113,15 @@ def main() -> None:
     parent = Connection(int(sys.argv[1]))
     try:
         terms: Terms = parent.recv()
-    except EOFError:  # It died at once.
+    except EOFError:  # The parent died at once.
         return
     listener = _takeover_listener(terms, parent, int(sys.argv[2]))
     # Ctrl-C in a terminal is the parent's business: it drains, then ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    # On import it tells of a kernel that is not installed, and does without.
+    # On import bitsandbytes warns of an optional kernel that is not installed.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    # What is loaded now stays: looking through it again and again takes a quarter of the start.
+    # Objects loaded now stay for good: collecting garbage among them takes a quarter of the start.
     gc.disable()
     link = ParentLink()
     try:
@@ -139,7 +141,7 @@ def main() -> None:
     gc.enable()
     served: Connection | None = parent
     while served is not None:
-        # Who kills a worker because its engine hangs must not be given the same one again.
+        # A worker may have been killed because this engine hangs: then it is not handed on.
         if not comes_round(engine):
             os._exit(EXIT_LOOP_BROKEN)
         link.serve(served, engine)
@@ -148,7 +150,7 @@ def main() -> None:
 
 
 def comes_round(engine: Engine) -> bool:
-    """Whether the engine's loop does something yet."""
+    """Whether the engine's loop still runs: it completes a round within ROUND_SECONDS."""
     try:
         engine.ping().result(ROUND_SECONDS)
     except (EngineError, FutureTimeoutError):
@@ -159,18 +161,18 @@ def comes_round(engine: Engine) -> bool:
 def _takeover_listener(
     terms: Terms, parent: Connection, parent_pid: int
 ) -> TakeoverListener | None:
-    """Listens for the next parent; without a listener, this process dies with its parent."""
+    """The listener for the next parent. Without one (None), this process dies with its parent."""
     if terms.place is not None and sys.platform == "linux":
         try:
             return TakeoverListener(terms, parent)
-        except OSError:  # A twin of our parent has an engine with the same address.
+        except OSError:  # Another engine on this machine listens at the same address.
             logging.exception("this engine cannot be taken over")
     die_with_parent(parent_pid)
     return None
 
 
 class ParentLink:
-    """The connection to the present parent."""
+    """Serves one parent at a time over its connection."""
 
     def __init__(self) -> None:
         self._outbox: StepMessages | None = None
@@ -181,7 +183,7 @@ class ParentLink:
             outbox.flush()
 
     def serve(self, parent: Connection, engine: Engine) -> None:
-        """Do what `parent` asks until it is gone."""
+        """Serve `parent` until it is gone, then cancel its requests."""
         handles: dict[int, Handle] = {}
         self._outbox = outbox = StepMessages(parent)
         outbox.add(Ready())
@@ -195,7 +197,7 @@ class ParentLink:
 def _receive(
     parent: Connection, engine: Engine, handles: dict[int, Handle], outbox: StepMessages
 ) -> None:
-    """Hand on what comes until the parent is gone. Nothing here waits for the engine."""
+    """Pass the parent's messages to the engine until it is gone. Never waits for the engine."""
     while True:
         try:
             message = parent.recv()
@@ -209,7 +211,7 @@ def _receive(
                 handle.cancel()
         elif isinstance(message, Query):
             _call(message, engine, outbox)
-        # On this thread: the engine refuses some things at once.
+        # A refusal needs no step of the engine: no step would flush it.
         outbox.flush()
 
 
