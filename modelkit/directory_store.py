@@ -67,7 +67,7 @@ class DirectoryStore:
         return document
 
     def document(self, name: str, version: int) -> bytes | None:
-        """See Store. Empty bytes, which no document is, for a version that has lost its own."""
+        """See Store. Returns empty bytes (never a valid document) for a version without one."""
         folder = self.models / name / str(version)
         if not os.path.lexists(folder):
             return None
@@ -120,7 +120,7 @@ class DirectoryStore:
         write_atomic(path, value)
 
     def _sweep(self, folder: Path) -> None:
-        """Remove what a process that died left behind. Called under the folder's lock."""
+        """Delete the staging folders of processes that died. The caller holds the folder's lock."""
         for path in folder.glob(f"{_INCOMING}*"):
             shutil.rmtree(path, ignore_errors=True)
 

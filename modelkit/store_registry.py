@@ -1,4 +1,4 @@
-"""A registry on a store alone: what `local` and `s3` are, and what `mlflow` builds on."""
+"""A registry on a store alone: the types `local` and `s3`, and the base of `mlflow`."""
 
 from __future__ import annotations
 

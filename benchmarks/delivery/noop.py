@@ -1,4 +1,4 @@
-"""A job that asks no model, end to end, beside a Celery task that does nothing."""
+"""A job without inference, end to end, beside a Celery task that does nothing."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ READY_SECONDS = 60.0
 STOP_SECONDS = 20.0
 GIVE_UP_SECONDS = 300.0
 POLL_SECONDS = 0.02
-# A look at the rows costs as much as a part of a job.
+# Polling the rows costs as much as a part of a job.
 ENDED_POLL_SECONDS = 0.1
 UNFINISHED = select(exists().where(Job.status.in_([s.name for s in JOB.states if s.to])))
 
 
 @contextmanager
 def worker(ready: Path) -> Iterator[None]:
-    """One worker of the queue `inference`, as it is started anywhere, but for its engine."""
+    """A worker of the queue `inference`, started as in production, but without an engine."""
     path = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
     command = ["celery", "-A", "tasks", "worker", "-Q", "inference", "-P", "threads"]
     command += ["-c", str(THREADS), "-I", "benchmarks.delivery.noop_worker", "-n", "noop@%h"]

@@ -1,6 +1,6 @@
-"""Loaded by the worker of the no-op benchmark: jobs without a model, and a task without anything.
+"""Loaded by the worker of the no-op benchmark: jobs without a model, and an empty task.
 
-The engine is not started; each job is answered at once by the same few tokens.
+The engine is not started; each job gets the same few tokens at once.
 """
 
 from __future__ import annotations
@@ -45,5 +45,5 @@ tasks.steps.jobs.answer = _answer
 
 @app.task(name=BARE)
 def noop(last: bool) -> Any:
-    """Nothing; the last one says so."""
+    """Do nothing; the last task sets DONE_KEY."""
     return connection.broker().set(DONE_KEY, 1) if last else None

@@ -236,7 +236,7 @@ class AdapterPool:
 
 
 def _placed(pair: Pair, a: torch.Tensor, b: torch.Tensor) -> bool:
-    """Copy A to `a` (rank, in) and the scaled B to `b` (rank, out); returns whether all is finite."""
+    """Copy A to `a` (rank, in), scaled B to `b` (rank, out); returns whether all is finite."""
     if a.device.type == "cpu":
         down, up = (np.require(t.float().numpy(), None, ["C", "A"]) for t in (pair.down, pair.up))
         return bool(place(down, up, pair.scale, a.numpy(), b.numpy()))

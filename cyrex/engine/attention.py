@@ -132,7 +132,7 @@ def _attend(
     scale: float,
     softcap: float,
 ) -> torch.Tensor:
-    """(rows, heads, tokens, width). Without a mask, causal: each token sees itself and those before."""
+    """Attention of (rows, heads, tokens, width) states; causal where `mask` is None."""
     if not softcap:
         return scaled_dot_product_attention(
             query,

@@ -1,4 +1,4 @@
-"""The broker as a test sees it: which one is used, and what lies in its queues."""
+"""The broker in tests: choose one, and read its queues."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from redis import Redis
 from tasks import app
 from tasks.broker import connection
 
-# Between the name of a queue and the number of a priority.
+# kombu's separator between a queue's name and a priority's number.
 PRIORITY = "\x06\x16"
 
 
@@ -29,7 +29,7 @@ def use_broker(url: str) -> None:
 
 @dataclass(frozen=True)
 class Sent:
-    """A message that lies in a queue, and the tasks that its chain goes on with."""
+    """A message in a queue. `then`: the later tasks of its chain."""
 
     task: str
     arguments: tuple[Any, ...]
@@ -37,14 +37,14 @@ class Sent:
 
 
 class Broker:
-    """The queues of this module, as a worker would find them."""
+    """The queues of this test module's Redis."""
 
     def __init__(self, redis: Redis) -> None:
         self.redis = redis
 
     def sent(self, queue: str) -> list[Sent]:
         """The messages of a queue, in the order in which a worker takes them."""
-        # One list a priority; that of 0, the first, has the queue's own name.
+        # One list a priority; the list of priority 0 has the queue's own name.
         names = [queue, *(f"{queue}{PRIORITY}{number}" for number in range(1, 10))]
         raw: list[Any] = [text for name in names for text in self._list(name)[::-1]]
         return [_read(json.loads(text)) for text in raw]
@@ -58,12 +58,12 @@ class Broker:
         return [(message.arguments[1], message.arguments[3]) for message in self.sent(queue)]
 
     def forget(self) -> None:
-        """Lose everything, as a broker without a disk does when it restarts."""
+        """Delete everything, as the restart of a broker without a disk does."""
         self.redis.flushdb()
 
 
 def _read(message: dict[str, Any]) -> Sent:
     arguments, _, embedded = json.loads(base64.b64decode(message["body"]))
-    # Celery keeps the rest of a chain in reverse.
+    # Celery stores the rest of a chain in reverse order.
     then = tuple(signature["task"] for signature in reversed(embedded["chain"] or []))
     return Sent(message["headers"]["task"], tuple(arguments), then)

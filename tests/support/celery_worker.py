@@ -1,4 +1,4 @@
-"""A Celery worker as the stack starts it."""
+"""A Celery worker, started as in the stack."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ START_SECONDS = 60.0
 
 
 class CeleryWorker:
-    """`celery -A tasks worker` as the stack starts it, in a session of its own."""
+    """`celery -A tasks worker`, started as in the stack, in a session of its own."""
 
     def __init__(self, folder: Path, name: str, queues: str, pool: str, size: int) -> None:
         self.node = f"{name}@test"
@@ -25,7 +25,7 @@ class CeleryWorker:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Returns when the worker says that it is ready."""
+        """Start it and wait until its ready file exists."""
         ready = self._folder / f"{self.node}.ready"
         ready.unlink(missing_ok=True)
         log = (self._folder / f"{self.node}.log").open("ab")
@@ -46,14 +46,14 @@ class CeleryWorker:
         return self._process.pid
 
     def kill(self) -> None:
-        """All of its processes, as the kernel would when memory runs out."""
+        """SIGKILL all of its processes, as the kernel does when memory runs out."""
         if self._process is not None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
             self._process = None
 
     def terminate(self) -> int:
-        """Ask it to leave; returns its exit status."""
+        """SIGTERM it; returns its exit status."""
         assert self._process is not None
         process, self._process = self._process, None
         process.terminate()

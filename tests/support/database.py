@@ -1,4 +1,4 @@
-"""What a test asks the whole database."""
+"""Queries over the whole database, for tests."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def row_counts() -> dict[str, int]:
 
 
 def idle_transactions() -> int:
-    """Connections of the database that sit inside a transaction and do nothing."""
-    # As the login role: any other sees of its sessions that they are there, and not what they do.
+    """Connections of the database that are idle in a transaction."""
+    # As the login role: other roles cannot see the state of its sessions.
     with get_engine().connect() as connection:
         return int(
             connection.scalar(

@@ -1,4 +1,4 @@
-"""The settings of a test's process."""
+"""The settings of the test process."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ FOLDERS = ("DATA_DIR", "BLOB_DIR", "WORK_DIR", "ADAPTER_CACHE_DIR", "MODEL_REGIS
 
 
 def forget_settings() -> None:
-    """After a change of the environment: the next `get_settings()` reads it anew."""
+    """Call it after changing the environment: the next `get_settings()` reads it again."""
     settings.get_settings.cache_clear()
     session.dispose()

@@ -1,4 +1,4 @@
-"""Postgres as its operator handles it."""
+"""The operator's side of Postgres."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from settings import get_settings
 
 
 class Postgres:
-    """The module's database as its operator handles it: cut off, and let in again."""
+    """The test module's database: `cut` ends its connections, `restore` allows new ones."""
 
     def __init__(self, servers: Servers) -> None:
         self._servers = servers

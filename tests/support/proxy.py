@@ -1,4 +1,4 @@
-"""A TCP proxy, so that a test can take a server away."""
+"""A TCP proxy, so that a test can make a server unreachable."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 
 class Proxy:
-    """A TCP proxy in front of a server: `cut` is that server going down, `restore` its return."""
+    """A TCP proxy in front of a server: `cut` acts like the server going down, until `restore`."""
 
     def __init__(self, url: str) -> None:
         target = urlsplit(url)

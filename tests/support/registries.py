@@ -1,4 +1,4 @@
-"""Real registries: their places, an MLflow server, databases for MLflow."""
+"""Real registries: their folders, an MLflow server, databases for MLflow."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from modelkit.s3_client import Bucket
 from tests.s3_server import S3Server, answers, free_port
 from tests.waiting import eventually
 
-SERVER_SECONDS = 90.0  # it imports for long where others work too
+SERVER_SECONDS = 90.0  # Its imports take long on a busy machine.
 
 
 _numbers = count(1)
@@ -30,7 +30,7 @@ _numbers = count(1)
 
 @dataclass(frozen=True)
 class Place:
-    """A registry, and the folder on this disk in which its bytes lie."""
+    """A registry, and the local folder with its bytes."""
 
     kind: str
     registry: Registry
@@ -42,18 +42,18 @@ class Place:
         return self.kind in ("s3", "mlflow-s3", "mlflow-server")
 
     def files(self, name: str, version: int, sha256: str) -> Path:
-        """Where the files of a version lie."""
+        """The folder of a version's files."""
         folder = self.models / name / str(version) / "model"
         return folder / sha256 if self.in_s3 else folder
 
     def notice(self) -> None:
-        """After a test has changed files itself."""
+        """Call it after changing files directly: the S3 server reads them again."""
         if self.in_s3:
             self.server.notice()
 
 
 class MlflowServer:
-    """`mlflow server` on a database: its REST API, as the small mlflow package has it."""
+    """`mlflow server` on a database, from mlflow-skinny: the REST API alone."""
 
     def __init__(self, database: str, folder: Path) -> None:
         self.database = database
@@ -91,7 +91,7 @@ class MlflowServer:
 
 
 def new_database(servers: Servers) -> str:
-    """The address of an empty database of the product's role."""
+    """Create an empty database owned by the product's role; returns its URL."""
     name = f"mlflow_{next(_numbers)}"
     port = Ports(servers.layout.ports)["postgres"]
     with postgres.superuser(servers.layout, port) as cursor:

@@ -1,4 +1,4 @@
-"""Stacks of small programs, and a look at what runs."""
+"""Stacks of small programs, and their running processes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from embedded.servers import postgres
 from embedded.supervisor import kernel
 from embedded.supervisor.supervisor import MARKER
 
-# Given, so that no server is started.
+# With these addresses given, a stack starts no servers.
 ELSEWHERE = {
     "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
     "REDIS_URL": "redis://127.0.0.1:1/0",
@@ -26,7 +26,7 @@ StackMaker = Callable[..., Stack]
 
 
 def left(folder: Path) -> list[int]:
-    """The pids of all processes of the stack on `folder`, children and detached ones too."""
+    """The pids of all living processes of the stack on `folder`, children and detached ones too."""
     layout = Layout.at(folder)
     found = {*kernel.marked(f"{MARKER}={layout.root}"), *postgres.leftovers(layout)}
     return sorted(pid for pid in found if kernel.is_alive(pid))

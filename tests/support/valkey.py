@@ -1,4 +1,4 @@
-"""A Valkey that a test may kill."""
+"""A Valkey server that a test may kill."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ START_SECONDS = 10.0
 
 
 class OwnValkey:
-    """A server of the test's own, with its data on disk: `kill`, and `start` again."""
+    """A server of the test's own with its data on disk: `start` after `kill` restores them."""
 
     def __init__(self, folder: Path) -> None:
         with closing(socket.socket()) as probe:

@@ -1,4 +1,4 @@
-"""What the tests of the API share: clients, companies, and the worker's side of a job."""
+"""Shared parts of the API's tests: clients, companies, and the worker's side of a job."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _numbers = count(1)
 
 
 class Api:
-    """Requests with one key. A client of its own each time, so that threads may share it."""
+    """Requests with one key. Each uses a new test client, so threads may share an Api."""
 
     def __init__(self, app: Flask, key: str | None) -> None:
         self.app = app
@@ -35,7 +35,7 @@ class Api:
         if self.key is not None:
             headers.setdefault("Authorization", f"Bearer {self.key}")
         answer = self.app.test_client().open(path, method=method, headers=headers, **options)
-        # What the request began is with the broker when a test looks there.
+        # A test may look at the broker next: publish the request's messages now.
         handover.flush()
         return answer
 
@@ -79,7 +79,7 @@ def new_tenant(operator: Api, name: str = "company") -> Tenant:
 
 
 def error_of(response: TestResponse, status: int, code: str | None = None) -> dict[str, Any]:
-    """The error of an answer that must have this status, in the one shape."""
+    """The error of an answer; asserts its status, code and shape."""
     assert response.status_code == status, response.text
     assert response.headers["x-request-id"]
     assert "Traceback" not in response.text
@@ -90,7 +90,7 @@ def error_of(response: TestResponse, status: int, code: str | None = None) -> di
 
 
 def finish_job(company_id: str, job_id: str, status: str = "completed", **values: Any) -> None:
-    """What an inference worker does: claim, resolve, write the end, and only then say so."""
+    """Act as an inference worker: claim the job, resolve its adapter, write its end, announce it."""
     with company_session(company_id) as session:
         attempt = jobs.get_job(session, job_id).attempt
         lease = Lease(JOB, company_id, job_id, "process", attempt, "worker-1")

@@ -1,4 +1,4 @@
-"""Chat completions in tests: asked, checked, read back."""
+"""Chat completions in tests: send requests, check answers, read usage."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def whole(api: Api, **fields: Any) -> dict[str, Any]:
 
 
 def events_of(response: Any) -> list[Any]:
-    """The events of a stream; its last word stays text."""
+    """The events of a stream, parsed; the final `[DONE]` stays text."""
     assert response.status_code == 200, response.text
     assert response.headers["Content-Type"].startswith("text/event-stream")
     lines = [line.removeprefix("data: ") for line in response.text.split("\n\n") if line]

@@ -1,4 +1,4 @@
-"""An inference worker for tests of the API: the real task and engine, on threads of the test."""
+"""An inference worker for tests of the API: the real task and engine, in the test's threads."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def hint_of(raw: Any) -> tuple[str, str]:
 
 @dataclass
 class ChatWorker:
-    """Takes hints from the common queue while it is open."""
+    """Takes hints from the common queue until it is closed."""
 
     redis: Redis
     engine: EngineProcess
@@ -92,7 +92,7 @@ def chat_worker(redis_url: str, base: Path) -> Iterator[ChatWorker]:
 
 
 class Impostor:
-    """Takes one ticket as a worker would, says what it is told to, and is never heard again."""
+    """A worker that takes one ticket, publishes the given events, and then is silent."""
 
     def __init__(self, redis: Redis, *said: tuple[Any, ...]) -> None:
         self._redis = redis
