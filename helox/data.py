@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 from typing import Any
 
 from helox.base import Base, sha256_of_file
-from helox.check import MAX_PROBLEMS_TO_JSON, Record, Report, read_records
+from helox.base_facts import base_facts
+from helox.check import MAX_PROBLEMS_TO_JSON, Record, Report, read_numbered
+from helox.config_check import against_base
 from helox.errors import UserError
 from helox.holdout import choose, key_of
 from helox.mask import Encoder, Example
 from helox.render import Conversation
+from helox.sources import open_rows
 from helox.spec import TrainingConfig
 
 CPU_FLOPS_PER_THREAD = 6e10  # what LoRA training sustained on a small base, fp32
 FLOPS_PER_TOKEN_AND_PARAMETER = 4  # forward 2, backward through the frozen base 2
 BYTES_PER_ACTIVATION_TOKEN_AND_LAYER_WIDTH = 34 * 4
+
+REFUSALS = {"max_length": "max_length_too_long", "target_modules": "unknown_target_module"}
 
 
 @dataclass
@@ -27,11 +32,17 @@ class Dataset:
 
     train: list[Example]
     holdout: list[Example]
-    holdout_lines: list[dict[str, Any]]
+    holdout_records: list[Record]
     report: Report
     sha256: str
     counts: dict[str, int]
+    conversations: dict[int, Conversation]  # those that are trained on, by line
     structured: bool = False  # every answer is a JSON object or a call of a tool
+
+    @property
+    def holdout_lines(self) -> list[dict[str, Any]]:
+        """As they came."""
+        return [dict(record.raw) for record in self.holdout_records]
 
     def steps_per_epoch(self, config: TrainingConfig) -> int:
         return ceil(len(self.train) / (config.batch_size * config.gradient_accumulation_steps))
@@ -47,13 +58,22 @@ def read_dataset(path: Path, base: Base, config: TrainingConfig) -> Dataset:
         UserError: the file is missing, a line is unusable (all of them are listed), or there is
             nothing to train on.
     """
-    _check_max_length(base, config)
+    _check_settings(base, config)
     report = Report()
     records = _read(path, report, Encoder.of(base, config.max_length))
     if report.problems:
         raise _bad_lines(report)
     if not records:
         raise UserError("no_examples", f"{path.name} holds no examples", field="data")
+    return replace(dataset_of(records, report, config), sha256=sha256_of_file(path))
+
+
+def dataset_of(records: list[Record], report: Report, config: TrainingConfig) -> Dataset:
+    """Splits rows that were read with an encoder.
+
+    Raises:
+        UserError: there is nothing to train on.
+    """
     usable = [r for r in records if any(e.trained_tokens for e in r.examples)]
     if not usable:
         raise UserError(
@@ -67,12 +87,14 @@ def read_dataset(path: Path, base: Base, config: TrainingConfig) -> Dataset:
     for record, held in zip(usable, held_out, strict=True):
         sides[held].append(record)
     train, holdout = sides
+    report.held_out = len(holdout)
     return Dataset(
         train=_trainable(train),
         holdout=_trainable(holdout),
-        holdout_lines=[dict(record.raw) for record in holdout],
+        holdout_records=holdout,
         report=report,
-        sha256=sha256_of_file(path),
+        sha256="",
+        conversations={record.line: record.conversation for record in train},
         structured=all(is_structured(record.conversation) for record in train),
         counts={
             "examples": len(records),
@@ -130,7 +152,8 @@ def write_lines(path: Path, lines: list[dict[str, Any]]) -> None:
 def _read(path: Path, report: Report, encoder: Encoder) -> list[Record]:
     try:
         with path.open("rb") as file:
-            return list(read_records(file, report, encoder))
+            _, rows = open_rows(file, path.name)
+            return list(read_numbered(rows, report, encoder))
     except OSError as error:
         raise UserError(
             "no_data", f"the data {path.name!r} cannot be read: {error.strerror}", field="data"
@@ -141,15 +164,12 @@ def _trainable(records: list[Record]) -> list[Example]:
     return [e for record in records for e in record.examples if e.trained_tokens]
 
 
-def _check_max_length(base: Base, config: TrainingConfig) -> None:
-    limit = base.max_positions
-    if limit is not None and config.max_length > limit:
-        raise UserError(
-            "max_length_too_long",
-            f"config.max_length: {config.max_length} is more than the {limit} tokens that the "
-            f"base model {base.name!r} was made for",
-            field="config.max_length",
-        )
+def _check_settings(base: Base, config: TrainingConfig) -> None:
+    problems = against_base(config, base_facts(base.path))
+    if problems:
+        field = f"config.{problems[0].field}"
+        code = REFUSALS.get(str(problems[0].field), "invalid_config")
+        raise UserError(code, f"{field}: {problems[0].message}", field=field, lines=problems)
 
 
 def _bad_lines(report: Report) -> UserError:

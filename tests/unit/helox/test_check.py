@@ -140,7 +140,8 @@ def test_tokens_truncation_and_masking(tiny_base: Path) -> None:
 
 def test_a_template_that_refuses_is_a_problem_of_the_line(tiny_base: Path) -> None:
     base = Base.open(tiny_base)
-    template = type(base.template)("{{ raise_exception('never') }}")
+    source = "{% if messages[0].content == 'a' %}{{ raise_exception('never') }}{% endif %}"
+    template = type(base.template)(source + base.template.source)
     report = check_lines([GOOD], Encoder(template, base.tokenizer, [256], 20))
     assert report.problems[0].line == 1 and "never" in report.problems[0].message
 

@@ -47,6 +47,16 @@ def test_a_stop_string_ends_the_answer_and_is_cut_off(engine: Engine) -> None:
     assert len(stopped.tokens) < len(whole.tokens)
 
 
+def test_a_token_that_is_named_as_an_end_ends_the_answer(engine: Engine, base: Path) -> None:
+    whole = ask(engine)
+    end = whole.tokens[6]
+    ended = Engine(EngineConfig(str(base), end_tokens=(end,)))
+    answer = ask(ended)
+    ended.close()
+    assert answer.finish_reason == "stop"
+    assert answer.tokens == whole.tokens[: whole.tokens.index(end) + 1]
+
+
 def test_a_seed_gives_the_same_answer_in_any_company(
     engine: Engine, adapters: list[AdapterRef]
 ) -> None:
