@@ -26,7 +26,7 @@ from cyrex.engine.prefix import PrefixCache
 from cyrex.engine.request import AdapterRef, Request
 from cyrex.engine.runner import MAX_MESSAGE, Runner
 from cyrex.engine.scheduler import Scheduler
-from cyrex.engine.scoring import Example, answer_losses
+from cyrex.engine.scoring import ScoredExample, answer_losses
 from cyrex.engine.sequence import TokenSequence
 
 logger = logging.getLogger(__name__)
@@ -171,7 +171,7 @@ class Engine:
         """A future that is done after the loop's next round."""
         return self._call(lambda: None)
 
-    def losses(self, adapter: AdapterRef | None, examples: Sequence[Example]) -> list[float]:
+    def losses(self, adapter: AdapterRef | None, examples: Sequence[ScoredExample]) -> list[float]:
         """Summed negative log-probability (nats) of each example's answer.
 
         Raises AdapterRefused. For evaluation: it blocks all other requests while it runs.
