@@ -49,6 +49,9 @@ def paths_in(document: Path) -> set[str]:
 
 
 def exists(document: Path, path: str) -> bool:
+    """Whether it exists; a name without a folder may be short for a path of the same document."""
+    if "/" not in path and any(other.endswith(f"/{path}") for other in paths_in(document)):
+        return True
     pattern = re.sub(r"<\w+>", "*", path).rstrip("/")
     bases = [REPOSITORY, *(REPOSITORY / base for base in BASES.get(document.name, ()))]
     return any(any(base.glob(pattern)) for base in bases)
