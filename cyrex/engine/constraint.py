@@ -16,7 +16,7 @@ from llguidance.hf import from_tokenizer
 
 from cyrex.engine.errors import EngineError, GenerationFailed, GrammarRefused
 from cyrex.engine.grammar import Grammar
-from cyrex.engine.kernels import bar
+from cyrex.engine.kernels import mask_logits
 
 # Compiled grammars kept in an LRU cache: companies use the same few again and again.
 MAX_COMPILED = 256
@@ -62,13 +62,13 @@ class Allowed:
         """A copy of `logits` (rows, vocabulary), fp32, with -inf for every masked token."""
         if logits.device.type == "cpu":
             allowed = torch.empty(logits.shape)
-            bar(logits.contiguous().numpy(), self.words, self.which, allowed.numpy())
+            mask_logits(logits.contiguous().numpy(), self.words, self.which, allowed.numpy())
             return allowed
         octets, size = self.words.view(np.uint8), logits.shape[1]
         bits = np.unpackbits(octets, axis=1, count=size, bitorder="little")
-        barred = np.zeros(logits.shape, dtype=bool)
-        barred[self.which >= 0] = bits[self.which[self.which >= 0]] == 0
-        return logits.masked_fill(torch.from_numpy(barred).to(logits.device), float("-inf"))
+        masked = np.zeros(logits.shape, dtype=bool)
+        masked[self.which >= 0] = bits[self.which[self.which >= 0]] == 0
+        return logits.masked_fill(torch.from_numpy(masked).to(logits.device), float("-inf"))
 
 
 class Constraints:

@@ -253,7 +253,7 @@ def _attend(
                 _mix(scores, value, first, end, _ONE / total, out[i, head])
 
 
-def _bar(logits: Any, words: Any, which: Any, out: Any) -> None:
+def _mask_logits(logits: Any, words: Any, which: Any, out: Any) -> None:
     """Copy `logits` (rows, vocabulary) to `out`, with -inf for tokens whose bit is not set.
 
     words: (constrained, vocabulary / 32), the masks; which: (rows,), the row of `words` that masks
@@ -300,7 +300,7 @@ _ATTEND_SIGNATURE = (
 
 add_lora = _compiled(_LORA_SIGNATURE, _add_lora)
 attend = _compiled(_ATTEND_SIGNATURE, _attend)
-bar = _compiled("void(f4[:,::1], i4[:,::1], i8[::1], f4[:,::1])", _bar)
+mask_logits = _compiled("void(f4[:,::1], i4[:,::1], i8[::1], f4[:,::1])", _mask_logits)
 place = _compiled("b1(f4[:,::1], f4[:,::1], f4, f4[:,::1], f4[:,::1])", _place)
 
 

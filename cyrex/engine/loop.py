@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
+class LoopCall:
     """A function to call on the loop's thread, between two steps."""
 
     work: Callable[[], Any]
@@ -67,7 +67,7 @@ class Close:
 
 # Messages from other threads to the loop. A sequence is a new request; None only wakes the loop,
 # after an adapter was loaded or refused.
-Item = TokenSequence | Errand | CancelledSequence | Close | None
+Item = TokenSequence | LoopCall | CancelledSequence | Close | None
 
 
 class Engine:
@@ -198,10 +198,10 @@ class Engine:
 
     def _call(self, work: Callable[[], T]) -> Future[T]:
         future: Future[T] = Future()
-        self._put(Errand(work, future))
+        self._put(LoopCall(work, future))
         return future
 
-    def _put(self, item: TokenSequence | Errand) -> None:
+    def _put(self, item: TokenSequence | LoopCall) -> None:
         # Under the lock, so that nothing arrives after the inbox was emptied for the last time.
         with self._gate:
             if self._is_closed:
@@ -268,7 +268,7 @@ class Engine:
             self._scheduler.drop(item.sequence)
         elif isinstance(item, Close):
             self._closing = item
-        elif isinstance(item, Errand):
+        elif isinstance(item, LoopCall):
             item.run()
 
     def _fail_inbox(self, error: EngineError) -> None:
@@ -276,5 +276,5 @@ class Engine:
             item = self._inbox.get()
             if isinstance(item, TokenSequence):
                 item.fail(error)
-            elif isinstance(item, Errand):
+            elif isinstance(item, LoopCall):
                 item.future.set_exception(error)

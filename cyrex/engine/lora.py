@@ -48,7 +48,7 @@ def is_segment(tokens: int) -> bool:
     return tokens >= SEGMENT_TOKENS
 
 
-class Current:
+class CurrentPlan:
     """The plan of the running pass. One object for all layers of a model."""
 
     __slots__ = ("plan",)
@@ -60,7 +60,7 @@ class Current:
 class LoraLinear(torch.nn.Module):
     """A linear layer of the base model, in any precision, plus the LoRA updates of its tokens."""
 
-    def __init__(self, base: torch.nn.Linear, index: int, current: Current) -> None:
+    def __init__(self, base: torch.nn.Linear, index: int, current: CurrentPlan) -> None:
         super().__init__()
         self.base: torch.nn.Linear = base
         self._index = index
@@ -84,7 +84,7 @@ class LoraLinear(torch.nn.Module):
         return y
 
 
-def install(model: Any, current: Current) -> dict[str, Place]:
+def install(model: Any, current: CurrentPlan) -> dict[str, Place]:
     """Replace every linear layer but the output's by a LoraLinear; returns them by name."""
     head = model.get_output_embeddings()
     places: dict[str, Place] = {}

@@ -16,7 +16,7 @@ from cyrex.engine.constraint import Constraints
 from cyrex.engine.kernels import use_threads
 from cyrex.engine.kv import SlotCache
 from cyrex.engine.layout import Layout, Piece
-from cyrex.engine.lora import Current, Planner, install
+from cyrex.engine.lora import CurrentPlan, Planner, install
 from cyrex.engine.text import TextStream
 
 logger = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class LanguageModel:
         self.constraints = Constraints(
             self.tokenizer, self.vocabulary, self.end_tokens, config.threads
         )
-        self._current = Current()
+        self._current = CurrentPlan()
         self.places = install(self.module, self._current)
         self._check(CHECK_TOLERANCE[config.dtype])
 

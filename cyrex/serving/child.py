@@ -29,10 +29,10 @@ from cyrex.serving.takeover import TakeoverListener
 from cyrex.serving.wire import (
     Cancel,
     Done,
+    EngineMessage,
     Query,
     QueryAnswer,
     Ready,
-    Said,
     StartFailed,
     Submit,
     Terms,
@@ -62,18 +62,18 @@ class StepMessages:
         self._is_closed = False
         self._room = select.poll()
         self._room.register(connection.fileno(), select.POLLOUT)
-        self._said: deque[Ready | Said] = deque()
+        self._messages: deque[Ready | EngineMessage] = deque()
         self._sending = threading.Lock()
         self._stepped = threading.Event()
         threading.Thread(target=self._run, name="send", daemon=True).start()
 
-    def add(self, message: Ready | Said) -> None:
-        self._said.append(message)
+    def add(self, message: Ready | EngineMessage) -> None:
+        self._messages.append(message)
 
     def flush(self) -> None:
         """Send all collected messages: on this thread, as a hand-over to another costs more than
         sending, but on the sending thread while the socket is full."""
-        if self._said and not self._send_at_once():
+        if self._messages and not self._send_at_once():
             self._stepped.set()
 
     def close(self) -> None:
@@ -102,7 +102,7 @@ class StepMessages:
 
     def _send(self) -> None:
         """Send the batch. `_sending` is held, so that messages keep their order."""
-        batch = [self._said.popleft() for _ in range(len(self._said))]
+        batch = [self._messages.popleft() for _ in range(len(self._messages))]
         if batch:
             # If the parent is gone, the receiving thread notices and waits for the next one.
             with contextlib.suppress(OSError):
@@ -224,7 +224,7 @@ def _submit(
         handles.pop(number, None)
         outbox.add(Done(number, handle.outcome()))
 
-    def said(delta: Delta) -> None:
+    def on_delta(delta: Delta) -> None:
         outbox.add(row_of(number, delta))
 
     try:
@@ -234,7 +234,7 @@ def _submit(
         return
     handles[number] = handle
     if message.request.stream:
-        handle.subscribe(said)
+        handle.subscribe(on_delta)
     handle.add_done_callback(done)
 
 

@@ -24,7 +24,7 @@ from importlib.metadata import version
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from cyrex.serving.wire import Meeting, Terms
+from cyrex.serving.wire import TakeoverReply, Terms
 
 logger = logging.getLogger(__name__)
 
@@ -90,16 +90,16 @@ class TakeoverListener:
             pid, user = _peer(caller)
             connection = Connection(caller.detach())
             try:
-                meeting = self._meet(connection) if user == os.getuid() else "unknown"
-                connection.send(meeting)
+                reply = self._reply_to(connection) if user == os.getuid() else "unknown"
+                connection.send(reply)
             except (EOFError, OSError):
                 continue
-            if meeting == "taken":
+            if reply == "taken":
                 logger.warning("process %d takes this engine over", pid)
                 self._parent = connection
                 self._next.put(connection)
 
-    def _meet(self, connection: Connection) -> Meeting:
+    def _reply_to(self, connection: Connection) -> TakeoverReply:
         if not _is_gone(self._parent):
             return "busy"
         if not connection.poll(ANSWER_SECONDS):
@@ -169,25 +169,25 @@ def take_over(terms: Terms) -> Adopted | None:
             return None
         end.settimeout(None)
         connection = Connection(end.detach())
-    meeting = _ask(connection, terms)
-    if meeting == "taken":
+    reply = _ask(connection, terms)
+    if reply == "taken":
         return Adopted(pid, pidfd, connection)
     connection.close()
     try:
-        if meeting != "busy":
-            logger.warning("ending the engine %d that a predecessor left: %s", pid, meeting)
+        if reply != "busy":
+            logger.warning("ending the engine %d that a predecessor left: %s", pid, reply)
             _end(pidfd)
     finally:
         os.close(pidfd)
     return None
 
 
-def _ask(connection: Connection, terms: Terms) -> Meeting:
+def _ask(connection: Connection, terms: Terms) -> TakeoverReply:
     with contextlib.suppress(EOFError, OSError):
         connection.send(terms)
         if connection.poll(ANSWER_SECONDS):
-            meeting: Meeting = connection.recv()
-            return meeting
+            reply: TakeoverReply = connection.recv()
+            return reply
     return "mute"
 
 

@@ -7,7 +7,7 @@ import threading
 from concurrent.futures import Future
 
 from cyrex.engine import DeadlineExceeded, EngineError, Handle
-from cyrex.serving.wire import Done, Query, QueryAnswer, Said, Submit, delta_of
+from cyrex.serving.wire import Done, EngineMessage, Query, QueryAnswer, Submit, delta_of
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class Waiters:
             self._queries.pop(number, None)
             self.unsent.pop(number, None)
 
-    def hand_on(self, message: Said) -> None:
+    def hand_on(self, message: EngineMessage) -> None:
         """Pass one message of the child to its waiter."""
         if isinstance(message, tuple):
             handle = self.handles.get(message[0])

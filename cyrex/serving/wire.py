@@ -58,7 +58,7 @@ class Query:
 # An engine's answer to a process that wants to become its parent: taken (it is the parent now),
 # busy (the engine's parent lives), unlike (other terms), unknown (another user's process).
 # mute: the engine did not answer.
-Meeting = Literal["taken", "busy", "unlike", "unknown", "mute"]
+TakeoverReply = Literal["taken", "busy", "unlike", "unknown", "mute"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,4 +101,4 @@ class QueryAnswer:
     error: str | None = None
 
 
-Said = DeltaRow | Done | QueryAnswer
+EngineMessage = DeltaRow | Done | QueryAnswer
