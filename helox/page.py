@@ -70,10 +70,8 @@ def _odd(report: Report) -> str:
         (len(counts["ignored_fields"]) + counts["ignored_endings"], "what is not read"),
         (report["warning_count"], "warnings"),
     )
-    found = [name for count, name in named if count]
-    return (
-        found[0] if len(found) == 1 else ", ".join(found[:-1]) + f" and {found[-1]}" * bool(found)
-    )
+    *first, last = [name for count, name in named if count] or [""]
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _tiles(report: Report) -> str:

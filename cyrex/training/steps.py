@@ -24,6 +24,7 @@ from database.base import Json, new_id
 from database.models import Dataset, Example, LoraAdapter, TrainingRun
 from database.session import company_session
 from helox.check import Report, read_records
+from helox.config_check import max_length_for
 from helox.holdout import choose, key_of
 from helox.mask import Encoder
 from helox.spec import TrainingConfig
@@ -64,7 +65,8 @@ def accept(run: TrainingRun, lease: Lease) -> Outcome:
     base = open_base()
     lines = dataset_lines(run.company_id, run.dataset_id)
     report = Report()
-    records = list(read_records(lines, report, Encoder.of(base, config.max_length)))
+    encoder = Encoder.of(base, max_length_for(config, base.max_positions))
+    records = list(read_records(lines, report, encoder))
     if not report.ok:
         raise _unusable(report)
     keys = [key_of(record.conversation) for record in records]
