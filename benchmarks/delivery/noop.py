@@ -14,13 +14,13 @@ from sqlalchemy import exists, select
 
 from benchmarks.delivery.noop_worker import BARE, DONE_KEY
 from benchmarks.delivery.streams import COMPANIES
-from cyrex.jobs import service as jobs
-from cyrex.jobs.fast_path import take_in
+from cyrex.jobs.fast_path import create_and_admit
+from cyrex.jobs.new_job import NewJob
 from database.models import Job
 from database.session import operator_session
 from database.transitions import JOB
 from tasks import app
-from tasks.broker import dispatch
+from tasks.broker import chains, connection, dispatch
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 THREADS = 8
@@ -60,7 +60,7 @@ def product(count: int) -> float:
     for n in range(count):
         company_id = COMPANIES[n % len(COMPANIES)]
         # As the API does.
-        taken = take_in(company_id, {"input": n}, jobs.DEFAULT_TASK_TYPE, True, None, None)
+        taken = create_and_admit(NewJob(company_id, {"input": n}))
         assert taken is not None
         _view, row = taken
         if row is not None:
@@ -78,11 +78,11 @@ def product(count: int) -> float:
 
 def bare(count: int) -> float:
     """Tasks a second from the first message to the last one's end."""
-    dispatch.broker().delete(DONE_KEY)
+    connection.broker().delete(DONE_KEY)
     started = time.perf_counter()
     for n in range(count):
-        app.send_task(BARE, args=(n == count - 1,), queue="inference", priority=dispatch.PRIORITY)
-    _until(lambda: bool(dispatch.broker().exists(DONE_KEY)), GIVE_UP_SECONDS)
+        app.send_task(BARE, args=(n == count - 1,), queue="inference", priority=chains.PRIORITY)
+    _until(lambda: bool(connection.broker().exists(DONE_KEY)), GIVE_UP_SECONDS)
     return count / (time.perf_counter() - started)
 
 

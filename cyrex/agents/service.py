@@ -9,9 +9,8 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from cyrex.agents.turn import Limits
-from cyrex.errors import Conflict, UserError
-from cyrex.jobs.service import require_agent
+from cyrex.agents.turn import AgentLimits
+from cyrex.errors import Conflict, NotFound, UserError
 from cyrex.tenants.service import count_locked
 from database.base import Json, new_id
 from database.models import Agent
@@ -24,11 +23,11 @@ MOST = {"steps": 64, "tokens": 65_536, "seconds": 3600, "memories": 50}
 LEAST = {"steps": 1, "tokens": 1, "seconds": 1, "memories": 0}
 
 
-def limits_of(agent: Agent | None) -> Limits:
+def limits_of(agent: Agent | None) -> AgentLimits:
     """An agent's limits, the settings' where it has none of its own."""
     settings = get_settings()
     own = agent.limits if agent is not None else {}
-    return Limits(
+    return AgentLimits(
         steps=own.get("steps", settings.agent_steps),
         tokens=own.get("tokens", settings.agent_tokens),
         seconds=own.get("seconds", settings.agent_seconds),
@@ -79,7 +78,10 @@ def find_default(session: Session, company_id: str) -> Agent | None:
 
 def get_agent(session: Session, company_id: str, agent_id: str) -> Agent:
     """A company's agent. Raises `NotFound`, also for another company's."""
-    return require_agent(session, company_id, agent_id)
+    row = session.get(Agent, agent_id)
+    if row is None or row.company_id != company_id:
+        raise NotFound("agent_not_found", f"there is no agent {agent_id!r}", "agent_id")
+    return row
 
 
 def list_agents(session: Session, company_id: str) -> list[Agent]:

@@ -1,7 +1,8 @@
-"""An agent's rows: what a job has done so far, what a step adds to it, how a wait ends."""
+"""The rows of an agent at work: a job's steps and tool calls, the end of its wait for a tool."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -12,35 +13,37 @@ from sqlalchemy.orm import Session
 
 from cyrex.agents import memory
 from cyrex.agents import service as agents
-from cyrex.agents.turn import Answer, Call, Limits, Situation, Turn
+from cyrex.agents.turn import AgentLimits, CallTool, FinalAnswer, Situation, Turn
 from cyrex.engine import Completion
 from cyrex.errors import UserError
-from cyrex.jobs import service as jobs
 from cyrex.tenants.service import get_company
-from cyrex.tools import calls as tools
+from cyrex.tools import calls as tool_calls
+from cyrex.tools.service import registered, tool_schema
 from cyrex.work.admission import admit_rows, room
 from cyrex.work.lease import Hint
+from cyrex.work.news import updated
 from database import claims
 from database.base import Json, new_id, to_json
 from database.models import Agent, Job, JobStep, ToolCall
 from database.transitions import JOB, TOOL_CALL
 from helox.render import content_of
 
-# Of a tool's answer, so much is shown to the model; the row keeps all of it.
+# A tool's answer is shown to the model up to this length; the row keeps all of it.
 REPLY_CHARACTERS = 4000
-# Of the company's own records, so much of each is shown.
+# Each memory of the company is shown to the model up to this length.
 MEMORY_CHARACTERS = 400
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """What one claim of a job's step begins with.
+class StepInput:
+    """The situation and the limits that a claimed step of a job begins with.
 
-    steps, tokens: what the job has used. done: the views of its steps and calls.
+    steps, calls: the views of the job's steps and tool calls so far. tokens: the number that its
+    steps have generated.
     """
 
     situation: Situation
-    limits: Limits
+    limits: AgentLimits
     steps: Sequence[Json] = ()
     calls: Sequence[Json] = ()
 
@@ -49,34 +52,46 @@ class Prepared:
         return sum(int(step["completion_tokens"]) for step in self.steps)
 
 
-def prepare(session: Session, job: Job) -> Prepared:
-    """Read what the next step depends on. Raises `UserError` when the job's agent is gone."""
+def data_of(job: Job) -> Any:
+    """What a job was asked, its keys in the order in which they were sent where that matters.
+
+    JSONB forgets it, and tools and calls are shown to the model in the order of their keys.
+    """
+    ordered = job.input_data.get("ordered")
+    return json.loads(ordered) if isinstance(ordered, str) else job.input_data["data"]
+
+
+def prepare(session: Session, job: Job) -> StepInput:
+    """Read the input of the next step. Raises `UserError` when the job's agent is gone."""
     company_id = job.company_id
     if job.agent_id is not None:
         agent: Agent | None = agents.get_agent(session, company_id, job.agent_id)
     else:
         agent = agents.find_default(session, company_id)
     wanted = set(agent.tools) if agent is not None else set()
-    offered = [t for t in tools.registered(session, company_id) if not wanted or t.name in wanted]
+    offered = [t for t in registered(session, company_id) if not wanted or t.name in wanted]
     limits = agents.limits_of(agent)
     situation = Situation(
-        data=jobs.data_of(job),
+        data=data_of(job),
         prompt=agent.prompt if agent is not None else "",
-        tools=[tools.tool_schema(tool) for tool in offered],
+        tools=[tool_schema(tool) for tool in offered],
         choices=job.input_data.get("choices", ()),
     )
     if situation.is_plain:
-        return Prepared(situation, limits)
+        return StepInput(situation, limits)
     job.agent_id = (agent or agents.default_agent(session, company_id)).agent_id
-    calls = tools.calls_of(session, job.job_id)
+    calls = tool_calls.calls_of(session, job.job_id)
     situation = replace(
         situation,
         context=get_company(session, company_id).context,
         memories=_recalled(session, job, limits.memories),
         turns=[_turn(call) for call in calls],
     )
-    return Prepared(
-        situation, limits, steps_of(session, job.job_id), [tools.call_view(call) for call in calls]
+    return StepInput(
+        situation,
+        limits,
+        steps_of(session, job.job_id),
+        [tool_calls.call_view(call) for call in calls],
     )
 
 
@@ -106,18 +121,22 @@ def step_view(row: JobStep) -> Json:
 
 
 def _turn(call: ToolCall) -> Turn:
-    reply = tools.reply_of(call)
+    reply = tool_calls.reply_of(call)
     if len(reply) > REPLY_CHARACTERS:
         reply = reply[:REPLY_CHARACTERS] + "…"
     return Turn(call.call_id, call.tool_name, call.arguments, reply)
 
 
 def record_step(
-    session: Session, job: Job, decision: Call | Answer, completion: Completion, call_id: str | None
+    session: Session,
+    job: Job,
+    decision: CallTool | FinalAnswer,
+    completion: Completion,
+    call_id: str | None,
 ) -> None:
-    """Store one turn of the model and what it used, in the transaction that ends the step."""
+    """Store one turn of the model and its usage, in the transaction that ends the step."""
     content: Json = {"text": completion.text, "finish_reason": completion.finish_reason}
-    if isinstance(decision, Call):
+    if isinstance(decision, CallTool):
         content |= {"tool": decision.tool, "arguments": decision.arguments, "call_id": call_id}
     session.execute(
         STEP,
@@ -126,7 +145,7 @@ def record_step(
             "usage_id": new_id(),
             "company_id": job.company_id,
             "job_id": job.job_id,
-            "kind": "call" if isinstance(decision, Call) else "answer",
+            "kind": "call" if isinstance(decision, CallTool) else "answer",
             "content": to_json(content),
             "confidence": completion.confidence,
             "adapter_id": job.adapter_id,
@@ -136,7 +155,7 @@ def record_step(
     )
 
 
-# A job's first step is metered under the job's own id, whatever number of them it has.
+# A job's first step is metered under the job's own id.
 STEP = text("""
     WITH step AS (
         INSERT INTO job_steps (
@@ -145,7 +164,7 @@ STEP = text("""
         )
         SELECT :step_id, :company_id, :job_id, 1 + count(*), :kind, CAST(:content AS jsonb),
             CAST(:confidence AS double precision), :prompt_tokens, :completion_tokens
-        FROM job_steps WHERE job_id = :job_id
+        FROM job_steps WHERE company_id = :company_id AND job_id = :job_id
         RETURNING company_id, job_id, number, prompt_tokens, completion_tokens
     )
     INSERT INTO usage (
@@ -159,12 +178,12 @@ STEP = text("""
 
 
 def record_call(
-    session: Session, job: Job, decision: Call, completion: Completion
+    session: Session, job: Job, decision: CallTool, completion: Completion
 ) -> Sequence[Hint]:
-    """The step asked for a tool: store both; returns what is to be published."""
-    jobs.updated(session, job)
+    """Store a step that asked for a tool, and the call; returns the hints to publish."""
+    updated(session, job)
     try:
-        call = tools.create_call(session, job, decision.tool, decision.arguments)
+        call = tool_calls.create_call(session, job, decision.tool, decision.arguments)
     except UserError as error:
         # The tool is gone, or wants more than its schema tells a grammar: the model is to hear it.
         call = _refused_call(session, job, decision, error)
@@ -176,7 +195,7 @@ def record_call(
     return [(JOB, resumed)] if resumed is not None else []
 
 
-def _refused_call(session: Session, job: Job, decision: Call, error: UserError) -> ToolCall:
+def _refused_call(session: Session, job: Job, decision: CallTool, error: UserError) -> ToolCall:
     call = ToolCall(
         call_id=new_id(),
         company_id=job.company_id,
@@ -191,8 +210,10 @@ def _refused_call(session: Session, job: Job, decision: Call, error: UserError) 
     return call
 
 
-def record_answer(session: Session, job: Job, decision: Answer, completion: Completion) -> None:
-    """The step was the last one: store it, and remember the result."""
+def record_answer(
+    session: Session, job: Job, decision: FinalAnswer, completion: Completion
+) -> None:
+    """Store the last step, and its result in the company's memory."""
     record_step(session, job, decision, completion, None)
     memory.remember_job(session, job, decision.text)
 
@@ -221,7 +242,7 @@ def resume(session: Session, job_id: str) -> Job | None:
         publications=int(admitted),
     )
     if moved is not None:
-        jobs.updated(session, moved)
+        updated(session, moved)
     return moved if admitted else None
 
 
@@ -236,17 +257,6 @@ def stranded(session: Session, limit: int) -> list[str]:
         Job.status == "waiting", or_(~open_call, Job.deadline_at < func.now())
     )
     return list(session.scalars(query.limit(limit)))
-
-
-def detailed_view(session: Session, job: Job) -> dict[str, Any]:
-    """A job as JSON with its steps and tool calls, whatever state it is in."""
-    view = jobs.job_view(job)
-    if job.agent_id is not None:
-        view["steps"] = steps_of(session, job.job_id)
-        view["tool_results"] = [
-            tools.call_view(call) for call in tools.calls_of(session, job.job_id)
-        ]
-    return view
 
 
 def seconds_used(job: Job) -> float:

@@ -1,9 +1,8 @@
-"""Deletes blobs that no row names: what was stored by somebody who died before the commit.
+"""Deletes blobs that no row names: their writer died before the commit.
 
 A blob is stored before the row that names it commits, so at any moment there are blobs which are
-about to be named. Only what nobody has stored for a long time is judged, and storing the same
-bytes again makes a blob young: nobody may name a blob that he did not store himself, or read
-from a row, within that time.
+about to be named. Only old blobs are deleted, and storing the same bytes again makes a blob young:
+a process may name only a blob that it has stored, or read from a row, within that time.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from cyrex.datasets import blob_store
 from cyrex.logs import one_line
-from cyrex.training.service import blob_store
 from database.models import Dataset, LoraAdapter, TrainingCheckpoint, TrainingRun
 from database.session import operator_session
 from modelkit.blobs import BlobStore
@@ -25,14 +24,19 @@ log = structlog.get_logger()
 
 # Manifests of adapter packages, whose files are blobs too; the others are single blobs.
 PACKAGES = (TrainingRun.package_sha256, LoraAdapter.sha256)
-SINGLE = (Dataset.sha256, TrainingCheckpoint.sha256)
+SINGLE = (
+    Dataset.sha256,
+    Dataset.validation_sha256,
+    Dataset.merged_sha256,
+    TrainingCheckpoint.sha256,
+)
 
 # The files of every package whose manifest this process has read: its name is its hash.
 _listed: dict[str, frozenset[str]] = {}
 
 
 def sweep(age: float | None = None) -> int:
-    """Delete what is unnamed and older than `age` seconds, BLOB_GRACE_SECONDS if not given.
+    """Delete unnamed blobs older than `age` seconds, BLOB_GRACE_SECONDS if not given.
 
     Returns how many; deletes nothing if it cannot be sure. An `age` shorter than it takes from
     storing to commit is for a system at rest.

@@ -25,7 +25,7 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 from cyrex.engine import Delta, EngineError, Handle
-from cyrex.serving.takeover import Door
+from cyrex.serving.takeover import TakeoverListener
 from cyrex.serving.wire import (
     Answer,
     Call,
@@ -113,7 +113,7 @@ def main() -> None:
         terms: Terms = parent.recv()
     except EOFError:  # It died at once.
         return
-    door = _door(terms, parent, int(sys.argv[2]))
+    listener = _takeover_listener(terms, parent, int(sys.argv[2]))
     # Ctrl-C in a terminal is the parent's business: it drains, then ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
@@ -121,14 +121,14 @@ def main() -> None:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     # What is loaded now stays: looking through it again and again takes a quarter of the start.
     gc.disable()
-    line = Line()
+    link = ParentLink()
     try:
         terms.config.check_base_model()
         # Imported here, so that a failing import is reported like any other failure to start.
         from cyrex.engine.loop import Engine
 
         engine = Engine(
-            terms.config, on_stopped=lambda: os._exit(EXIT_LOOP_BROKEN), on_step=line.flush
+            terms.config, on_stopped=lambda: os._exit(EXIT_LOOP_BROKEN), on_step=link.flush
         )
     except BaseException as error:
         traceback.print_exc()
@@ -142,8 +142,8 @@ def main() -> None:
         # Who kills a worker because its engine hangs must not be given the same one again.
         if not comes_round(engine):
             os._exit(EXIT_LOOP_BROKEN)
-        line.serve(served, engine)
-        served = door.next() if door is not None else None
+        link.serve(served, engine)
+        served = listener.next() if listener is not None else None
     os._exit(0)
 
 
@@ -156,19 +156,21 @@ def comes_round(engine: Engine) -> bool:
     return True
 
 
-def _door(terms: Terms, parent: Connection, parent_pid: int) -> Door | None:
-    """Where the next parent may come in; without one, this process dies with its parent."""
+def _takeover_listener(
+    terms: Terms, parent: Connection, parent_pid: int
+) -> TakeoverListener | None:
+    """Listens for the next parent; without a listener, this process dies with its parent."""
     if terms.place is not None and sys.platform == "linux":
         try:
-            return Door(terms, parent)
+            return TakeoverListener(terms, parent)
         except OSError:  # A twin of our parent has an engine with the same address.
             logging.exception("this engine cannot be taken over")
     die_with_parent(parent_pid)
     return None
 
 
-class Line:
-    """To the parent of the moment."""
+class ParentLink:
+    """The connection to the present parent."""
 
     def __init__(self) -> None:
         self._outbox: Outbox | None = None

@@ -1,7 +1,7 @@
-"""How much a company may have open at a time: beyond, it is asked to come back later.
+"""The most unfinished rows of a company; beyond them a request is refused for now.
 
-What is open waits in Postgres and costs other companies nothing; the limit keeps one company from
-filling the disk, and tells a client that runs wild.
+Unfinished rows wait in Postgres and cost other companies nothing. The limit keeps one company from
+filling the disk, and stops a client that repeats itself without end.
 """
 
 from __future__ import annotations
@@ -13,21 +13,23 @@ from sqlalchemy.orm import Session
 
 from cyrex.errors import TooMany
 from cyrex.tenants.service import lock_company
-from database.transitions import JOB, TRAINING, Machine
+from database.transitions import Machine, OpenLimit
 from settings import get_settings
 
-# So near to the limit, a company's requests are counted one after the other. Further away they
-# are not made to wait for each other; so many at once would not reach the limit unseen.
+# With fewer places left than this, a company's requests are counted one after the other. With more
+# they do not wait for each other: no burst is so large that it would pass the limit uncounted.
 NEAR = 500
-RETRY_AFTER_SECONDS = {JOB.kind: 5.0, TRAINING.kind: 60.0}
-NAMES = {JOB.kind: "OPEN_JOBS_PER_COMPANY", TRAINING.kind: "OPEN_TRAININGS_PER_COMPANY"}
-NOUNS = {JOB.kind: "jobs", TRAINING.kind: "trainings"}
 
 
 def open_limit(machine: Machine) -> int:
     """At most this many rows of one company have not ended."""
-    limit: int = getattr(get_settings(), NAMES[machine.kind].lower())
+    limit: int = getattr(get_settings(), _stated(machine).setting)
     return limit
+
+
+def _stated(machine: Machine) -> OpenLimit:
+    assert machine.open_limit is not None, f"{machine.kind}: not limited"
+    return machine.open_limit
 
 
 def require_place(session: Session, machine: Machine, company_id: str) -> None:
@@ -45,18 +47,19 @@ def require_place(session: Session, machine: Machine, company_id: str) -> None:
         lock_company(session, company_id)
         found = _open(session, machine, company_id, limit)
     if found >= limit:
-        name, noun = NAMES[machine.kind], NOUNS[machine.kind]
+        stated = _stated(machine)
+        name, noun = stated.setting.upper(), stated.noun
         raise TooMany(
             f"too_many_open_{noun}",
             f"{company_id} has {limit} {noun} that have not ended, and may have no more"
             f" ({name}); try again when some have ended",
             details={"limit": name, "value": limit},
-            retry_after_seconds=RETRY_AFTER_SECONDS[machine.kind],
+            retry_after_seconds=stated.retry_after_seconds,
         )
 
 
 def _open(session: Session, machine: Machine, company_id: str, limit: int) -> int:
-    """How many have not ended, counted no further than the limit."""
+    """The number of unfinished rows, counted no further than the limit."""
     model: Any = machine.model
     unfinished = [state.name for state in machine.states if state.to]
     rows = (

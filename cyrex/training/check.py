@@ -1,13 +1,13 @@
-"""What a training is asked to do, checked before anything is written."""
+"""The settings and the examples of a training, checked before anything is stored."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from cyrex.adapters.base_model import base_model_dir, name_of, served_facts, served_name
+from cyrex.adapters.base_model import base_model_dir, served_facts
+from cyrex.datasets import jsonl
 from cyrex.errors import UserError
 from cyrex.training.check_child import count_cut
 from database.base import Json
@@ -15,7 +15,6 @@ from helox.check import MAX_LINE_BYTES, Report, read_records
 from helox.config_check import check_settings
 from helox.control import control_of
 from helox.errors import Problem
-from helox.holdout import choose, key_of
 from helox.spec import TrainingConfig
 from settings import MIB, get_settings
 
@@ -24,21 +23,29 @@ TEMPLATE_TOKENS = 128  # that a chat template may write around a row
 MAX_COUNTED_BYTES = 8 * MIB  # of rows whose tokens are counted while their sender waits
 
 
-def check_request(
-    lines: Sequence[Any], config: Mapping[str, Any] | None, base_model: str | None = None
-) -> Report:
-    """What was found in data that can be trained on; its tokens are not counted yet.
+@dataclass(frozen=True)
+class CheckedRows:
+    """Rows that can be trained on: as lines of JSON, written once, and what was found in them.
 
-    Raises `UserError`, which names the field and the limit.
+    The report counts no tokens yet.
     """
-    check_base_model(base_model)
-    named = check_config(config or {})
+
+    lines: list[bytes]
+    report: Report
+
+
+def check_examples(lines: Sequence[Any]) -> CheckedRows:
+    """Check rows that are to be trained on.
+
+    Raises `UserError`, which names the line, the field or the limit.
+    """
     check_size(lines)
-    _check_values(lines)
+    written = [_written(line, number) for number, line in enumerate(lines, 1)]
     facts = served_facts()
     report = Report()
     control = control_of(facts.control_tokens if facts is not None else ())
-    keys = [key_of(record.conversation) for record in read_records(lines, report, control=control)]
+    for _ in read_records(lines, report, control=control):
+        pass
     if report.problems:
         raise bad_rows(report.problems)
     if len(report.unweighted) == report.examples:
@@ -47,33 +54,20 @@ def check_request(
             "training_data: every answer has weight 0: there is nothing to learn",
             "training_data",
         )
-    report.held_out = sum(choose(keys, TrainingConfig.model_validate(named).holdout_fraction))
-    return report
+    return CheckedRows(written, report)
 
 
-def with_cut(report: Report, lines: Sequence[Any], config: Mapping[str, Any] | None) -> Json:
+def counts_of(checked: CheckedRows, config: Mapping[str, Any]) -> Json:
     """The counts of rows. Those that are cut are counted where a row is long enough for it: a
     token is a byte or more, so that a short row needs no tokenizer."""
-    named = check_config(config or {})
-    limit = TrainingConfig.model_validate(named).max_length - TEMPLATE_TOKENS
-    content = [jsonl(line) for line in lines]
-    counts = report.counts()
-    if all(len(line) <= limit for line in content):
-        return {**counts, "cut": 0, "dropped": len(report.unweighted)}
-    if served_facts() is None or sum(map(len, content)) > MAX_COUNTED_BYTES:
+    limit = TrainingConfig.model_validate(config).max_length - TEMPLATE_TOKENS
+    counts = checked.report.counts()
+    if all(len(line) <= limit for line in checked.lines):
+        return {**counts, "cut": 0, "dropped": len(checked.report.unweighted)}
+    if served_facts() is None or sum(map(len, checked.lines)) > MAX_COUNTED_BYTES:
         return counts
-    found = count_cut(b"".join(content), named, base_model_dir())
+    found = count_cut(b"".join(checked.lines), dict(config), base_model_dir())
     return counts if found is None else {**counts, "cut": found[0], "dropped": found[1]}
-
-
-def check_base_model(base_model: str | None) -> None:
-    """Raises `UserError` for another one than is served here."""
-    if base_model is not None and name_of(base_model) != served_name():
-        raise UserError(
-            "unknown_base_model",
-            f"base_model: {base_model!r} is not served here; leave it out for the one that is",
-            param="base_model",
-        )
 
 
 def check_size(lines: Sequence[Any]) -> None:
@@ -103,28 +97,25 @@ def bad_rows(problems: Sequence[Problem]) -> UserError:
     )
 
 
-def _check_values(lines: Sequence[Any]) -> None:
-    """Each example is a JSON object that can be written down."""
-    for number, line in enumerate(lines, 1):
-        place = f"training_data[{number - 1}]"
-        if not isinstance(line, Mapping):
-            message = f"{place}: must be an object (line {number})"
-            raise UserError("invalid_training_data", message, place)
-        try:
-            length = len(jsonl(line).rstrip(b"\n"))
-        except (ValueError, TypeError) as error:
-            message = f"{place}: cannot be written as JSON in UTF-8 (line {number}): {error}"
-            raise UserError("invalid_training_data", message, place) from None
-        # The trainer reads no longer ones.
-        if length > MAX_LINE_BYTES:
-            message = (
-                f"{place}: is {length} bytes of JSON, the limit is {MAX_LINE_BYTES} (line {number})"
-            )
-            raise UserError("invalid_training_data", message, place)
-
-
-def jsonl(line: Any) -> bytes:
-    return (json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n").encode()
+def _written(line: Any, number: int) -> bytes:
+    """An example as a line of JSON. Raises `UserError` for what is no object or too long."""
+    place = f"training_data[{number - 1}]"
+    if not isinstance(line, Mapping):
+        message = f"{place}: must be an object (line {number})"
+        raise UserError("invalid_training_data", message, place)
+    try:
+        written = jsonl(line)
+    except (ValueError, TypeError) as error:
+        message = f"{place}: cannot be written as JSON in UTF-8 (line {number}): {error}"
+        raise UserError("invalid_training_data", message, place) from None
+    length = len(written) - len(b"\n")
+    # The trainer refuses longer lines.
+    if length > MAX_LINE_BYTES:
+        message = (
+            f"{place}: is {length} bytes of JSON, the limit is {MAX_LINE_BYTES} (line {number})"
+        )
+        raise UserError("invalid_training_data", message, place)
+    return written
 
 
 def check_config(config: Mapping[str, Any]) -> dict[str, Any]:

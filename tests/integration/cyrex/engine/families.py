@@ -26,6 +26,7 @@ from transformers import (
 )
 
 from cyrex.engine import AdapterRef, Grammar
+from tests.integration.cyrex.engine.same import Answer, generate
 from tests.integration.cyrex.tiny import CONTEXT, ref_of, write_base
 
 END = 1
@@ -48,16 +49,6 @@ KINDS: list[dict[str, Any]] = [
     {"target_modules": r".*layers\.1\.self_attn\.(k|o)_proj"},
 ]
 COMPANIES = 3
-# Two logits closer than this are a tie: the order of a sum in fp32 decides.
-TIE = 1e-4
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Tokens, and how far each was ahead of the second best."""
-
-    tokens: list[int]
-    leads: list[float]
 
 
 @dataclass
@@ -82,21 +73,9 @@ class Family:
     def _generate(
         self, adapter: AdapterRef | None, prompt: list[int], length: int, grammar: Grammar | None
     ) -> Answer:
-        tokens = torch.tensor([prompt])
         held = [] if grammar is None else [Held(self._tokenizer, grammar)]
-        with torch.inference_mode():
-            output = self._models[adapter].generate(
-                input_ids=tokens,
-                attention_mask=torch.ones_like(tokens),
-                do_sample=False,
-                max_new_tokens=length,
-                logits_processor=LogitsProcessorList(held),
-                return_dict_in_generate=True,
-                output_scores=True,
-            )
-        best = torch.stack(output.scores)[:, 0].topk(2).values
-        answer = output.sequences[0, len(prompt) :].tolist()
-        return Answer(answer, (best[:, 0] - best[:, 1]).tolist())
+        processors = LogitsProcessorList(held)
+        return generate(self._models[adapter], prompt, length, logits_processor=processors)
 
     @functools.cached_property
     def _tokenizer(self) -> Any:

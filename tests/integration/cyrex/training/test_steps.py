@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from cyrex import datasets
 from cyrex.adapters.files import put_package
+from cyrex.datasets import blob_store
 from cyrex.errors import UserError
-from cyrex.recovery.endings import end
+from cyrex.recovery.kinds import end
 from cyrex.training import steps as training_steps
-from cyrex.training import train_step as training_child
-from cyrex.training.service import blob_store
 from cyrex.work.lease import Advance, Finish, Lease, Outcome
 from database import claims
 from database.models import Dataset, Example, LoraAdapter, TrainingEvent, TrainingRun
@@ -25,8 +25,8 @@ from modelkit.registry import get_registry
 from settings import get_settings
 from synapse.streams import LORA_ADAPTER_READY
 from tests import rows
-from tests.integration.web.support import idle_transactions
 from tests.packages import write_package
+from tests.support.database import idle_transactions
 
 pytestmark = pytest.mark.usefixtures("database_url")
 
@@ -41,31 +41,30 @@ def acme() -> str:
 def claim(company_id: str, request_id: str, owner: str = "worker") -> tuple[TrainingRun, Lease]:
     run = rows.get(TrainingRun, request_id)
     step = str(run.step)
+    lease = Lease(TRAINING, company_id, request_id, step, run.attempt, owner)
     with company_session(company_id) as session:
-        row = claims.claim(session, TRAINING, request_id, step, run.attempt, owner)
+        row = lease.claim(session)
     assert row is not None
-    return row, Lease(TRAINING, company_id, request_id, step, run.attempt, owner)
+    return row, lease
 
 
-def settle(row: TrainingRun, lease: Lease, outcome: Outcome) -> None:
+def settle(lease: Lease, outcome: Outcome) -> None:
     """What `run_step` does with an outcome."""
     assert isinstance(outcome, Advance | Finish)
     with company_session(lease.company_id) as session:
         if isinstance(outcome, Advance):
-            changed = claims.advance(session, TRAINING, row, lease.owner, **outcome.values)
+            changed = lease.advance(session, **outcome.values)
         else:
-            changed = claims.finish(
-                session, TRAINING, row, lease.owner, outcome.status, **outcome.values
-            )
-        if outcome.also is not None:
-            outcome.also(session, changed)
+            changed = lease.finish(session, outcome.status, **outcome.values)
+        if outcome.in_transaction is not None:
+            outcome.in_transaction(session, changed)
         if isinstance(outcome, Finish):
             end(session, TRAINING, changed)
 
 
 def do(company_id: str, request_id: str, step: Step) -> TrainingRun:
     row, lease = claim(company_id, request_id)
-    settle(row, lease, step(row, lease))
+    settle(lease, step(row, lease))
     found: TrainingRun = rows.get(TrainingRun, request_id)
     return found
 
@@ -90,7 +89,7 @@ def test_a_store_that_is_slow_keeps_no_transaction_open(
             return blob_store().read(sha256)
 
     request_id = rows.run(acme, status="admitted")
-    monkeypatch.setattr(training_child, "blob_store", Slow)
+    monkeypatch.setattr(datasets, "blob_store", Slow)
     assert do(acme, request_id, training_steps.accept).step == "train"
     assert open_then == [0], "Postgres ends a transaction that is idle for a minute"
 
@@ -108,7 +107,7 @@ def test_accept_records_the_report_and_the_split(acme: str) -> None:
     held_out = [example.line for example in found if example.split == "holdout"]
     assert 0 < len(held_out) < 30
     body = blob_store().read(rows.get(Dataset, run.dataset_id).sha256).splitlines()
-    _, holdout = training_steps.split_dataset(body, 0.1)
+    _, holdout = datasets.split_dataset(body, 0.1)
     assert [json.loads(line) for line in holdout] == [lines[n - 1] for n in held_out]
     assert rows.events(request_id) == ["requested", "accepted"]
 
@@ -213,7 +212,7 @@ def test_a_worker_that_dies_after_registering_is_followed_by_one_that_finds_its_
     row, lease = claim(acme, request_id, "first")
     training_steps.register(row, lease)  # its end is never written
     with company_session(acme) as session:
-        claims.release(session, TRAINING, row, "first", "worker lost")
+        lease.release(session, row, "worker lost")
     do(acme, request_id, training_steps.register)
     adapter = adapter_of(request_id)
     assert adapter.version == 1
@@ -224,7 +223,7 @@ def test_a_fenced_worker_registers_nothing(acme: str, tmp_path: Path) -> None:
     request_id = trained(acme, tmp_path)
     row, lease = claim(acme, request_id, "first")
     with company_session(acme) as session:
-        claims.release(session, TRAINING, row, "first", "worker lost")
+        lease.release(session, row, "worker lost")
     with pytest.raises(claims.Lost):
         training_steps.register(row, lease)
     assert get_registry(get_settings()).list_models(acme) == []
@@ -242,9 +241,9 @@ def test_announce_ends_the_run_and_tells_of_its_adapter_in_one_transaction(
     row, lease = claim(acme, request_id)
     outcome: Any = training_steps.announce_adapter(row, lease)
     with company_session(acme) as session:
-        claims.release(session, TRAINING, row, "worker", "lost")
+        lease.release(session, row, "lost")
     with pytest.raises(claims.Lost):
-        settle(row, lease, outcome)
+        settle(lease, outcome)
     assert rows.announced(acme, LORA_ADAPTER_READY) == [], "a fenced worker announces nothing"
 
     run = do(acme, request_id, training_steps.announce_adapter)

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from cyrex.agents import state as agent_state
 from cyrex.work.admission import admit_rows, limit_of
-from database import claims
+from cyrex.work.lease import Lease
 from database.models import Job
 from database.session import company_session, operator_session
 from database.transitions import JOB, TOOL_CALL, TRAINING
@@ -49,8 +49,9 @@ def statuses(company_id: str) -> Counter[str]:
 
 def end(company_id: str, job_id: str) -> None:
     with company_session(company_id) as session:
-        job = claims.claim(session, JOB, job_id, "process", 1, "worker")
-        claims.finish(session, JOB, job, "worker", "completed")
+        lease = Lease(JOB, company_id, job_id, "process", 1, "worker")
+        lease.claim(session)
+        lease.finish(session, "completed")
 
 
 def test_the_limits_are_the_settings() -> None:
@@ -75,10 +76,11 @@ def test_arrival_counts_and_not_the_name_that_an_outsider_gave(acme: str) -> Non
     jobs = []
     for job_id in ("zzz", None, "000", None):
         with company_session(acme) as session:
+            from cyrex.jobs.new_job import NewJob
             from cyrex.jobs.service import create_job
 
-            named = job_id and f"{job_id}-{acme}"
-            jobs.append(create_job(session, acme, {"input": "x"}, job_id=named).job_id)
+            named = {"job_id": f"{job_id}-{acme}"} if job_id else {}
+            jobs.append(create_job(session, NewJob(acme, {"input": "x"}, **named)).job_id)
     assert sorted(admit(acme)) == sorted(jobs[:LIMIT])
 
 

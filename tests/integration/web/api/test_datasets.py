@@ -16,7 +16,7 @@ from database.models import Dataset, TrainingRun
 from database.session import company_session
 from modelkit.blobs import get_blob_store
 from settings import get_settings
-from tests.integration.web.support import Tenant, error_of
+from tests.support.web import Tenant, error_of
 
 TRAIN = "/company-automation/train-adapter"
 CHECK = "/company-automation/datasets/check"
