@@ -90,7 +90,7 @@ def named_settings(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
     for key, value in config.items():
         name = OTHER_NAMES.get(key, key)
         if name in named:
-            raise ValueError(f"{key} is the same setting as {asked[name]}")
+            raise ValueError(f"{asked[name]} is the same setting as {key}")
         named[name], asked[name] = value, key
     return named, asked
 

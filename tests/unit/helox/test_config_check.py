@@ -92,7 +92,7 @@ def test_weights_that_are_no_safetensors(tmp_path: Path) -> None:
         ({"use_qlora": True}, "use_qlora", "beside config"),
         ({"modules_to_save": ["lm_head"]}, "modules_to_save", "cannot be served"),
         ({"qqq": 1}, "qqq", "the settings are lora_rank"),
-        ({"rank": 8, "lora_rank": 8}, "lora_rank", "the same setting as rank"),
+        ({"rank": 8, "lora_rank": 8}, "rank", "the same setting as lora_rank"),
         ({"max_length": 300}, "max_length", "300 is more than the 256 tokens"),
         ({"target_modules": ["query_key_value"]}, "target_modules", "it has down_proj"),
         ({"target_modules": ["q_proj", "lm_head"]}, "target_modules", "'lm_head'"),
