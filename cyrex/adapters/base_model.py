@@ -10,6 +10,7 @@ from cyrex.errors import UserError
 from cyrex.logs import one_line
 from helox.base import Base
 from helox.base_facts import BaseFacts, base_facts
+from helox.control import ControlTokens, control_of
 from helox.errors import UserError as BadBase
 from settings import SettingsError, get_settings
 
@@ -51,6 +52,12 @@ def open_base() -> Base:
 def served_facts() -> BaseFacts | None:
     """What settings must know of the base model; None where its files are not on this machine."""
     return _facts_of(get_settings().base_model_path)
+
+
+def served_control() -> ControlTokens:
+    """The control tokens of the base model, which are taken out of answers."""
+    facts = served_facts()
+    return control_of(facts.control_tokens if facts is not None else ())
 
 
 @lru_cache(maxsize=4)

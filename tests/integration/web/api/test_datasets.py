@@ -161,6 +161,7 @@ def test_every_row_is_counted_where_its_sender_looks(acme: Tenant) -> None:
     assert (counts["dropped"], counts["cut"], counts["ignored_endings"]) == (1, 2, 1)
     assert counts["control_tokens"] == {"<|end|>": 1}
     assert counts["ignored_fields"] == {"source": 1}
+    assert counts["held_out"] == 0, "of fewer than 20 rows none is"
     assert counts["forms"] == {
         "input+output": 10,
         "prompt+completion": 1,
@@ -173,6 +174,12 @@ def test_every_row_is_counted_where_its_sender_looks(acme: Tenant) -> None:
     assert view is not None and events is not None
     assert view["counts"] == counts
     assert events["events"][0]["data"]["counts"] == counts
+
+
+def test_the_rows_that_will_be_held_out_are_counted(acme: Tenant) -> None:
+    rows = [{"input": f"question {n}", "output": f"answer {n}"} for n in range(100)]
+    asked = acme.api.train(training_data=rows)
+    assert asked.json is not None and asked.json["counts"]["held_out"] == 10
 
 
 def test_the_whole_report_as_json_and_as_a_page(acme: Tenant) -> None:
