@@ -153,8 +153,12 @@ def stored(value: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def encoders(tiny_base: Path) -> dict[str, Encoder]:
-    tokenizer = Tokenizer.from_file(str(tiny_base / "tokenizer.json"))
+def tokenizer(tiny_base: Path) -> Tokenizer:
+    return Tokenizer.from_file(str(tiny_base / "tokenizer.json"))
+
+
+@pytest.fixture(scope="module")
+def encoders(tokenizer: Tokenizer) -> dict[str, Encoder]:
     stop = tokenizer.token_to_id("<|end|>")
     return {
         name: Encoder(ChatTemplate(source, {}, CONTROL), tokenizer, [stop], 100_000)
@@ -167,7 +171,9 @@ def encoders(tiny_base: Path) -> dict[str, Encoder]:
 )
 @given(row=st.one_of(pair(), alpaca(), chat(), sharegpt()))
 def test_the_job_asks_the_tokens_that_were_trained(
-    encoders: dict[str, Encoder], row: tuple[dict[str, Any], dict[str, Any]]
+    encoders: dict[str, Encoder],
+    tokenizer: Tokenizer,
+    row: tuple[dict[str, Any], dict[str, Any]],
 ) -> None:
     asked, answered = row
     line = {**asked, **answered}
@@ -181,7 +187,7 @@ def test_the_job_asks_the_tokens_that_were_trained(
         prompt = encoder.template.render(
             question.messages, add_generation_prompt=True, tools=question.tools
         )
-        ids = encoder._tokenizer.encode(prompt, add_special_tokens=False).ids
+        ids = tokenizer.encode(prompt, add_special_tokens=False).ids
         assert list(example.ids[:start]) == ids, name
 
 
