@@ -12,8 +12,11 @@ import pyarrow.parquet
 import pytest
 from sqlalchemy import select
 
+from cyrex.agents.state import data_of
+from cyrex.jobs.service import get_job
 from database.models import Dataset, TrainingRun
 from database.session import company_session
+from helox.render import question_of
 from modelkit.blobs import get_blob_store
 from settings import get_settings
 from tests.support.web import Tenant, error_of
@@ -245,6 +248,21 @@ def test_a_key_that_is_there_twice_is_refused(acme: Tenant) -> None:
     raw = b'{"training_data": [{"input": "a", "input": "b", "output": "c"}]}'
     refused = acme.api.request("POST", TRAIN, data=raw, content_type="application/json")
     assert "'input' is there twice" in error_of(refused, 400, "invalid_json")["message"]
+
+
+def test_a_job_keeps_the_order_of_the_tools_that_it_is_asked_with(acme: Tenant) -> None:
+    properties = {name: {"type": "string"} for name in ("why", "id", "a_long_name", "b")}
+    function = {"name": "close", "parameters": {"type": "object", "properties": properties}}
+    data = {
+        "messages": [{"role": "user", "content": "Close it"}],
+        "tools": [{"type": "function", "function": function}],
+    }
+    job = acme.api.process(data=data).json
+    assert job is not None and job["data"] == data
+    with company_session(acme.company_id) as session:
+        tools = question_of(data_of(get_job(session, job["job_id"]))).tools
+    assert tools is not None
+    assert list(tools[0]["function"]["parameters"]["properties"]) == list(properties)
 
 
 @pytest.mark.parametrize(
