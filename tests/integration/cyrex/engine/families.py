@@ -7,10 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from llguidance import LLMatcher
 from llguidance.hf import from_tokenizer
-from llguidance.torch import apply_token_bitmask_inplace, fill_next_token_bitmask
+
+# Not its counterpart for torch, which compiles itself and keeps that: a cache that was filled with
+# other vector instructions computes wrong masks.
+from llguidance.numpy import apply_token_bitmask_inplace, fill_next_token_bitmask
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import (
     AutoConfig,
@@ -103,10 +107,10 @@ class Held(LogitsProcessor):
             for token in input_ids[0, self._seen :].tolist():
                 assert self._matcher.consume_token(token), self._matcher.get_error()
         self._seen = input_ids.shape[1]
-        bitmask = torch.zeros((1, VOCABULARY // 32 + 1), dtype=torch.int32)
+        bitmask = np.zeros((1, VOCABULARY // 32 + 1), dtype=np.int32)
         fill_next_token_bitmask(self._matcher, bitmask, 0)
         held = scores.clone()
-        apply_token_bitmask_inplace(held, bitmask)
+        apply_token_bitmask_inplace(held.numpy(), bitmask)
         return held
 
 

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from cyrex.engine import AdapterRef, Completion, EngineConfig, Request, Sampling
 from cyrex.engine.loop import Engine
-from cyrex.engine.scoring import Example
+from cyrex.engine.scoring import ScoredExample
 from tests.integration.cyrex.engine.same import assert_same, generate, is_tie
 from tests.integration.cyrex.tiny import write_base
 
@@ -97,7 +97,9 @@ def test_other_precisions_answer(
 def test_losses_are_those_of_the_answers_tokens(
     engine: Engine, base: Path, adapters: list[AdapterRef]
 ) -> None:
-    examples = [Example(list(range(5, 5 + n)), list(range(40, 40 + n % 7 + 1))) for n in (1, 9, 50)]
+    examples = [
+        ScoredExample(list(range(5, 5 + n)), list(range(40, 40 + n % 7 + 1))) for n in (1, 9, 50)
+    ]
     losses = engine.losses(None, examples)
     model = AutoModelForCausalLM.from_pretrained(base).eval()
     for example, loss in zip(examples, losses, strict=True):
