@@ -63,8 +63,8 @@ def served_control() -> ControlTokens:
 @lru_cache(maxsize=4)
 def _facts_of(named: str) -> BaseFacts | None:
     folder = Path(named)
-    if not (folder / "config.json").is_file():
-        return None
+    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
+        return None  # what is wrong with it, opening it says
     try:
         return base_facts(folder)
     except BadBase as error:
