@@ -19,7 +19,7 @@ SMALL_BASE_LEARNING_RATE = 2e-3  # a small base moves little per step; 10x the u
 LARGE_BASE_LEARNING_RATE = 2e-4  # the QLoRA paper's rate at 7B
 
 # Of answers that are filled with what the prompt says: found on 300 examples and a small base.
-PROMPT_NOISE = 0.15
+PROMPT_NOISE = 0.25
 COPY_VARIATION = 0.8
 
 ModuleName = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_.]+$")]
