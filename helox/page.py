@@ -248,7 +248,8 @@ def _bars(bars: Iterable[tuple[str, int]]) -> str:
     most = max((count for _, count in bars), default=0) or 1
     rows = "".join(
         f"<div class=bar><span>{escape(_visible(name))}</span>"
-        f'<i style="width:{count / most:.1%};min-width:{2 * bool(count)}px"></i><b>{count:,}</b></div>'
+        f'<i style="width:{count / most:.1%};min-width:{2 * bool(count)}px"></i>'
+        f"<b>{count:,}</b></div>"
         for name, count in bars
     )
     return f"<div class=bars>{rows}</div>"
