@@ -90,7 +90,7 @@ def error_of(response: TestResponse, status: int, code: str | None = None) -> di
 
 
 def finish_job(company_id: str, job_id: str, status: str = "completed", **values: Any) -> None:
-    """Act as an inference worker: claim the job, resolve its adapter, write and announce its end."""
+    """Act as an inference worker: claim a job, resolve its adapter, write and announce its end."""
     with company_session(company_id) as session:
         attempt = jobs.get_job(session, job_id).attempt
         lease = Lease(JOB, company_id, job_id, "process", attempt, "worker-1")
