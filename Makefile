@@ -19,7 +19,7 @@ export GOMP_SPINCOUNT ?= 0
 .PHONY: help install up demo test test-unit test-slow test-all chaos lint format typecheck migrate revision real-model bench clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-11s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## Make .venv with everything in it (done once; every target below does it)
 
