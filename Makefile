@@ -31,7 +31,7 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 			"Name a newer one: make PYTHON=/path/to/python" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 		{ rm -rf $(VENV); echo "$(PYTHON) cannot make virtual environments (on Debian: apt install python3-venv)" >&2; exit 1; }
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[models,registries,embedded,monitoring,dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[models,tables,registries,embedded,monitoring,dev]'
 	@touch $@
 
 up: install ## Start the whole stack and keep it running; Ctrl-C stops all of it

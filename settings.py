@@ -10,6 +10,7 @@ import binascii
 import ipaddress
 import re
 import sys
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -290,12 +291,17 @@ class Settings(BaseSettings):
 SECRET_WORDS = ("URL", "URI", "KEY", "SECRET", "PASSWORD", "TOKEN")
 
 
+def message_of(finding: Mapping[str, object]) -> str:
+    """The message of one of pydantic's findings; it writes its kind of error before our own."""
+    return str(finding["msg"]).removeprefix("Value error, ")
+
+
 def _lines(error: ValidationError) -> str:
     """Render pydantic's findings as one line, each with its variable's name."""
     found = []
     for item in error.errors(include_url=False):
         place = ".".join(str(part) for part in item["loc"]).upper()
-        message = item["msg"].removeprefix("Value error, ")
+        message = message_of(item)
         shown: Any = item.get("input")
         hidden = any(word in place for word in SECRET_WORDS)
         value = f" (got {shown!r})" if place and isinstance(shown, str) and not hidden else ""

@@ -8,11 +8,13 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from cyrex.agents.service import get_agent
 from cyrex.clients import Shared, check_servers, ensure_company, in_thread, until, written
 from cyrex.jobs import service as jobs
+from cyrex.jobs.new_job import DEFAULT_TASK_TYPE, NewJob, check_data
 from cyrex.lora_adapter_service import LoRAAdapterService, get_lora_service
 from cyrex.tools import service as tool_registry
-from database.base import Json, new_id
+from database.base import Json
 from database.models import Job
 from database.session import company_session
 from database.transitions import JOB
@@ -21,7 +23,7 @@ from synapse.outbox import announce
 from synapse.payloads import JOB_REQUESTED
 from synapse.streams import COMPANY_AUTOMATION_JOBS
 
-# What the answer says; the job itself has more.
+# The fields of a job that the answer has.
 SHOWN = ("job_id", "status", "result", "tool_results", "confidence", "adapter_id", "note", "error")
 
 
@@ -42,7 +44,7 @@ class CompanyDataAutomation:
         self,
         company_id: str,
         data: Any,
-        task_type: str = jobs.DEFAULT_TASK_TYPE,
+        task_type: str = DEFAULT_TASK_TYPE,
         use_adapter: bool = True,
         *,
         agent_id: str | None = None,
@@ -55,23 +57,14 @@ class CompanyDataAutomation:
         is in seconds (default JOB_SECONDS); a job that has not ended by then goes on, and its
         status says how far it is. Raises `UserError` for what cannot be asked.
         """
-        jobs.check_data(data)
-        jobs.check_task_type(task_type)
-        job_id = new_id()
-        wanted: Json = {
-            "job_id": job_id,
-            "data": data,
-            "task_type": task_type,
-            "use_adapter": use_adapter,
-            "agent_id": agent_id,
-            "choices": jobs.check_choices(choices) if choices is not None else None,
-        }
+        check_data(data)
+        new = NewJob(company_id, data, task_type, use_adapter, agent_id=agent_id, choices=choices)
         seconds = get_settings().job_seconds if wait is None else wait
-        await in_thread(partial(self._ask, company_id, wanted))
-        ended = await until(partial(self._ended, company_id, job_id), seconds)
-        view = ended or await in_thread(partial(self._view, company_id, job_id))
+        await in_thread(partial(self._ask, new))
+        ended = await until(partial(self._ended, company_id, new.job_id), seconds)
+        view = ended or await in_thread(partial(self._view, company_id, new.job_id))
         # Between the event and the bridge there is no row yet.
-        view = view or {"job_id": job_id, "status": "requested", "tool_results": []}
+        view = view or {"job_id": new.job_id, "status": "requested", "tool_results": []}
         return {name: view.get(name) for name in SHOWN}
 
     async def train_company_adapter(
@@ -93,23 +86,31 @@ class CompanyDataAutomation:
     # ---- in threads ----
 
     @staticmethod
-    def _ask(company_id: str, wanted: Json) -> None:
-        ensure_company(company_id)
+    def _ask(new: NewJob) -> None:
+        ensure_company(new.company_id)
+        wanted: Json = {
+            "job_id": new.job_id,
+            "data": new.data,
+            "task_type": new.task_type,
+            "use_adapter": new.use_adapter,
+            "agent_id": new.agent_id,
+            "choices": new.choices,
+        }
 
         def work(session: Session) -> None:
-            if wanted["agent_id"] is not None:
-                jobs.require_agent(session, company_id, wanted["agent_id"])
+            if new.agent_id is not None:
+                get_agent(session, new.company_id, new.agent_id)
             announce(
                 session,
                 COMPANY_AUTOMATION_JOBS,
                 JOB_REQUESTED,
-                company_id,
+                new.company_id,
                 wanted,
-                correlation_id=wanted["job_id"],
+                correlation_id=new.job_id,
                 source="python",
             )
 
-        written(company_id, work)
+        written(new.company_id, work)
 
     @staticmethod
     def _view(company_id: str, job_id: str) -> Json | None:

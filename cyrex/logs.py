@@ -65,6 +65,7 @@ def configure_logging(level: str = "INFO", ticks: Collection[str] = ()) -> None:
     root.setLevel(level)
 
 
-def one_line(error: Exception) -> str:
-    """An error's kind and the first line of what it says."""
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+def one_line(error: BaseException) -> str:
+    """An error's kind and the first line of its message, if it has one."""
+    kind, message = type(error).__name__, str(error).strip()
+    return f"{kind}: {message.splitlines()[0]}" if message else kind

@@ -10,11 +10,13 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from cyrex import datasets
 from cyrex.adapters import service as adapters
 from cyrex.clients import Shared, check_servers, ensure_company, in_thread, until, written
 from cyrex.errors import NotFound, UserError
 from cyrex.training import service as training
-from cyrex.training.check import check_request
+from cyrex.training.check import check_examples
+from cyrex.training.order import TrainingOrder
 from database.base import Json, new_id
 from database.models import LoraAdapter
 from database.session import company_session, operator_session
@@ -69,14 +71,18 @@ class LoRAAdapterService:
         """
 
         def request() -> str:
-            check_request(training_data, config, self.base_model_path)
-            ensure_company(company_id)
-            data = training.store(training_data)
-            run = written(
+            order = TrainingOrder(
                 company_id,
-                lambda session: training.request_training(
-                    session, company_id, data, config, use_qlora, source="python"
-                ),
+                dict(config or {}),
+                use_qlora,
+                base_model=self.base_model_path,
+                source="python",
+            )
+            checked = check_examples(training_data)
+            ensure_company(company_id)
+            data = datasets.store(checked.lines, checked.report.counts())
+            run = written(
+                company_id, lambda session: training.request_training(session, order, data)
             )
             return str(run.request_id)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import psycopg2
 from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.exc import DisconnectionError, OperationalError
+from sqlalchemy.exc import DisconnectionError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from database.base import to_json
@@ -24,6 +24,9 @@ from settings import get_settings
 WEB = "cyrex_web"
 WORKER = "cyrex_worker"
 OPERATOR = "cyrex_operator"
+
+# Raised while the database is away; the driver's own errors come from a new connection's checks.
+DATABASE_ERRORS = (SQLAlchemyError, psycopg2.Error)
 
 ASSUME = text("SELECT set_config('role', :role, true), set_config('app.company_id', :id, true)")
 # The same in the driver's own notation, for a statement that travels with it. A plan that is made

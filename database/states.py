@@ -10,12 +10,6 @@ from database.transitions import (
     State,
 )
 
-TITLES = {
-    "training": "A training run",
-    "job": "An automation job",
-    "adapter": "An adapter",
-    "tool": "A tool call",
-}
 COLUMNS = ("State", "Set by", "May become", "After", "The reconciler")
 
 
@@ -29,7 +23,7 @@ def section(machine: Machine) -> str:
     rows = [COLUMNS, *(_cells(machine, state) for state in machine.states)]
     table = [f"| {' | '.join(row)} |" for row in rows]
     table.insert(1, f"|{'---|' * len(COLUMNS)}")
-    return "\n".join([f"### {TITLES[machine.kind]}", "", _about(machine), "", *table, ""])
+    return "\n".join([f"### {machine.title}", "", _about(machine), "", *table, ""])
 
 
 def _about(machine: Machine) -> str:

@@ -5,6 +5,7 @@ This table is read by the guarded updates, the reconciler, the tests and the doc
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sqlalchemy import ColumnElement, case
@@ -35,19 +36,40 @@ class State:
 
 
 @dataclass(frozen=True)
+class OpenLimit:
+    """How many rows of a company may be unfinished at a time.
+
+    setting: its name in `settings`. noun: the rows' name in a message. retry_after_seconds: when a
+    client that was refused may ask again.
+    """
+
+    setting: str
+    noun: str
+    retry_after_seconds: float
+
+
+@dataclass(frozen=True)
 class Machine:
-    """The life of one kind of row. `steps` is the order of its chain of tasks."""
+    """The life of one kind of row.
+
+    title: its name in the documentation. queues: the steps of its chain of tasks, in order, each
+    with the queue that runs it.
+    """
 
     kind: str
+    title: str
     model: type[Base]
     key: str
-    steps: tuple[str, ...]
+    queues: Mapping[str, str]
     states: tuple[State, ...]
     claimable: tuple[str, ...]
     running: str
     failed: str
-    # Whether a company's rows pass through `admit` on their way to the broker.
-    admitted: bool
+    # The setting that says how many of a company's rows `admit` lets into the broker at a time.
+    # None: they do not pass through `admit`.
+    broker_limit: str | None = None
+    # None: what a company may have open is not limited.
+    open_limit: OpenLimit | None = None
     # The states to which an operator's replay takes a failed row: before its step, or before the
     # event that starts its chain. None: a failed row stays as it is.
     revived: str | None = None
@@ -69,6 +91,15 @@ class Machine:
         return tuple(state.name for state in self.states if target in state.to)
 
     @property
+    def steps(self) -> tuple[str, ...]:
+        return tuple(self.queues)
+
+    @property
+    def admitted(self) -> bool:
+        """Whether a company's rows pass through `admit` on their way to the broker."""
+        return self.broker_limit is not None
+
+    @property
     def terminal(self) -> tuple[str, ...]:
         return tuple(state.name for state in self.states if not state.to)
 
@@ -88,9 +119,16 @@ FREE = "frees the lease of a dead worker, counts the failure, publishes again or
 
 TRAINING = Machine(
     kind="training",
+    title="A training run",
     model=TrainingRun,
     key="request_id",
-    steps=("accept", "train", "evaluate", "register", "announce"),
+    queues={
+        "accept": "bridge",
+        "train": "training",
+        "evaluate": "training",
+        "register": "bridge",
+        "announce": "bridge",
+    },
     states=(
         State(
             "requested",
@@ -115,16 +153,18 @@ TRAINING = Machine(
     claimable=("admitted", "running"),
     running="running",
     failed="failed",
-    admitted=True,
+    broker_limit="trainings_in_broker",
+    open_limit=OpenLimit("open_trainings_per_company", "trainings", 60.0),
     revived="queued",
     restarted="requested",
 )
 
 JOB = Machine(
     kind="job",
+    title="An automation job",
     model=Job,
     key="job_id",
-    steps=("process",),
+    queues={"process": "inference"},
     states=(
         State(
             "queued",
@@ -161,15 +201,23 @@ JOB = Machine(
     claimable=("admitted", "running"),
     running="running",
     failed="failed",
-    admitted=True,
+    broker_limit="jobs_in_broker",
+    open_limit=OpenLimit("open_jobs_per_company", "jobs", 5.0),
     revived="queued",
 )
 
 ADAPTER = Machine(
     kind="adapter",
+    title="An adapter",
     model=LoraAdapter,
     key="adapter_id",
-    steps=("fetch", "evaluate", "warm", "decide"),
+    # With a receipt, `evaluate` takes a moment: `tasks.broker.dispatch` sends it to "bridge".
+    queues={
+        "fetch": "inference",
+        "evaluate": "training",
+        "warm": "inference",
+        "decide": "bridge",
+    },
     states=(
         State(
             "registered",
@@ -193,16 +241,16 @@ ADAPTER = Machine(
     claimable=("announced",),
     running="announced",
     failed="failed",
-    admitted=False,
     revived="announced",
     restarted="registered",
 )
 
 TOOL_CALL = Machine(
     kind="tool",
+    title="A tool call",
     model=ToolCall,
     key="call_id",
-    steps=("call",),
+    queues={"call": "tools"},
     states=(
         State(
             "queued",
@@ -226,7 +274,7 @@ TOOL_CALL = Machine(
     claimable=("admitted", "running"),
     running="running",
     failed="failed",
-    admitted=True,
+    broker_limit="tool_calls_in_broker",
     given_up=case((ToolCall.sent_at.is_not(None), "unknown"), else_="failed"),
 )
 

@@ -1,8 +1,8 @@
 """How the base model's chat template writes tools and calls: one form, in training and serving.
 
-Stores of JSON forget the order of keys, and a language model reads order as meaning. So tools and
-arguments have one order here, whichever way they came: tools by name, a tool's parameters in the
-order in which its schema requires them, the others behind them by name.
+A language model reads order as meaning. So tools and arguments have one order here, whichever way
+they came: tools by name, a tool's parameters as its schema lists them, and the arguments of a call
+likewise, at every level.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from helox.errors import LineError
+from helox.json_text import unique_keys
 from helox.template import ChatTemplate, Message
 
 JsonObject = dict[str, Any]
@@ -43,13 +44,35 @@ def _ordered_tool(tool: Mapping[str, Any]) -> JsonObject:
     function = dict(tool["function"])
     if isinstance(function.get("parameters"), Mapping):
         function["parameters"] = _schema(function["parameters"])
-    return {**tool, "type": "function", "function": _by(function, TOOL_KEYS)}
+    # Some templates print the whole tool.
+    rest = {key: tool[key] for key in sorted(tool) if key not in ("type", "function")}
+    return {"type": "function", "function": _by(function, TOOL_KEYS), **rest}
 
 
 def ordered_arguments(arguments: Mapping[str, Any], tool: Mapping[str, Any] | None) -> JsonObject:
-    """A call's arguments in the order of the tool's parameters; by name for an unknown tool."""
+    """A call's arguments in the order of the tool's schema, then what it does not name, as it came.
+
+    An argument that is null is absent, unless the schema requires it.
+    """
     parameters = (tool or {}).get("function", {}).get("parameters") or {}
-    return _by(arguments, _names(parameters))
+    ordered: JsonObject = _ordered(arguments, parameters)
+    return ordered
+
+
+def _ordered(value: Any, schema: Any) -> Any:
+    """A value in its schema's order."""
+    if isinstance(value, list):
+        items = schema.get("items") if isinstance(schema, Mapping) else None
+        return [_ordered(item, items) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    schema = schema if isinstance(schema, Mapping) else {}
+    properties, required = schema.get("properties"), schema.get("required")
+    properties = properties if isinstance(properties, Mapping) else {}
+    required = required if isinstance(required, list) else []
+    said = {k: v for k, v in value.items() if v is not None or k in required}
+    keys = dict.fromkeys([*(key for key in properties if key in said), *said])
+    return {key: _ordered(said[key], properties.get(key)) for key in keys}
 
 
 def parsed_arguments(text: str, where: str) -> Any:
@@ -60,7 +83,7 @@ def parsed_arguments(text: str, where: str) -> Any:
     """
     too_deep = LineError(where, f"is nested deeper than {MAX_DEPTH} levels")
     try:
-        value = json.loads(text or "{}")
+        value = json.loads(text or "{}", object_pairs_hook=unique_keys)
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except RecursionError:
         raise too_deep from None
@@ -82,29 +105,19 @@ def _is_deeper(value: Any, levels: int) -> bool:
 
 
 def _schema(schema: Mapping[str, Any]) -> JsonObject:
-    """A JSON schema and those inside it, in order."""
-    found: JsonObject = {}
-    for key, value in _by(schema, SCHEMA_KEYS).items():
-        if key == "properties" and isinstance(value, Mapping):
-            properties = _by(value, _names(schema))
-            found[key] = {name: _inner(inner) for name, inner in properties.items()}
-        else:
-            found[key] = _inner(value)
-    return found
+    """A JSON schema and those inside it: keywords in one order, properties in their own."""
+    return {
+        key: {name: _inner(inner) for name, inner in value.items()}
+        if key == "properties" and isinstance(value, Mapping)
+        else _inner(value)
+        for key, value in _by(schema, SCHEMA_KEYS).items()
+    }
 
 
 def _inner(value: Any) -> Any:
     if isinstance(value, Mapping):
         return _schema(value)
     return [_inner(item) for item in value] if isinstance(value, list) else value
-
-
-def _names(schema: Mapping[str, Any]) -> list[str]:
-    """A schema's properties: the required ones first, as it names them, then the others."""
-    required = schema.get("required")
-    first = [n for n in required if isinstance(n, str)] if isinstance(required, list) else []
-    properties = schema.get("properties")
-    return first + sorted(properties if isinstance(properties, Mapping) else ())
 
 
 def _by(values: Mapping[str, Any], first: Sequence[str]) -> JsonObject:

@@ -1,4 +1,4 @@
-"""Reads training data line by line and says everything that is wrong with it, before any compute.
+"""Reads training data row by row and says everything that is wrong with it, before any compute.
 
     report = check_lines(open("train.jsonl", "rb"))
     for problem in report.problems: print(problem.line, problem.field, problem.message)
@@ -10,20 +10,32 @@ learn from. Pure: no torch, no transformers.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from helox.control import ControlTokens, Found, control_of, without_control
 from helox.errors import LineError, Problem
-from helox.holdout import key_of
+from helox.forms import Conversation, Form, content_of, read_row
+from helox.forms.values import is_blank
+from helox.json_text import refuse_constant, unique_keys
 from helox.mask import Encoder, Example
-from helox.render import Conversation, content_of, fields_of, to_messages
+from helox.report import MAX_PROBLEMS_TO_JSON, Report
+from helox.sources import MAX_LINE_BYTES, Numbered, Row
 
-MAX_LINE_BYTES = 4 << 20
-MAX_PROBLEMS_TO_JSON = 1_000
+__all__ = [
+    "MAX_LINE_BYTES",
+    "MAX_PROBLEMS_TO_JSON",
+    "Record",
+    "Report",
+    "check_lines",
+    "parse_row",
+    "read_conversation",
+    "read_numbered",
+    "read_records",
+]
 
-Line = str | bytes | Mapping[str, Any]
+NO_CONTROL = ControlTokens()
 
 
 @dataclass(frozen=True)
@@ -36,65 +48,46 @@ class Record:
     examples: tuple[Example, ...] = ()
 
 
-@dataclass
-class Report:
-    """What was found. Token figures stay 0 when no encoder was given."""
-
-    lines: int = 0
-    examples: int = 0
-    problems: list[Problem] = field(default_factory=list)
-    duplicates: int = 0  # lines that repeat an earlier line's input and answer
-    contradictions: int = 0  # lines whose input an earlier line answers differently
-    ignored_fields: Counter[str] = field(default_factory=Counter)
-    tokens: int = 0
-    trained_tokens: int = 0
-    longest: int = 0  # tokens, before truncation
-    truncated: list[int] = field(default_factory=list)  # line numbers
-    fully_masked: list[int] = field(default_factory=list)  # line numbers: dropped from training
-
-    @property
-    def ok(self) -> bool:
-        return self.examples > 0 and not self.problems
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "ok": self.ok,
-            "lines": self.lines,
-            "examples": self.examples,
-            "duplicates": self.duplicates,
-            "contradictions": self.contradictions,
-            "ignored_fields": dict(sorted(self.ignored_fields.items())),
-            "tokens": self.tokens,
-            "trained_tokens": self.trained_tokens,
-            "longest": self.longest,
-            "truncated": self.truncated,
-            "fully_masked": self.fully_masked,
-            "problem_count": len(self.problems),
-            "problems": [p.to_json() for p in self.problems[:MAX_PROBLEMS_TO_JSON]],
-        }
-
-
-def check_lines(lines: Iterable[Line], encoder: Encoder | None = None) -> Report:
+def check_lines(
+    lines: Iterable[Row], encoder: Encoder | None = None, control: ControlTokens = NO_CONTROL
+) -> Report:
     """Checks JSONL text, bytes or parsed objects; blank lines are skipped but numbered."""
     report = Report()
-    for _ in read_records(lines, report, encoder):
+    for _ in read_records(lines, report, encoder, control):
         pass
     return report
 
 
 def read_records(
-    lines: Iterable[Line], report: Report, encoder: Encoder | None = None
+    lines: Iterable[Row],
+    report: Report,
+    encoder: Encoder | None = None,
+    control: ControlTokens = NO_CONTROL,
 ) -> Iterator[Record]:
-    """Yields every usable line and writes what it finds into `report`."""
-    answers_of: dict[str, set[str]] = {}
-    for number, line in enumerate(lines, start=1):
+    """`read_numbered` of lines that follow each other."""
+    return read_numbered(enumerate(lines, start=1), report, encoder, control)
+
+
+def read_numbered(
+    rows: Iterable[Numbered],
+    report: Report,
+    encoder: Encoder | None = None,
+    control: ControlTokens = NO_CONTROL,
+) -> Iterator[Record]:
+    """Yields every usable row and writes what it finds into `report`.
+
+    control: the base's tokens; those of the encoder's template if there is an encoder.
+    """
+    if encoder is not None:
+        control = control_of(encoder.template.control_tokens)
+        report.tokenised = True
+    for number, line in rows:
         if isinstance(line, (str, bytes)) and not line.strip():
             continue
         report.lines += 1
         try:
-            raw = _parse(line)
-            conversation = to_messages(raw)
-            _refuse_unwritable(raw, conversation)
+            raw = parse_row(line)
+            form, conversation, found, read = _read(raw, control)
             examples = tuple(encoder.encode(conversation, number)) if encoder else ()
         except LineError as error:
             report.problems.append(Problem(error.message, field=error.field, line=number))
@@ -103,20 +96,42 @@ def read_records(
             report.problems.append(Problem("is nested too deeply", field="line", line=number))
             continue
         report.examples += 1
-        report.ignored_fields.update(set(raw) - fields_of(raw))
-        _count_repeats(report, conversation, answers_of)
+        report.forms[form.name] += 1
+        report.ignored_fields.update(read.keys() - form.fields)
+        _count(report, number, conversation, found)
         _count_tokens(report, examples, number)
         yield Record(number, raw, conversation, examples)
 
 
-def _parse(line: Line) -> Mapping[str, Any]:
+def read_conversation(raw: Any, control: ControlTokens = NO_CONTROL) -> Conversation:
+    """A row as it is trained on. Raises `LineError`."""
+    return _read(raw, control)[1]
+
+
+def _read(raw: Any, control: ControlTokens) -> tuple[Form, Conversation, Found, Mapping[str, Any]]:
+    form, said, row = read_row(raw)
+    _refuse_unwritable(raw, said)
+    conversation, found = without_control(said, control)
+    if found.stripped:
+        for i, message in enumerate(conversation.messages):
+            learned = message["role"] == "assistant" and "tool_calls" not in message
+            if learned and is_blank(message["content"]):
+                where = form.answers[0] if form.answers else f"{form.name}[{i}].content"
+                raise LineError(where, "holds nothing but control tokens")
+    return form, conversation, found, row
+
+
+def parse_row(line: Row) -> Mapping[str, Any]:
+    """The JSON object of a row. Raises `LineError`."""
+    if isinstance(line, LineError):
+        raise line
     if isinstance(line, Mapping):
         return line
     if len(line) > MAX_LINE_BYTES:
         raise LineError("line", f"is longer than the limit of {MAX_LINE_BYTES} bytes")
     try:
         text = line.decode("utf-8-sig") if isinstance(line, bytes) else line.removeprefix("\ufeff")
-        value = json.loads(text, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_constant=refuse_constant, object_pairs_hook=unique_keys)
     except UnicodeDecodeError as error:
         raise LineError("line", f"is not UTF-8 (byte {error.start})") from error
     except RecursionError as error:
@@ -126,10 +141,6 @@ def _parse(line: Line) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise LineError("line", "must be a JSON object")
     return value
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a JSON number")
 
 
 def _refuse_unwritable(raw: Mapping[str, Any], conversation: Conversation) -> None:
@@ -144,17 +155,18 @@ def _refuse_unwritable(raw: Mapping[str, Any], conversation: Conversation) -> No
         raise LineError("line", f"is not JSON: {error}") from error
 
 
-def _count_repeats(
-    report: Report, conversation: Conversation, answers_of: dict[str, set[str]]
-) -> None:
-    asked = f"{key_of(conversation)}:{content_of(list(conversation.messages[:-1]))}"
-    answer = content_of(conversation.messages[-1])
-    seen = answers_of.setdefault(asked, set())
-    if answer in seen:
-        report.duplicates += 1
-    elif seen:
-        report.contradictions += 1
-    seen.add(answer)
+def _count(report: Report, line: int, conversation: Conversation, found: Found) -> None:
+    report.repeats.add(line, conversation)
+    report.labels.add(conversation.messages[-1]["content"])
+    report.separators.add(conversation)
+    report.count_control(line, found)
+    answers = [m for m in conversation.messages if m["role"] == "assistant"]
+    if all(answer.get("weight", 1) == 0 for answer in answers):
+        report.unweighted.append(line)
+    for note in conversation.notes:
+        if note.kind == "ending":
+            report.endings.append(line)
+        report.warn(line, note.field, note.message)
 
 
 def _count_tokens(report: Report, examples: Iterable[Example], line: int) -> None:

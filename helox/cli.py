@@ -1,4 +1,4 @@
-"""`python -m helox train|check spec.json`."""
+"""`python -m helox train spec.json` and `python -m helox check FILE`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ import sys
 import traceback
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
+from helox.check_command import add_arguments, add_bounds, check, rows
+from helox.config_check import read_spec
 from helox.errors import (
     EXIT_DONE,
     EXIT_INTERRUPTED,
@@ -27,7 +28,7 @@ from helox.errors import (
     UserError,
 )
 from helox.progress import Reporter
-from helox.spec import TrainingSpec, parse_spec
+from helox.spec import TrainingSpec
 
 PR_SET_PDEATHSIG = 1  # of linux/prctl.h
 LEAVE_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -40,7 +41,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.die_with_parent is not None:
         die_with_parent(options.die_with_parent)
-    command = _train if options.command == "train" else _check
+    if options.command == "check":
+        return check(options)
+    if options.command == "rows":
+        return rows(options)
     path = options.spec
     if path == STANDBY:
         _preload()
@@ -52,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         return _refuse(UserError("no_spec", f"{path}: {error.strerror}"))
     try:
-        return command(parse_spec(text))
+        return _train(read_spec(text))
     except UserError as error:
         _leave_error_in_work_dir(text, error)
         return _refuse(error)
@@ -75,16 +79,20 @@ def die_with_parent(parent: int) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="helox", description="Trains LoRA adapters.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, text in (
-        ("train", "train an adapter; run again to continue after an interruption"),
-        ("check", "report on data and configuration as JSON, without training"),
-    ):
-        command = commands.add_parser(name, help=text)
-        command.add_argument(
-            "spec",
-            type=Path,
-            help="spec.json; - loads the libraries first, then reads the path from standard input",
-        )
+    train = commands.add_parser(
+        "train", help="train an adapter; run again to continue after an interruption"
+    )
+    train.add_argument(
+        "spec",
+        type=Path,
+        help="spec.json; - loads the libraries first, then reads the path from standard input",
+    )
+    reading = commands.add_parser("check", help="report on data and configuration, untrained")
+    add_arguments(reading)
+    listing = commands.add_parser("rows", help="print the rows of a file of any kind as JSONL")
+    listing.add_argument("file", type=Path)
+    add_bounds(listing)
+    for command in (train, reading, listing):
         command.add_argument(
             "--die-with-parent",
             nargs="?",
@@ -155,30 +163,6 @@ def _prepare_environment() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     # It warns of a kernel package that would be fetched from the network.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-
-
-def _check(spec: TrainingSpec) -> int:
-    from helox.base import Base
-    from helox.check import Report
-    from helox.data import estimate, read_dataset
-    from helox.lineage import Parent
-    from helox.plan import make_plan
-
-    try:
-        base = Base.open(spec.base_model)
-        data = read_dataset(spec.data, base, spec.config, spec.validation_file)
-        if spec.continue_from is not None:
-            Parent.open(spec.continue_from, base, spec.config)
-    except UserError as error:
-        print(json.dumps({"ok": False, "error": error.to_json()}, indent=2, ensure_ascii=False))
-        return EXIT_USER_ERROR
-    report: Report = data.report
-    varied = spec.config.augmentation_for(data.structured).variation > 0
-    plan = make_plan(spec.config, base, data.train, varied=varied)
-    figures = estimate(data, base, plan, spec.threads)
-    body: dict[str, Any] = {**report.to_json(), "counts": data.counts, "estimate": figures}
-    print(json.dumps(body, indent=2, ensure_ascii=False))
-    return EXIT_DONE
 
 
 def _refuse(error: UserError) -> int:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from helox.base import Base, sha256_of_file
-from helox.check import MAX_PROBLEMS_TO_JSON, Record, Report, read_records
+from helox.base_facts import base_facts
+from helox.check import MAX_PROBLEMS_TO_JSON, Record, Report, read_numbered
+from helox.config_check import against_base
 from helox.errors import UserError
 from helox.holdout import choose, key_of
 from helox.mask import Encoder, Example
 from helox.plan import Plan
 from helox.render import Conversation
+from helox.sources import open_rows
 from helox.spec import TrainingConfig
 
 CPU_FLOPS_PER_THREAD = 6e10  # what LoRA training sustained on a small base, fp32
 FLOPS_PER_TOKEN_AND_PARAMETER = 4  # forward 2, backward through the frozen base 2
 BYTES_PER_ACTIVATION_TOKEN_AND_LAYER_WIDTH = 34 * 4
+
+REFUSALS = {"max_length": "max_length_too_long", "target_modules": "unknown_target_module"}
 
 
 @dataclass
@@ -27,12 +32,17 @@ class Dataset:
 
     train: list[Example]
     holdout: list[Example]
-    holdout_lines: list[dict[str, Any]]
+    holdout_records: list[Record]
     report: Report
     sha256: str
     counts: dict[str, int]
     validation_sha256: str | None = None  # of the file that was given to evaluate on
     structured: bool = False  # every answer is a JSON object or a call of a tool
+
+    @property
+    def holdout_lines(self) -> list[dict[str, Any]]:
+        """As they came."""
+        return [dict(record.raw) for record in self.holdout_records]
 
 
 def read_dataset(
@@ -44,13 +54,34 @@ def read_dataset(
         UserError: the file is missing, a line is unusable (all of them are listed), or there is
             nothing to train on.
     """
-    _check_max_length(base, config)
+    _check_settings(base, config)
     report = Report()
     records = _read(path, report, Encoder.of(base, config.max_length))
     if report.problems:
         raise _bad_lines(report)
     if not records:
         raise UserError("no_examples", f"{path.name} holds no examples", field="data")
+    if validation is None:
+        return replace(dataset_of(records, report, config), sha256=sha256_of_file(path))
+    data = dataset_of(records, report, config.model_copy(update={"holdout_fraction": 0}))
+    holdout, leaked = read_validation(validation, base, config, records)
+    report.held_out = len(holdout)
+    return replace(
+        data,
+        holdout=_trainable(holdout),
+        holdout_records=holdout,
+        sha256=sha256_of_file(path),
+        validation_sha256=sha256_of_file(validation),
+        counts={**data.counts, "held_out": len(holdout), "leaked": leaked},
+    )
+
+
+def dataset_of(records: list[Record], report: Report, config: TrainingConfig) -> Dataset:
+    """Splits rows that were read with an encoder.
+
+    Raises:
+        UserError: there is nothing to train on.
+    """
     usable = [r for r in records if any(e.trained_tokens for e in r.examples)]
     if not usable:
         raise UserError(
@@ -59,23 +90,23 @@ def read_dataset(
             f"max_length ({config.max_length} tokens), or every answer has weight 0",
             field="config.max_length",
         )
-    train, holdout = _split(usable, 0 if validation else config.holdout_fraction)
-    leaked = 0
-    if validation is not None:
-        holdout, leaked = read_validation(validation, base, config, train)
+    held_out = choose([key_of(r.conversation) for r in usable], config.holdout_fraction)
+    sides: tuple[list[Record], list[Record]] = ([], [])
+    for record, held in zip(usable, held_out, strict=True):
+        sides[held].append(record)
+    train, holdout = sides
+    report.held_out = len(holdout)
     return Dataset(
         train=_trainable(train),
         holdout=_trainable(holdout),
-        holdout_lines=[dict(record.raw) for record in holdout],
+        holdout_records=holdout,
         report=report,
-        sha256=sha256_of_file(path),
-        validation_sha256=sha256_of_file(validation) if validation else None,
+        sha256="",
         structured=all(is_structured(record.conversation) for record in train),
         counts={
             "examples": len(records),
             "trained": len(train),
             "held_out": len(holdout),
-            "leaked": leaked,
             "dropped": len(records) - len(usable),
             "truncated": len(report.truncated),
             "duplicates": report.duplicates,
@@ -84,15 +115,6 @@ def read_dataset(
             "trained_tokens": report.trained_tokens,
         },
     )
-
-
-def _split(records: list[Record], fraction: float) -> tuple[list[Record], list[Record]]:
-    """Records to train on, and those held out by what they ask."""
-    held_out = choose([key_of(record.conversation) for record in records], fraction)
-    sides: tuple[list[Record], list[Record]] = ([], [])
-    for record, held in zip(records, held_out, strict=True):
-        sides[held].append(record)
-    return sides
 
 
 def read_validation(
@@ -167,7 +189,8 @@ def write_lines(path: Path, lines: list[dict[str, Any]]) -> None:
 def _read(path: Path, report: Report, encoder: Encoder) -> list[Record]:
     try:
         with path.open("rb") as file:
-            return list(read_records(file, report, encoder))
+            _, rows = open_rows(file, path.name)
+            return list(read_numbered(rows, report, encoder))
     except OSError as error:
         raise UserError(
             "no_data", f"the data {path.name!r} cannot be read: {error.strerror}", field="data"
@@ -178,15 +201,12 @@ def _trainable(records: list[Record]) -> list[Example]:
     return [e for record in records for e in record.examples if e.trained_tokens]
 
 
-def _check_max_length(base: Base, config: TrainingConfig) -> None:
-    limit = base.max_positions
-    if limit is not None and config.max_length > limit:
-        raise UserError(
-            "max_length_too_long",
-            f"config.max_length: {config.max_length} is more than the {limit} tokens that the "
-            f"base model {base.name!r} was made for",
-            field="config.max_length",
-        )
+def _check_settings(base: Base, config: TrainingConfig) -> None:
+    problems = against_base(config, base_facts(base.path))
+    if problems:
+        field = f"config.{problems[0].field}"
+        code = REFUSALS.get(str(problems[0].field), "invalid_config")
+        raise UserError(code, f"{field}: {problems[0].message}", field=field, lines=problems)
 
 
 def _bad_lines(report: Report) -> UserError:

@@ -21,8 +21,21 @@ def key_of(conversation: Conversation) -> int:
     """
     messages = conversation.messages
     first = next(i for i, message in enumerate(messages) if message["role"] == "assistant")
-    asked = [[message["role"], message["content"]] for message in messages[:first]]
-    digest = hashlib.sha256(content_of(asked).encode()).digest()
+    return _number([[message["role"], message["content"]] for message in messages[:first]])
+
+
+def turn_key_of(conversation: Conversation) -> int:
+    """A number from everything before the last answer: rows with the same one answer one turn."""
+    return _number([conversation.messages[:-1], conversation.tools])
+
+
+def conversation_key_of(conversation: Conversation) -> int:
+    """A number from the whole conversation."""
+    return _number([conversation.messages, conversation.tools])
+
+
+def _number(value: object) -> int:
+    digest = hashlib.sha256(content_of(value).encode()).digest()
     return int.from_bytes(digest[: KEY_BITS // 8], "big")
 
 

@@ -47,7 +47,7 @@ class Encoder:
         stop_ids: Sequence[int],
         max_length: int,
     ) -> None:
-        self._template = template
+        self.template = template
         self._tokenizer = tokenizer
         self._stop_ids = frozenset(stop_ids)
         self._appended_stop_id = stop_ids[0]
@@ -70,7 +70,7 @@ class Encoder:
         answers = [i for i, m in enumerate(messages) if m["role"] == "assistant"]
         answers = [i for i in answers if messages[i].get("weight", 1) != 0]
         if not answers:  # nothing to learn: kept as a fully masked example, to be counted
-            text = self._template.render(messages, tools=tools)
+            text = self.template.render(messages, tools=tools)
             ids = self._ids(text)
             return [self._truncate(ids, bytes(len(ids)), line)]
         spans = [self._span(messages, i, tools) for i in answers]
@@ -83,8 +83,8 @@ class Encoder:
         self, messages: Sequence[Message], answer: int, tools: Sequence[dict[str, object]] | None
     ) -> tuple[str, str]:
         """The text that serving would prompt with, and the text that it should get back."""
-        prompt = self._template.render(messages[:answer], add_generation_prompt=True, tools=tools)
-        whole = self._template.render(messages[: answer + 1], tools=tools)
+        prompt = self.template.render(messages[:answer], add_generation_prompt=True, tools=tools)
+        whole = self.template.render(messages[: answer + 1], tools=tools)
         if not whole.startswith(prompt):
             raise LineError(
                 f"messages[{answer}]",

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from database.base import Json
+from settings import message_of
 from synapse import flat, wire
 from synapse.payloads import PAYLOADS, TYPES, Id, Payload
 from synapse.wire import EnvelopeInvalid
@@ -111,7 +112,7 @@ def _findings(error: ValidationError) -> str:
     found = []
     for item in error.errors(include_url=False, include_input=False, include_context=False):
         place = ".".join(str(part) for part in item["loc"])
-        message = item["msg"].removeprefix("Value error, ")
+        message = message_of(item)
         found.append(f"{place}: {message}" if place else message)
     more = len(found) - MAX_FINDINGS
     return "; ".join(found[:MAX_FINDINGS]) + (f"; and {more} more" if more > 0 else "")

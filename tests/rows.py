@@ -8,9 +8,12 @@ from typing import Any
 
 from sqlalchemy import insert, inspect, select, update
 
+from cyrex import datasets
 from cyrex.adapters.service import next_version
 from cyrex.jobs import service as jobs
+from cyrex.jobs.new_job import NewJob
 from cyrex.training import service as training
+from cyrex.training.order import TrainingOrder
 from database.base import new_id
 from database.models import (
     Base,
@@ -48,15 +51,20 @@ def company(name: str = "acme") -> str:
 def job(company_id: str, data: Any = None, **values: Any) -> str:
     """A queued job; `values` are then written over it, whatever state they make."""
     with company_session(company_id) as session:
-        row = jobs.create_job(session, company_id, data or {"input": "question 1"})
+        row = jobs.create_job(session, NewJob(company_id, data or {"input": "question 1"}))
     change(Job, row.job_id, **values)
     return row.job_id
+
+
+def stored(lines: list[Any]) -> datasets.StoredLines:
+    return datasets.store([datasets.jsonl(line) for line in lines])
 
 
 def run(company_id: str, lines: list[Any] = LINES, **values: Any) -> str:
     """A requested training run with its event in the outbox; `values` are written over it."""
     with company_session(company_id) as session:
-        row = training.request_training(session, company_id, training.store(lines), seed=7)
+        order = TrainingOrder(company_id, seed=7)
+        row = training.request_training(session, order, stored(lines))
     change(TrainingRun, row.request_id, **values)
     return row.request_id
 

@@ -10,13 +10,15 @@ from flask import Flask, Response, g, request
 from flask.json.provider import DefaultJSONProvider
 from flask_openapi3.openapi import OpenAPI
 
-from cyrex.logs import configure_logging
-from database.session import keyless_session
+from cyrex.logs import configure_logging, one_line
+from database.session import DATABASE_ERRORS, keyless_session
 from settings import get_settings
 from web.api import (
+    adapters,
     agents,
     chat,
     companies,
+    datasets,
     health,
     jobs,
     memory,
@@ -27,23 +29,23 @@ from web.api import (
 )
 from web.http import auth
 from web.http.body import JsonRequest, give_seat_back
-from web.http.errors import DATABASE_ERRORS, refuse_invalid, register_errors
+from web.http.errors import refuse_invalid, register_errors
 from web.http.openapi import DOCS_PREFIX, INFO, SECURITY_SCHEMES, SPEC_URL, SWAGGER_CONFIG
 from web.live.conversations import Conversations
-from web.live.waiting import Waiters
+from web.live.waiting import WaitingClients
 from web.live.watching import Watcher
-from web.shapes.answers import Error
+from web.shapes.common import Error
 
 log = structlog.get_logger()
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-# Of a process's threads, at most this share may be held by clients that wait.
+# The share of a process's threads that waiting clients may hold.
 WAITERS_SHARE = 0.75
 
 
 def create_app() -> Flask:
-    """The application, for gunicorn's `gthread` workers. Starts with the database down, but not
-    with a database role that would see every company's rows."""
+    """The application, for gunicorn's `gthread` workers. It starts while the database is down, but
+    not with a database role that would see every company's rows."""
     settings = get_settings()
     configure_logging(settings.log_level)
     app = OpenAPI(
@@ -64,7 +66,7 @@ def create_app() -> Flask:
     if isinstance(app.json, DefaultJSONProvider):
         app.json.sort_keys = False
         app.json.ensure_ascii = False
-    app.extensions["cyrex.waiters"] = Waiters(
+    app.extensions["cyrex.waiters"] = WaitingClients(
         settings.redis_url, seats=int(settings.web_threads * WAITERS_SHARE)
     )
     app.extensions["cyrex.conversations"] = Conversations()
@@ -77,7 +79,8 @@ def create_app() -> Flask:
     for api in (
         jobs.api,
         training.api,
-        training.adapters_api,
+        adapters.api,
+        datasets.api,
         schedules.api,
         chat.api,
         companies.api,
@@ -115,4 +118,4 @@ def _refuse_unsafe_role() -> None:
         with keyless_session() as session:
             session.connection()
     except DATABASE_ERRORS as error:
-        log.warning("database_unavailable", error=str(error).splitlines()[0])
+        log.warning("database_unavailable", error=one_line(error))

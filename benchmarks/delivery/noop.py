@@ -14,8 +14,8 @@ from sqlalchemy import exists, select
 
 from benchmarks.delivery.noop_worker import BARE, DONE_KEY
 from benchmarks.delivery.streams import COMPANIES
-from cyrex.jobs import service as jobs
-from cyrex.jobs.fast_path import take_in
+from cyrex.jobs.fast_path import create_and_admit
+from cyrex.jobs.new_job import NewJob
 from database.models import Job
 from database.session import operator_session
 from database.transitions import JOB
@@ -60,7 +60,7 @@ def product(count: int) -> float:
     for n in range(count):
         company_id = COMPANIES[n % len(COMPANIES)]
         # As the API does.
-        taken = take_in(company_id, {"input": n}, jobs.DEFAULT_TASK_TYPE, True, None, None)
+        taken = create_and_admit(NewJob(company_id, {"input": n}))
         assert taken is not None
         _view, row = taken
         if row is not None:

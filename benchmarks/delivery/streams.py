@@ -31,7 +31,6 @@ from synapse.streams import (
 )
 from tasks import app
 from tasks.bridge.effects import effect
-from tasks.broker.dispatch import QUEUES
 from tasks.broker.queues import lists_of
 
 COMPANIES = [f"bench-{n}" for n in range(8)]
@@ -136,7 +135,7 @@ def bare_publish(count: int) -> float:
                         f"adapter.{step}",
                         args=(company, adapter_id, step, 1),
                         immutable=True,
-                        queue=QUEUES["adapter", step],
+                        queue=ADAPTER.queues[step],
                         priority=3,
                     )
                     for step in ADAPTER.steps

@@ -7,7 +7,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from cyrex.errors import UserError
+from cyrex.logs import one_line
 from helox.base import Base
+from helox.base_facts import BaseFacts, base_facts
 from helox.errors import UserError as BadBase
 from settings import SettingsError, get_settings
 
@@ -20,7 +22,7 @@ HUB_FILES = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model"]
 def base_model_dir() -> Path:
     """The folder of BASE_MODEL_PATH: itself a folder, or a hub name whose files are fetched once.
 
-    Raises `SettingsError`, naming the variable, when there is no model to be had.
+    Raises `SettingsError`, naming the variable, when there is no model.
     """
     settings = get_settings()
     named = settings.base_model_path
@@ -46,6 +48,22 @@ def open_base() -> Base:
         raise UserError("bad_base_model", error.message, param="base_model") from error
 
 
+def served_facts() -> BaseFacts | None:
+    """What settings must know of the base model; None where its files are not on this machine."""
+    return _facts_of(get_settings().base_model_path)
+
+
+@lru_cache(maxsize=4)
+def _facts_of(named: str) -> BaseFacts | None:
+    folder = Path(named)
+    if not (folder / "config.json").is_file():
+        return None
+    try:
+        return base_facts(folder)
+    except BadBase as error:
+        raise UserError("bad_base_model", error.message, param="base_model") from error
+
+
 def _from_hub(name: str, revision: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
@@ -53,16 +71,16 @@ def _from_hub(name: str, revision: str) -> Path:
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=HUB_FILES))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        first = str(error).strip().splitlines()[0]
         raise SettingsError(
-            f"BASE_MODEL_PATH: {name!r} is no folder here and could not be fetched: {first}"
+            f"BASE_MODEL_PATH: {name!r} is no folder here and could not be fetched:"
+            f" {one_line(error)}"
         ) from error
 
 
 def name_of(named: str) -> str:
-    """How rows and answers call a base model: a hub name as it is, a folder by its last part.
+    """A base model's name in rows and answers: a hub name as it is, the last part of a folder.
 
-    The folder's place is each machine's own business.
+    The folder's path differs from machine to machine.
     """
     if HUB_NAME.fullmatch(named) and not named.startswith(".") and not Path(named).is_dir():
         return named
@@ -74,12 +92,17 @@ def served_name() -> str:
     return name_of(get_settings().base_model_path)
 
 
-def require_base(named: str) -> Path:
-    """The folder of the base model a row names. Raises `UserError` if another one is served."""
+def require_served(named: str, hint: str = "") -> None:
+    """Raises `UserError` if another base model than `named` is served."""
     if name_of(named) != served_name():
         raise UserError(
             "unknown_base_model",
-            f"base_model: {named!r} is not served here",
+            f"base_model: {named!r} is not served here{hint}",
             param="base_model",
         )
+
+
+def require_base(named: str) -> Path:
+    """The folder of the base model a row names. Raises `UserError` if another one is served."""
+    require_served(named)
     return base_model_dir()

@@ -13,19 +13,22 @@ from typing import Any
 
 from cyrex.adapters.files import package_of
 from cyrex.adapters.service import can_answer, champion_row
+from cyrex.datasets import Split
 from cyrex.errors import UserError
 from cyrex.host.subprocesses import ChildInterrupted, ChildRefused, read_json, run_child
 from database.session import company_session
 from settings import get_settings
 
-# More held-out examples than this tell little more and take longer.
+# More held-out examples change the figures little and take longer.
 MAX_HOLDOUT = 500
+# What the report of the child says of all arms together.
+NAMES = ("examples", "metric", "dtype", "labels", "side_by_side")
 REPORT_FILE = "evaluation.json"
 
 
 def evaluate(
     company_id: str,
-    holdout: list[bytes],
+    split: Split,
     sha256: str,
     fetch: Callable[[Path], None],
     base_model: Path,
@@ -34,25 +37,29 @@ def evaluate(
 ) -> dict[str, Any] | None:
     """Score the package that `fetch` brings on the held-out lines.
 
-    Returns {champion_id, sha256, examples, dtype, scores}, where `scores` has for each label what
-    `evaluation_child` reports, and is empty when nothing was held out. None: stopped on request.
+    Returns {champion_id, champion_was_scored, sha256, examples, old, metric, dtype, scores, labels,
+    side_by_side}; `scores` has for each arm what `evaluation_child` reports, and is empty when
+    nothing was held out. None: stopped on request.
     """
     with company_session(company_id) as session:
         champion = champion_row(session, company_id)
     champion_id = champion.adapter_id if champion else None
     nothing: dict[str, Any] = {
         "champion_id": champion_id,
+        "champion_was_scored": bool(champion and (champion.evaluation or {}).get("scores")),
         "sha256": sha256,
         "examples": 0,
         "scores": {},
     }
-    if not holdout:
+    chosen = _spread(len(split.holdout), MAX_HOLDOUT)
+    if not chosen:
         return nothing
+    holdout = [split.holdout[i] for i in chosen]
     shutil.rmtree(folder, ignore_errors=True)
     candidate = folder / "candidate"
     candidate.mkdir(parents=True)
     fetch(candidate)
-    (folder / "holdout.jsonl").write_bytes(b"\n".join(holdout[:MAX_HOLDOUT]) + b"\n")
+    (folder / "holdout.jsonl").write_bytes(b"\n".join(holdout) + b"\n")
     arms: list[dict[str, Any]] = [
         {"label": "base", "path": None},
         {"label": "candidate", "path": str(candidate)},
@@ -64,8 +71,14 @@ def evaluate(
         return None
     if not found["examples"]:
         return nothing
-    measured = {"examples": found["examples"], "dtype": found["dtype"], "scores": found["results"]}
-    return {**nothing, **measured}
+    measured = {name: found[name] for name in NAMES}
+    old = [split.old[chosen[line - 1]] for line in found["lines"]]
+    return {**nothing, **measured, "old": old, "scores": found["results"]}
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """Up to `most` of so many places, evenly spread."""
+    return list(range(count)) if count <= most else [i * count // most for i in range(most)]
 
 
 def _run(
@@ -83,7 +96,7 @@ def _run(
 
 
 def spec_of(base_model: Path, folder: Path, arms: list[dict[str, Any]]) -> dict[str, Any]:
-    """What `cyrex.adapters.evaluation_child` is told: an engine like the one that serves."""
+    """The spec for `cyrex.adapters.evaluation_child`: an engine like the one that serves."""
     settings = get_settings()
     return {
         "base_model": str(base_model.resolve()),
@@ -105,5 +118,6 @@ def sentence(evaluation: dict[str, Any]) -> str:
     scores = evaluation["scores"]
     if not scores:
         return "nothing was held out, so nothing was compared"
-    parts = [f"{label} {score['exact_match']:.1%}" for label, score in scores.items()]
-    return f"exact on {evaluation['examples']} held-out examples: {', '.join(parts)}"
+    parts = [f"{label} {score['score']:.3f}" for label, score in scores.items()]
+    metric = evaluation.get("metric")
+    return f"{metric} on {evaluation['examples']} held-out examples: {', '.join(parts)}"

@@ -3,10 +3,13 @@
 `python -m cyrex.adapters.evaluation_child spec.json` answers every example of a hold-out file
 greedily with each candidate through the very engine that serves, and writes:
 
+- `metric`, chosen by the expected answers (`cyrex.adapters.metrics`), `lines` (numbers of the
+  file's lines that are examples), `labels` (scores by label), ten answers `side_by_side`;
+- for each candidate `scores`, example by example for paired comparisons, and `score`, their mean;
 - `exact_match`: the share of answers that equal the expected text (surrounding blanks aside) and
   that the model ended by itself;
-- `correct`: the same, example by example in the file's order, for paired comparisons;
-- `mean_loss`: nats a token of the expected answers, end-of-turn token included.
+- `mean_loss`: nats a token of the expected answers, end-of-turn token included;
+- `general_loss`: the same of plain general sentences, which shows what was forgotten.
 
 Exit codes: 0 done, 2 the spec, the data or an adapter is wrong, 1 anything else.
 """
@@ -16,40 +19,38 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import math
 import os
 import sys
-import time
 import traceback
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from cyrex.engine import AdapterRef, AdapterRefused, Completion, EngineConfig, EngineError, Request
+from cyrex.adapters.evaluation_arm import Arm, Call, Question, run_arm
+from cyrex.adapters.metrics import metric_of
+from cyrex.engine import AdapterRef, AdapterRefused, EngineConfig
 from helox.base import Base
+from helox.calls import CallFormat
+from helox.check import read_conversation
 from helox.cli import die_with_parent
+from helox.control import control_of
 from helox.errors import EXIT_DONE, EXIT_SYSTEM_ERROR, EXIT_USER_ERROR, LineError, UserError
 from helox.mask import Encoder
-from helox.render import to_messages
+from helox.render import Conversation
 from modelkit import package
 from modelkit.durable import make_folder, write_atomic
 from modelkit.errors import PackageRefused
 
-if TYPE_CHECKING:
-    from cyrex.engine.loop import Engine
-
 FORMAT = 1
-# An answer that runs on is wrong long before `max_new_tokens`: it may be this many tokens longer
-# than the expected one, or twice as long (the same text can be spelled in other tokens).
-SPARE_TOKENS = 8
+SHOWN_ANSWERS = 10
+SHOWN_CHARACTERS = 500
 LABELS = ("base", "champion", "candidate")
 
 
 class Candidate(BaseModel):
-    """What is evaluated. `path` and `sha256` are an adapter package; both None: the base model."""
+    """An adapter package, as `path` and `sha256`; both None: the base model."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -72,15 +73,6 @@ class EvaluationSpec(BaseModel):
     dtype: Literal["fp32", "bf16", "nf4"] = "fp32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     max_batch: int = Field(64, ge=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """One held-out example as tokens: what is asked, and what should be answered."""
-
-    prompt: list[int]
-    answer: list[int]
-    sha256: str
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -126,9 +118,36 @@ def read_spec(path: Path) -> EvaluationSpec:
 
 def evaluate(spec: EvaluationSpec) -> dict[str, Any]:
     """The content of evaluation.json. Raises UserError naming what is wrong with the input."""
-    questions = _questions(spec)
-    adapters = {candidate.label: _adapter(candidate) for candidate in spec.candidates}
-    results: dict[str, Any] = {}
+    base = Base.open(spec.base_model)
+    questions = _questions(spec, base)
+    adapters: dict[str, AdapterRef | None] = {
+        candidate.label: _adapter(candidate) for candidate in spec.candidates
+    }
+    found = _run(spec, base, questions, adapters)
+    for label, adapter in adapters.items():
+        found["results"][label]["adapter_sha256"] = None if adapter is None else adapter.sha256
+    return {
+        "format": FORMAT,
+        "base_model": spec.base_model.resolve().name,
+        "dtype": spec.dtype,
+        "max_new_tokens": spec.max_new_tokens,
+        "holdout_sha256": hashlib.sha256(spec.holdout.read_bytes()).hexdigest(),
+        "examples": len(questions),
+        "lines": [question.line for question in questions],
+        "example_sha256": [question.sha256 for question in questions],
+        **found,
+    }
+
+
+def _run(
+    spec: EvaluationSpec,
+    base: Base,
+    questions: Sequence[Question],
+    adapters: Mapping[str, AdapterRef | None],
+) -> dict[str, Any]:
+    """The metric, and what each arm did. Raises UserError for an adapter that does not load."""
+    arms: dict[str, Arm] = dict.fromkeys(adapters, Arm([], [], 0.0, None))
+    expected: list[str] = []
     if questions:
         from cyrex.engine.loop import Engine
 
@@ -141,30 +160,70 @@ def evaluate(spec: EvaluationSpec) -> dict[str, Any]:
         )
         engine = Engine(config)
         try:
+            expected = [engine.model.decode(question.answer) for question in questions]
             for label, adapter in adapters.items():
-                results[label] = _evaluate_one(engine, spec, adapter, questions)
+                arms[label] = run_arm(engine, adapter, questions, spec.max_new_tokens)
         except AdapterRefused as error:
             raise UserError("adapter_refused", str(error), field="candidates") from error
         finally:
             engine.close()
-    for label, adapter in adapters.items():
-        result = results.setdefault(label, _summary([], [], [], 0.0))
-        result["adapter_sha256"] = adapter.sha256 if adapter is not None else None
+    metric = metric_of(expected, bool(questions) and all(q.calls for q in questions))
+    calls = CallFormat.of(base.template) if metric == "tool_call" else None
+    scores = {label: arm.scores(metric, questions, expected, calls) for label, arm in arms.items()}
     return {
-        "format": FORMAT,
-        "base_model": spec.base_model.resolve().name,
-        "dtype": spec.dtype,
-        "max_new_tokens": spec.max_new_tokens,
-        "holdout_sha256": hashlib.sha256(spec.holdout.read_bytes()).hexdigest(),
-        "examples": len(questions),
-        "example_sha256": [question.sha256 for question in questions],
-        "results": {label: results[label] for label in LABELS if label in results},
+        "metric": metric,
+        "labels": _by_label(expected, scores) if metric == "label" else None,
+        "side_by_side": _side_by_side(questions, expected, arms, scores),
+        "results": {
+            label: arms[label].report(scores[label], expected, questions)
+            for label in LABELS
+            if label in arms
+        },
     }
 
 
-def _questions(spec: EvaluationSpec) -> list[Question]:
+def _by_label(
+    expected: Sequence[str], scores: Mapping[str, Sequence[float]]
+) -> dict[str, dict[str, float]]:
+    """For each label how many examples have it, and each arm's share of right answers."""
+    found: dict[str, dict[str, float]] = {}
+    for name in sorted({text.strip() for text in expected}):
+        places = [i for i, text in enumerate(expected) if text.strip() == name]
+        shares = {arm: sum(given[i] for i in places) / len(places) for arm, given in scores.items()}
+        found[name] = {"examples": len(places), **shares}
+    return found
+
+
+def _side_by_side(
+    questions: Sequence[Question],
+    expected: Sequence[str],
+    arms: Mapping[str, Arm],
+    scores: Mapping[str, Sequence[float]],
+) -> list[dict[str, Any]]:
+    """Ten questions with every arm's answer: first those on which the arms differ most."""
+
+    def spread(place: int) -> float:
+        given = [score[place] for label, score in scores.items() if label != "base"]
+        return max(given) - min(given) if given else 0.0
+
+    places = sorted(range(len(questions)), key=lambda place: (-spread(place), place))
+    return [
+        {
+            "question": questions[i].asked[:SHOWN_CHARACTERS],
+            "expected": expected[i][:SHOWN_CHARACTERS],
+            "answers": {
+                label: None if arm.texts[i] is None else str(arm.texts[i])[:SHOWN_CHARACTERS]
+                for label, arm in arms.items()
+            },
+        }
+        for i in places[:SHOWN_ANSWERS]
+    ]
+
+
+def _questions(spec: EvaluationSpec, base: Base) -> list[Question]:
     """The hold-out's examples. One that has no answer to learn is left out."""
-    encoder = Encoder.of(Base.open(spec.base_model), max_length=sys.maxsize)
+    encoder = Encoder.of(base, max_length=sys.maxsize)
+    control = control_of(encoder.template.control_tokens)
     questions = []
     try:
         lines = spec.holdout.read_bytes().splitlines()
@@ -173,15 +232,27 @@ def _questions(spec: EvaluationSpec) -> list[Question]:
         raise UserError("no_holdout", message, field="holdout") from error
     for number, line in enumerate(lines, 1):
         try:
-            example = encoder.encode(to_messages(json.loads(line)), number)[-1]
+            conversation = read_conversation(json.loads(line), control)
+            example = encoder.encode(conversation, number)[-1]
         except (LineError, ValueError) as error:
             raise UserError("bad_line", f"line {number}: {error}", line=number) from error
         end = example.trained.rfind(1) + 1
         start = example.trained.rfind(0, 0, end) + 1
         if 0 < start < end:
             ids, digest = list(example.ids), hashlib.sha256(line).hexdigest()
-            questions.append(Question(ids[:start], ids[start:end], digest))
+            asked, calls = _said(conversation)
+            questions.append(Question(ids[:start], ids[start:end], digest, number, asked, calls))
     return questions
+
+
+def _said(conversation: Conversation) -> tuple[str, tuple[Call, ...]]:
+    """The last message before the last answer, and the calls of that answer."""
+    answer = conversation.messages[-1]
+    functions = [call["function"] for call in answer.get("tool_calls") or ()]
+    before = [message["content"] for message in conversation.messages[:-1]]
+    return str(before[-1]) if before else "", tuple(
+        (str(function["name"]), function["arguments"]) for function in functions
+    )
 
 
 def _adapter(candidate: Candidate) -> AdapterRef | None:
@@ -200,57 +271,8 @@ def _adapter(candidate: Candidate) -> AdapterRef | None:
     return AdapterRef("evaluation", candidate.label, sha256, str(candidate.path), weights)
 
 
-def _evaluate_one(
-    engine: Engine, spec: EvaluationSpec, adapter: AdapterRef | None, questions: Sequence[Question]
-) -> dict[str, Any]:
-    from cyrex.engine.scoring import Example
-
-    started = time.monotonic()
-    handles = [
-        engine.submit(Request("evaluation", adapter, q.prompt, _limit(spec, q))) for q in questions
-    ]
-    correct = []
-    for handle, question in zip(handles, questions, strict=True):
-        try:
-            completion = handle.result()
-        except AdapterRefused:
-            raise
-        except EngineError:
-            correct.append(False)  # A prompt that serving would refuse is not answered.
-        else:
-            correct.append(_is_right(engine, completion, question))
-    fitting = [q for q in questions if len(q.prompt) + len(q.answer) <= engine.model.max_context]
-    losses = engine.losses(adapter, [Example(q.prompt, q.answer) for q in fitting])
-    tokens = [len(question.answer) for question in fitting]
-    return _summary(correct, losses, tokens, time.monotonic() - started)
-
-
-def _limit(spec: EvaluationSpec, question: Question) -> int:
-    expected = len(question.answer)
-    return min(spec.max_new_tokens, max(2 * expected, expected + SPARE_TOKENS))
-
-
-def _is_right(engine: Engine, completion: Completion, question: Question) -> bool:
-    expected = engine.model.decode(question.answer)
-    return completion.finish_reason == "stop" and completion.text.strip() == expected.strip()
-
-
-def _summary(
-    correct: Sequence[bool], losses: Sequence[float], tokens: Sequence[int], seconds: float
-) -> dict[str, Any]:
-    loss = sum(losses) / sum(tokens) if tokens else None
-    return {
-        "exact_match": sum(correct) / len(correct) if correct else None,
-        "correct": [int(right) for right in correct],
-        "mean_loss": loss if loss is None or math.isfinite(loss) else None,
-        "answer_tokens": sum(tokens),
-        "too_long": len(correct) - len(tokens),
-        "seconds": round(seconds, 3),
-    }
-
-
 def _prepare_environment(spec: EvaluationSpec) -> None:
-    """What must be set before torch and transformers are imported."""
+    """Set the variables that torch and transformers read when they are imported."""
     os.environ["OMP_NUM_THREADS"] = str(spec.threads)
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"

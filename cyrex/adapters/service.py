@@ -109,7 +109,7 @@ def champion_ids(session: Session, company_id: str | None = None) -> set[str]:
 
 
 def resident_on(session: Session, company_id: str, adapter_id: str) -> list[str]:
-    """The live workers that hold the adapter, by their own word of a moment ago."""
+    """The live workers that hold the adapter, by their last heartbeats."""
     wanted = [{"company_id": company_id, "adapter_id": adapter_id}]
     query = select(Worker.node).where(is_alive(), Worker.details["resident"].contains(wanted))
     return list(session.scalars(query.order_by(Worker.node)))

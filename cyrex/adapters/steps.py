@@ -16,16 +16,14 @@ from cyrex.adapters import evaluation as evaluations
 from cyrex.adapters.base_model import name_of, require_base, served_name
 from cyrex.adapters.files import package_of
 from cyrex.adapters.service import champion_row, check_base, next_version
+from cyrex.datasets import Split, split_of
 from cyrex.errors import UserError
 from cyrex.host.work_dirs import work_dir
-from cyrex.training.steps import split_dataset
-from cyrex.training.train_step import dataset_lines
 from cyrex.work.lease import Advance, Lease, Outcome
 from database import claims
 from database.models import LoraAdapter, TrainingRun
 from database.session import company_session
 from database.transitions import ADAPTER
-from helox.spec import TrainingConfig
 from modelkit import package
 from modelkit.errors import PackageRefused, Refusal
 from modelkit.registry import get_registry
@@ -34,7 +32,7 @@ from synapse.payloads import AdapterReady
 
 
 def announced(session: Session, news: AdapterReady) -> LoraAdapter | None:
-    """The adapter that an event announces, ready for its chain; None: it is on its way already.
+    """The adapter that an event announces, ready for its chain; None: its chain has begun already.
 
     An adapter unknown here gets a row and a version. Raises `UserError` for one that belongs to
     another company.
@@ -50,7 +48,7 @@ def announced(session: Session, news: AdapterReady) -> LoraAdapter | None:
 
 
 def _announce(session: Session, adapter_id: str) -> LoraAdapter | None:
-    """Put a registered adapter before its chain; one statement, for most events are of such."""
+    """Move a registered adapter to `announced`: one statement, as most events name one."""
     moved: LoraAdapter | None = claims.move(
         session,
         ADAPTER,
@@ -85,7 +83,7 @@ def _from_outside(session: Session, news: AdapterReady) -> LoraAdapter:
 
 
 def fetch(adapter: LoraAdapter, lease: Lease) -> Outcome:
-    """Bring the package to this machine, verified; an outside one into the registry first."""
+    """Fetch and verify the package; register an outside one first."""
     check_base(adapter)
     try:
         if adapter.registry_path is None:
@@ -124,19 +122,21 @@ def evaluate(adapter: LoraAdapter, lease: Lease, stop: Callable[[], bool]) -> Ou
         if current and receipt.get("champion_id") == champion_id:
             return Advance()
         run = _run_of(session, adapter)
-    holdout = _holdout(run) if run is not None else []
+    split = Split([], [], [])
+    if run is not None:
+        split = split_of(run.company_id, run.dataset_id)
     assert adapter.sha256 is not None, "fetch sets the package's hash"
     source = package_of(adapter)
 
-    def bring(target: Path) -> None:
+    def copy_to(target: Path) -> None:
         package.copy(source, target, package.build(source))
 
     with work_dir(f"adapter-{adapter.adapter_id}-{adapter.attempt}") as folder:
         found = evaluations.evaluate(
             adapter.company_id,
-            holdout,
+            split,
             adapter.sha256,
-            bring,
+            copy_to,
             require_base(adapter.base_model),
             folder / "evaluation",
             stop,
@@ -145,14 +145,10 @@ def evaluate(adapter: LoraAdapter, lease: Lease, stop: Callable[[], bool]) -> Ou
 
 
 def _run_of(session: Session, adapter: LoraAdapter) -> TrainingRun | None:
-    """The adapter's own run, else the company's latest."""
+    """The adapter's own run, else the company's newest finished one."""
     query = select(TrainingRun).where(TrainingRun.company_id == adapter.company_id)
     if adapter.request_id is not None:
         query = query.where(TrainingRun.request_id == adapter.request_id)
+    else:
+        query = query.where(TrainingRun.status == "succeeded")
     return session.scalar(query.order_by(TrainingRun.request_id.desc()).limit(1))
-
-
-def _holdout(run: TrainingRun) -> list[bytes]:
-    """The lines that a run held out; may be empty."""
-    fraction = TrainingConfig.model_validate(run.config).holdout_fraction
-    return split_dataset(dataset_lines(run.company_id, run.dataset_id), fraction)[1]

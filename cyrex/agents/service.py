@@ -10,8 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from cyrex.agents.turn import Limits
-from cyrex.errors import Conflict, UserError
-from cyrex.jobs.service import require_agent
+from cyrex.errors import Conflict, NotFound, UserError
 from cyrex.tenants.service import count_locked
 from database.base import Json, new_id
 from database.models import Agent
@@ -79,7 +78,10 @@ def find_default(session: Session, company_id: str) -> Agent | None:
 
 def get_agent(session: Session, company_id: str, agent_id: str) -> Agent:
     """A company's agent. Raises `NotFound`, also for another company's."""
-    return require_agent(session, company_id, agent_id)
+    row = session.get(Agent, agent_id)
+    if row is None or row.company_id != company_id:
+        raise NotFound("agent_not_found", f"there is no agent {agent_id!r}", "agent_id")
+    return row
 
 
 def list_agents(session: Session, company_id: str) -> list[Agent]:

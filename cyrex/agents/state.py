@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,11 +16,12 @@ from cyrex.agents import service as agents
 from cyrex.agents.turn import Answer, Call, Limits, Situation, Turn
 from cyrex.engine import Completion
 from cyrex.errors import UserError
-from cyrex.jobs import service as jobs
 from cyrex.tenants.service import get_company
-from cyrex.tools import calls as tools
+from cyrex.tools import calls as tool_calls
+from cyrex.tools.service import registered, tool_schema
 from cyrex.work.admission import admit_rows, room
 from cyrex.work.lease import Hint
+from cyrex.work.news import updated
 from database import claims
 from database.base import Json, new_id, to_json
 from database.models import Agent, Job, JobStep, ToolCall
@@ -49,6 +51,15 @@ class Prepared:
         return sum(int(step["completion_tokens"]) for step in self.steps)
 
 
+def data_of(job: Job) -> Any:
+    """What a job was asked, its keys in the order in which they were sent where that matters.
+
+    JSONB forgets it, and tools and calls are shown to the model in the order of their keys.
+    """
+    ordered = job.input_data.get("ordered")
+    return json.loads(ordered) if isinstance(ordered, str) else job.input_data["data"]
+
+
 def prepare(session: Session, job: Job) -> Prepared:
     """Read what the next step depends on. Raises `UserError` when the job's agent is gone."""
     company_id = job.company_id
@@ -57,18 +68,18 @@ def prepare(session: Session, job: Job) -> Prepared:
     else:
         agent = agents.find_default(session, company_id)
     wanted = set(agent.tools) if agent is not None else set()
-    offered = [t for t in tools.registered(session, company_id) if not wanted or t.name in wanted]
+    offered = [t for t in registered(session, company_id) if not wanted or t.name in wanted]
     limits = agents.limits_of(agent)
     situation = Situation(
-        data=job.input_data["data"],
+        data=data_of(job),
         prompt=agent.prompt if agent is not None else "",
-        tools=[tools.tool_schema(tool) for tool in offered],
+        tools=[tool_schema(tool) for tool in offered],
         choices=job.input_data.get("choices", ()),
     )
     if situation.is_plain:
         return Prepared(situation, limits)
     job.agent_id = (agent or agents.default_agent(session, company_id)).agent_id
-    calls = tools.calls_of(session, job.job_id)
+    calls = tool_calls.calls_of(session, job.job_id)
     situation = replace(
         situation,
         context=get_company(session, company_id).context,
@@ -76,7 +87,10 @@ def prepare(session: Session, job: Job) -> Prepared:
         turns=[_turn(call) for call in calls],
     )
     return Prepared(
-        situation, limits, steps_of(session, job.job_id), [tools.call_view(call) for call in calls]
+        situation,
+        limits,
+        steps_of(session, job.job_id),
+        [tool_calls.call_view(call) for call in calls],
     )
 
 
@@ -106,7 +120,7 @@ def step_view(row: JobStep) -> Json:
 
 
 def _turn(call: ToolCall) -> Turn:
-    reply = tools.reply_of(call)
+    reply = tool_calls.reply_of(call)
     if len(reply) > REPLY_CHARACTERS:
         reply = reply[:REPLY_CHARACTERS] + "…"
     return Turn(call.call_id, call.tool_name, call.arguments, reply)
@@ -162,9 +176,9 @@ def record_call(
     session: Session, job: Job, decision: Call, completion: Completion
 ) -> Sequence[Hint]:
     """The step asked for a tool: store both; returns what is to be published."""
-    jobs.updated(session, job)
+    updated(session, job)
     try:
-        call = tools.create_call(session, job, decision.tool, decision.arguments)
+        call = tool_calls.create_call(session, job, decision.tool, decision.arguments)
     except UserError as error:
         # The tool is gone, or wants more than its schema tells a grammar: the model is to hear it.
         call = _refused_call(session, job, decision, error)
@@ -221,7 +235,7 @@ def resume(session: Session, job_id: str) -> Job | None:
         publications=int(admitted),
     )
     if moved is not None:
-        jobs.updated(session, moved)
+        updated(session, moved)
     return moved if admitted else None
 
 
@@ -236,17 +250,6 @@ def stranded(session: Session, limit: int) -> list[str]:
         Job.status == "waiting", or_(~open_call, Job.deadline_at < func.now())
     )
     return list(session.scalars(query.limit(limit)))
-
-
-def detailed_view(session: Session, job: Job) -> dict[str, Any]:
-    """A job as JSON with its steps and tool calls, whatever state it is in."""
-    view = jobs.job_view(job)
-    if job.agent_id is not None:
-        view["steps"] = steps_of(session, job.job_id)
-        view["tool_results"] = [
-            tools.call_view(call) for call in tools.calls_of(session, job.job_id)
-        ]
-    return view
 
 
 def seconds_used(job: Job) -> float:

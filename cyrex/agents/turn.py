@@ -16,7 +16,7 @@ from cyrex.engine import Grammar
 from cyrex.engine.grammar import alternatives, literal
 from cyrex.errors import UserError
 from helox.calls import CallFormat, ordered_arguments, ordered_tools
-from helox.render import ChatTemplate, Message, content_of, prompt_of_job
+from helox.render import ChatTemplate, Message, content_of, prompt_of_job, question_of
 
 # Any text, the empty one included; control tokens of the base are never part of it.
 ANY_TEXT = "/(?s:.*)/"
@@ -76,8 +76,17 @@ class Situation:
 
 
 def tools_of(situation: Situation) -> list[dict[str, Any]]:
-    """The tools on offer, for the template."""
-    return list(ordered_tools(situation.tools))
+    """The tools on offer, for the template: the company's, or those that plain data brings.
+
+    Raises `UserError` where both are there: the data's are nothing that could be called.
+    """
+    brought = question_of(situation.data).tools
+    if not brought:
+        return list(ordered_tools(situation.tools))
+    if not situation.is_plain:
+        message = "data.tools: the agent's own tools are on offer; leave them out"
+        raise UserError("invalid_data", message, param="data.tools")
+    return list(brought)
 
 
 def messages_of(situation: Situation) -> list[Message]:
@@ -86,6 +95,9 @@ def messages_of(situation: Situation) -> list[Message]:
     if situation.is_plain:
         return asked
     about = _about(situation)
+    if asked[0]["role"] == "system":  # one system message: templates refuse a second
+        about = "\n\n".join(part for part in (about, asked[0]["content"]) if part)
+        asked = asked[1:]
     system: list[Message] = [{"role": "system", "content": about}] if about else []
     by_name = {tool["function"]["name"]: tool for tool in tools_of(situation)}
     return [

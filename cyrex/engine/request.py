@@ -15,7 +15,6 @@ MAX_TEMPERATURE = 100.0
 MAX_PENALTY = 2.0
 MAX_REPETITION_PENALTY = 10.0
 MAX_TOP_LOGPROBS = 20
-MAX_WEIGHT = 1e6
 
 
 class AdapterKey(NamedTuple):
@@ -104,8 +103,6 @@ class Request:
     stop: strings that end the answer and are not part of its text.
     deadline: on `time.monotonic()`'s clock, which the processes of one machine share.
     grammar: what the answer must look like; None leaves the model free.
-    weight: the company's share of the engine beside other companies that wait: twice the weight,
-        twice the tokens. The company's latest request counts.
     stream: whether the handle hands out the answer piece by piece.
     """
 
@@ -117,7 +114,6 @@ class Request:
     stop: tuple[str, ...] = ()
     deadline: float | None = None
     grammar: Grammar | None = None
-    weight: float = 1.0
     stream: bool = False
 
     def __post_init__(self) -> None:
@@ -136,9 +132,6 @@ class Request:
             raise RequestRefused(f"stop: at most {MAX_STOP_STRINGS} strings, none of them empty")
         if self.deadline is not None and math.isnan(self.deadline):
             raise RequestRefused("deadline: must be a number")
-        if not 1 / MAX_WEIGHT <= self.weight <= MAX_WEIGHT:
-            limits = f"{1 / MAX_WEIGHT:g} to {MAX_WEIGHT:g}"
-            raise RequestRefused(f"weight: must be from {limits}")
 
     @property
     def key(self) -> AdapterKey | None:

@@ -1,6 +1,6 @@
 """Whose turn it is: a fair share for every company, by virtual token counters.
 
-Every company has a queue and a counter of the tokens that it was given, divided by its weight.
+Every company has a queue and a counter of the tokens that it was given.
 The next free slot goes to the company that waits with the lowest counter. Who comes back from a
 pause starts where the others are: idle time is not saved up.
 """
@@ -54,14 +54,13 @@ class Lane:
 
     company: str
     counter: float
-    weight: float = 1.0
     waiting: deque[Row] = field(default_factory=deque)
     waiting_count: int = 0
     running_count: int = 0
     has_turn: bool = False
 
     def charge(self, cost: float) -> None:
-        self.counter += cost / self.weight
+        self.counter += cost
 
 
 class Scheduler:
@@ -94,7 +93,6 @@ class Scheduler:
         if lane.waiting_count >= self._config.max_waiting:
             row.fail(QueueFull(f"{request.company} has {lane.waiting_count} requests waiting"))
             return
-        lane.weight = request.weight
         if not lane.waiting_count:
             lane.waiting.clear()
             lane.counter = max(lane.counter, self._floor)

@@ -1,1 +1,1 @@
-"""What this machine gives a process: child processes, work directories, writable folders."""
+"""Resources of this machine: child processes, work directories, writable folders."""

@@ -10,7 +10,7 @@ from settings import Settings, SettingsError, settings_or_exit
 
 
 def check_folders(settings: Settings) -> None:
-    """Raise `SettingsError` with one line for all that nothing can be kept in. Makes none."""
+    """Raise `SettingsError` with one line that names every unusable folder. Creates none."""
     used = {"WORK_DIR": settings.work_dir, "ADAPTER_CACHE_DIR": settings.adapter_cache_dir}
     if settings.blob_store_type == "local":
         used["BLOB_DIR"] = settings.blob_dir
@@ -23,12 +23,12 @@ def check_folders(settings: Settings) -> None:
 
 
 def _unusable(folder: Path) -> str:
-    """Why nothing can be kept there, or in what would be its parent; empty: it can."""
+    """Why the folder, or its nearest existing parent, is not writable; empty: it is."""
     there = folder.resolve()
     try:
         while not there.exists():
             there = there.parent
-        # A file without a name: it leaves nothing behind, however this ends.
+        # An unnamed file: it leaves nothing behind, even after a kill.
         with tempfile.TemporaryFile(dir=there):
             return ""
     except OSError as error:

@@ -1,4 +1,4 @@
-"""A child process with a long task: watched, stopped on request, and never outliving its parent."""
+"""A child process with a long task: watched, stopped on request, ended with its parent."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from helox.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_USER_ERROR
 POLL_SECONDS = 0.25
 TERMINATE_GRACE_SECONDS = 20.0
 LOG_TAIL_BYTES = 2_000
-# Nobody waits for a training as people wait for an answer: where both share cores, it gets less.
+# Lower CPU priority than interactive work.
 NICENESS = 5
 ERROR_FILE = "error.json"
-# In the words of every library that passes the system's error on.
+# The system's wording, which libraries pass on.
 NO_ROOM = os.strerror(errno.ENOSPC)
 
 
@@ -49,10 +49,10 @@ def run_child(
     Its output goes to `work_dir`/child.log. Raises `ChildRefused`, `ChildInterrupted`,
     `ChildFailed`, `OSError` where its disk was full, and whatever `watch` raises, after ending it.
     """
-    _forget_report(work_dir)
+    _remove_report(work_dir)
     with (work_dir / "child.log").open("w+b") as log:
         process = _start(module, arguments, threads, subprocess.DEVNULL, log)
-        _see_through(process, work_dir, watch, log)
+        _supervise(process, work_dir, watch, log)
 
 
 class Standby:
@@ -70,13 +70,13 @@ class Standby:
         return self._process.poll() is None
 
     def run(self, argument: str, work_dir: Path, watch: Callable[[], bool]) -> None:
-        """`run_child` from here on: the child goes on with `argument`, a line of text."""
+        """Give the child `argument`, a line of text, and supervise it as `run_child` does."""
         assert self._process.stdin is not None
-        _forget_report(work_dir)
+        _remove_report(work_dir)
         with suppress(BrokenPipeError), self._process.stdin as stdin:
             stdin.write(argument.encode() + b"\n")
         with self._log as log:
-            _see_through(self._process, work_dir, watch, log)
+            _supervise(self._process, work_dir, watch, log)
 
 
 def _start(
@@ -95,24 +95,24 @@ def _start(
     return process
 
 
-def _forget_report(work_dir: Path) -> None:
-    """What an earlier attempt left must not be taken for this one's words: before it begins."""
+def _remove_report(work_dir: Path) -> None:
+    """Remove an earlier attempt's report before this one begins."""
     (work_dir / ERROR_FILE).unlink(missing_ok=True)
 
 
-def _see_through(
+def _supervise(
     process: subprocess.Popen[bytes], work_dir: Path, watch: Callable[[], bool], log: IO[bytes]
 ) -> None:
     try:
-        _attend(process, watch)
+        _wait(process, watch)
     finally:
         if process.poll() is None:
             process.kill()
             process.wait()
-    _judge(process.returncode, work_dir, log)
+    _raise_for_status(process.returncode, work_dir, log)
 
 
-def _attend(process: subprocess.Popen[bytes], watch: Callable[[], bool]) -> None:
+def _wait(process: subprocess.Popen[bytes], watch: Callable[[], bool]) -> None:
     while True:
         try:
             process.wait(timeout=POLL_SECONDS)
@@ -129,24 +129,24 @@ def _attend(process: subprocess.Popen[bytes], watch: Callable[[], bool]) -> None
             raise ChildInterrupted("stopped on request")
 
 
-def _judge(status: int, work_dir: Path, log: IO[bytes]) -> None:
+def _raise_for_status(status: int, work_dir: Path, log: IO[bytes]) -> None:
     if status == EXIT_DONE:
         return
     report = read_json(work_dir / ERROR_FILE)
     if status == EXIT_USER_ERROR:
-        raise ChildRefused(report or _said(log))
+        raise ChildRefused(report or _last_report(log))
     if status == EXIT_INTERRUPTED:
         raise ChildInterrupted("interrupted")
     if status < 0:
         raise ChildFailed(f"ended by signal {-status}")
     message = str(report.get("message") or f"exit status {status}: {_tail(log)}")
     if NO_ROOM in message:
-        # As if this process had met it: what waits for room has not failed.
+        # As if this process had met it: a step that waits for room has not failed.
         raise OSError(errno.ENOSPC, NO_ROOM)
     raise ChildFailed(message)
 
 
-def _said(log: IO[bytes]) -> dict[str, Any]:
+def _last_report(log: IO[bytes]) -> dict[str, Any]:
     """The child's last line, which may be its report."""
     line = _tail(log)
     try:

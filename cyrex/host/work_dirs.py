@@ -1,7 +1,7 @@
-"""Folders for the files of one step while it runs: each held by one process, gone with it.
+"""Work directories of steps: each is locked by one process and removed with it.
 
-A step of another attempt has a folder of its own, so an owner that lost its lease and does not
-know it yet is in nobody's way. What must outlive a step goes to the blob store.
+A step of another attempt has a folder of its own, so an owner that has lost its lease without
+knowing it disturbs nobody. What must outlive a step goes to the blob store.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ log = structlog.get_logger()
 def work_dir(name: str) -> Iterator[Path]:
     """An empty folder, removed in the end; one whose owner was killed is removed by `sweep`."""
     folder = get_settings().work_dir.resolve() / name
-    assert folder.name == name, f"{name!r} is a path: a sweep would not see who holds it"
+    assert folder.name == name, f"{name!r} is a path: `sweep` would not see its lock"
     held = _hold_new(folder)
     try:
         yield folder
@@ -49,7 +49,7 @@ def sweep() -> list[str]:
 
 
 def _hold_new(folder: Path) -> int:
-    """Make the folder and lock it; a sweep that came between the two is made good."""
+    """Make the folder and lock it; again if a sweep removed it in between."""
     while True:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -62,7 +62,7 @@ def _hold_new(folder: Path) -> int:
 
 
 def _hold(folder: Path, how: int) -> int | None:
-    """A descriptor with the folder's lock, which ends with the process; None: not to be had."""
+    """A descriptor with the folder's lock, which ends with the process; None: it is locked."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:

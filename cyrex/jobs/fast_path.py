@@ -5,14 +5,15 @@ Its checks, its values and its event are `create_job`'s; only the way into the d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any
 
-from cyrex.jobs.service import job_view, new_values, update_of
+from cyrex.jobs.new_job import NewJob
+from cyrex.jobs.service import job_view
 from cyrex.tenants.quotas import NEAR, open_limit
 from cyrex.work import admission
+from cyrex.work.news import update_of
 from database.base import Json, to_json
 from database.models import Job
 from database.session import WEB, Prepared, company_statement
@@ -25,22 +26,18 @@ from synapse.streams import COMPANY_AUTOMATION_JOBS
 BLANK: Json = {**dict.fromkeys(Job.__mapper__.columns.keys()), "history": []}
 
 
-def take_in(
-    company_id: str,
-    data: Any,
-    task_type: str,
-    use_adapter: bool,
-    metadata: Json | None,
-    choices: Sequence[str] | None,
-) -> tuple[Json, Any] | None:
+def create_and_admit(new: NewJob) -> tuple[Json, Any] | None:
     """Commit a new job; returns its view, and the row if the caller is to publish it.
 
     A job that nothing stands before is `admitted` at once. The row of any other is None: it is
     queued, and the caller calls `admit`.
-    None: nothing was written, because the company is too near to its limit to be counted without
-    being locked; `create_job` decides. Raises `UserError` as `create_job` does.
+    None: nothing was written, because an agent is named, or because the company is too near to its
+    limit to be counted without being locked; `create_job` decides.
     """
-    values = new_values(company_id, data, task_type, use_adapter, metadata, choices)
+    if new.agent_id is not None:
+        return None
+    values = new.values()
+    company_id = new.company_id
     far = open_limit(JOB) - NEAR
     if far <= 0:
         return None
@@ -70,13 +67,11 @@ def take_in(
 @lru_cache(maxsize=1)
 def _statement() -> Prepared:
     unfinished = [state.name for state in JOB.states if state.to]
-    statement = INSERT.replace("(unfinished)", _names(unfinished))
-    return Prepared("take_in", TYPES, statement.replace("(claimable)", _names(JOB.claimable)), LOCK)
-
-
-def _names(states: Sequence[str]) -> str:
-    quoted = [f"'{state}'" for state in states]
-    return f"({', '.join(quoted)})"
+    statement = INSERT.format(
+        unfinished=", ".join(f"'{state}'" for state in unfinished),
+        taken=admission.places_taken(JOB, "%(company_id)s"),
+    )
+    return Prepared("create_and_admit", TYPES, statement, LOCK)
 
 
 TYPES = {
@@ -97,13 +92,13 @@ LOCK = """
 # The first in the queue of a company that has room is where `admit` would take it.
 INSERT = """
     WITH place AS (
-        SELECT count(*) AS taken,
+        SELECT count(*) AS unfinished,
             current_setting('app.may_admit', true) = 'yes'
             AND count(*) FILTER (WHERE status = 'queued') = 0
-            AND count(*) FILTER (WHERE status IN (claimable)) < %(most)s AS free
+            AND {taken} < %(most)s AS free
         FROM (
             SELECT status FROM company_automation_jobs
-            WHERE company_id = %(company_id)s AND status IN (unfinished) LIMIT %(far)s
+            WHERE company_id = %(company_id)s AND status IN ({unfinished}) LIMIT %(far)s
         ) AS unfinished_jobs
     ), job AS (
         INSERT INTO company_automation_jobs (
@@ -115,12 +110,12 @@ INSERT = """
             CASE WHEN free THEN 'admitted' ELSE %(status)s END,
             CASE WHEN free THEN now() END,
             CASE WHEN free THEN 1 ELSE 0 END
-        FROM place WHERE taken < %(far)s
+        FROM place WHERE unfinished < %(far)s
         RETURNING company_id, created_at, attempt, cancel_requested, status
     ), event AS (
         INSERT INTO outbox (event_id, company_id, stream, envelope)
         SELECT %(event_id)s, company_id, %(stream)s,
-            jsonb_set(%(envelope)s, '{data,status}', to_jsonb(status))
+            jsonb_set(%(envelope)s, '{{data,status}}', to_jsonb(status))
         FROM job
     )
     SELECT created_at, attempt, cancel_requested, status FROM job

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,125 +9,38 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from cyrex.adapters.service import champion_of
-from cyrex.errors import Conflict, NotFound, UserError
+from cyrex.agents.service import get_agent
+from cyrex.agents.state import steps_of
+from cyrex.errors import Conflict, NotFound
+from cyrex.jobs.new_job import NewJob
 from cyrex.tenants.quotas import require_place
+from cyrex.tools import calls as tool_calls
+from cyrex.work.news import updated
 from database import claims
-from database.base import new_id, to_json
-from database.models import Agent, Job
+from database.base import to_json
+from database.models import Job
 from database.transitions import JOB
 from settings import MIB, get_settings
-from synapse.envelope import Envelope
-from synapse.outbox import announce_all, event
-from synapse.streams import COMPANY_AUTOMATION_JOBS
 
-DEFAULT_TASK_TYPE = "automation"
-TASK_TYPE = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-MAX_CHOICES = 1000
-MAX_CHOICE_CHARACTERS = 500
 # Of one page of jobs; a job that alone has more is a page.
 PAGE_BYTES = 8 * MIB
 ROWS_AT_ONCE = 5
 
 
-def create_job(
-    session: Session,
-    company_id: str,
-    data: Any,
-    task_type: str = DEFAULT_TASK_TYPE,
-    use_adapter: bool = True,
-    metadata: dict[str, Any] | None = None,
-    job_id: str | None = None,
-    source: str = "api",
-    agent_id: str | None = None,
-    choices: Sequence[str] | None = None,
-) -> Job:
+def create_job(session: Session, new: NewJob) -> Job:
     """Insert a queued job; the caller commits and then calls `admit`.
 
-    agent_id: None is the company's default agent. choices: the answer will be one of these.
-    Raises `UserError` for a task type or choices that are none, `NotFound` for an agent that is not
-    the company's, `TooMany` when the company has too many open jobs.
+    Raises `NotFound` for an agent that is not the company's, `TooMany` when the company has too
+    many open jobs.
     """
-    values = new_values(company_id, data, task_type, use_adapter, metadata, choices)
-    require_place(session, JOB, company_id)
-    if agent_id is not None:
-        require_agent(session, company_id, agent_id)
-    values |= {"job_id": job_id or values["job_id"], "source": source, "agent_id": agent_id}
-    job = Job(**values)
+    require_place(session, JOB, new.company_id)
+    if new.agent_id is not None:
+        get_agent(session, new.company_id, new.agent_id)
+    job = Job(**new.values())
     session.add(job)
     updated(session, job)
     session.flush()
     return job
-
-
-def new_values(
-    company_id: str,
-    data: Any,
-    task_type: str,
-    use_adapter: bool,
-    metadata: dict[str, Any] | None,
-    choices: Sequence[str] | None,
-) -> dict[str, Any]:
-    """A new job's attributes. Raises `UserError` for a task type or choices that are none."""
-    check_task_type(task_type)
-    asked: dict[str, Any] = {"data": data}
-    if choices is not None:
-        asked["choices"] = check_choices(choices)
-    return {
-        "job_id": new_id(),
-        "company_id": company_id,
-        "job_type": task_type,
-        "input_data": asked,
-        "use_adapter": use_adapter,
-        "details": metadata or {},
-        "source": "api",
-        "status": "queued",
-        "step": JOB.steps[0],
-    }
-
-
-def check_task_type(task_type: str) -> None:
-    """Raises `UserError`."""
-    if not isinstance(task_type, str) or not re.fullmatch(TASK_TYPE, task_type):
-        raise UserError(
-            "invalid_task_type",
-            "task_type: 1 to 64 letters, digits, '.', '_' or '-', the first a letter or a digit",
-            param="task_type",
-        )
-
-
-def check_data(data: Any) -> None:
-    """Raises `UserError` for what is not JSON; the API's requests are JSON already."""
-    try:
-        json.dumps(data, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise UserError("invalid_data", f"data: is not JSON: {error}", param="data") from None
-
-
-def check_choices(choices: Sequence[str]) -> list[str]:
-    """Return `choices` if an answer can be held to them. Raises `UserError`."""
-    found = list(choices)
-    if not 1 <= len(found) <= MAX_CHOICES or len(set(found)) < len(found):
-        raise UserError(
-            "invalid_choices",
-            f"choices: from 1 to {MAX_CHOICES} texts, no two of them equal",
-            param="choices",
-        )
-    for i, choice in enumerate(found):
-        if not choice.strip() or len(choice) > MAX_CHOICE_CHARACTERS:
-            raise UserError(
-                "invalid_choices",
-                f"choices[{i}]: must be text of 1 to {MAX_CHOICE_CHARACTERS} characters",
-                param=f"choices[{i}]",
-            )
-    return found
-
-
-def require_agent(session: Session, company_id: str, agent_id: str) -> Agent:
-    """A company's agent. Raises `NotFound`, also for another company's."""
-    row = session.get(Agent, agent_id)
-    if row is None or row.company_id != company_id:
-        raise NotFound("agent_not_found", f"there is no agent {agent_id!r}", "agent_id")
-    return row
 
 
 def get_job(session: Session, job_id: str) -> Job:
@@ -212,22 +122,6 @@ def end(session: Session, job: Job) -> None:
     updated(session, job)
 
 
-def updated(session: Session, *jobs: Job) -> None:
-    """Tell the outside of jobs' new status, in the transaction that sets it."""
-    announce_all(session, COMPANY_AUTOMATION_JOBS, [update_of(job) for job in jobs])
-
-
-def update_of(job: Job) -> Envelope:
-    """The event that tells the outside of a job's status."""
-    return event(
-        COMPANY_AUTOMATION_JOBS,
-        "job.updated",
-        job.company_id,
-        {"job_id": job.job_id, "status": job.status, "adapter_id": job.adapter_id},
-        correlation_id=job.job_id,
-    )
-
-
 def job_view(job: Job) -> dict[str, Any]:
     """A job as JSON."""
     output = job.output_data or {}
@@ -260,3 +154,14 @@ def job_view(job: Job) -> dict[str, Any]:
         "started_at": job.started_at.isoformat() if job.started_at else None,
         "completed_at": job.completed_at.isoformat() if job.completed_at else None,
     }
+
+
+def detailed_view(session: Session, job: Job) -> dict[str, Any]:
+    """A job as JSON with its steps and tool calls, whatever state it is in."""
+    view = job_view(job)
+    if job.agent_id is not None:
+        view["steps"] = steps_of(session, job.job_id)
+        view["tool_results"] = [
+            tool_calls.call_view(call) for call in tool_calls.calls_of(session, job.job_id)
+        ]
+    return view

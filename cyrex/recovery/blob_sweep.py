@@ -12,8 +12,8 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from cyrex.datasets import blob_store
 from cyrex.logs import one_line
-from cyrex.training.service import blob_store
 from database.models import Dataset, LoraAdapter, TrainingCheckpoint, TrainingRun
 from database.session import operator_session
 from modelkit.blobs import BlobStore
@@ -25,7 +25,12 @@ log = structlog.get_logger()
 
 # Manifests of adapter packages, whose files are blobs too; the others are single blobs.
 PACKAGES = (TrainingRun.package_sha256, LoraAdapter.sha256)
-SINGLE = (Dataset.sha256, TrainingCheckpoint.sha256)
+SINGLE = (
+    Dataset.sha256,
+    Dataset.validation_sha256,
+    Dataset.merged_sha256,
+    TrainingCheckpoint.sha256,
+)
 
 # The files of every package whose manifest this process has read: its name is its hash.
 _listed: dict[str, frozenset[str]] = {}

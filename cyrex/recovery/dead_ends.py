@@ -91,3 +91,12 @@ def _set_aside(session: Session, event_id: str) -> Json:
     )
     said = reason or "another event bore its id"
     return {"code": EVENT_SET_ASIDE, "message": f"its event was set aside: {said}"}
+
+
+def take_back_adapter(session: Session, code: str, which: Any) -> None:
+    """The adapter that was failed with this code waits for its announcement again."""
+    adapter = session.scalar(select(LoraAdapter).where(which, LoraAdapter.status == ADAPTER.failed))
+    if adapter is None or (adapter.error or {}).get("code") != code:
+        return
+    assert ADAPTER.restarted is not None
+    claims.revive(session, ADAPTER, adapter.adapter_id, adapter.attempt, ADAPTER.restarted)

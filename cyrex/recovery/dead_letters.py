@@ -15,14 +15,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from cyrex.errors import Conflict, NotFound
-from cyrex.jobs import service as jobs
-from cyrex.recovery.dead_ends import EVENT_SET_ASIDE, TRAINING_ENDED
+from cyrex.recovery.dead_ends import EVENT_SET_ASIDE, take_back_adapter
+from cyrex.recovery.kinds import KINDS
 from cyrex.training import service as training
 from cyrex.work.lease import Hint
 from database import claims
 from database.base import Json
-from database.models import DeadLetter, Job, LoraAdapter, TrainingRun
-from database.transitions import ADAPTER, JOB, MACHINES, TRAINING, Machine
+from database.models import DeadLetter, LoraAdapter, TrainingRun
+from database.transitions import MACHINES, TRAINING
 from synapse import replay as events
 from synapse.envelope import Envelope
 from synapse.outbox import ready_event_id
@@ -109,47 +109,28 @@ def _refused(message: str) -> Conflict:
 
 
 def _replay_row(session: Session, letter: DeadLetter) -> Replay:
-    machine = MACHINES[letter.kind]
-    if machine.revived is None:
-        raise _refused("its job was told that the call failed, and has gone on")
+    machine, kind = MACHINES[letter.kind], KINDS[letter.kind]
     row = session.get(machine.model, letter.reference)
     if row is None:
         raise _refused(f"there is no {machine.kind} {letter.reference!r} any more")
-    if isinstance(row, Job) and row.payload_removed_at is not None:
-        raise _refused("the job's data was deleted for its age")
-    values = _afresh(machine)
+    refusal = kind.refusal(row)
+    if refusal is not None:
+        raise _refused(refusal)
+    assert machine.revived is not None, f"{machine.kind}: no way back"
     attempt = int(letter.payload.get("attempt", 0)) + 1  # giving up was an attempt's end
-    revived = claims.revive(session, machine, letter.reference, attempt, machine.revived, **values)
+    revived = claims.revive(
+        session, machine, letter.reference, attempt, machine.revived, **kind.fresh
+    )
     if revived is None:
         current: Any = row
         raise _refused(
             f"the {machine.kind} is {current.status} at attempt {current.attempt} by now,"
             f" and was set aside at attempt {attempt}"
         )
-    _tell(session, machine, revived)
+    kind.replayed(session, revived)
     if machine.admitted:
         return Replay(letter, admit=(machine.kind, revived.company_id))
     return Replay(letter, hints=[(machine, revived)])
-
-
-def _afresh(machine: Machine) -> dict[str, Any]:
-    """What a row is given anew: its time, and the champion of the moment when it is claimed."""
-    if machine is JOB:
-        return {
-            "deadline_at": None,
-            "started_at": None,
-            "completed_at": None,
-            "adapter_resolved": False,
-        }
-    return {"finished_at": None} if machine is TRAINING else {}
-
-
-def _tell(session: Session, machine: Machine, row: Any) -> None:
-    if isinstance(row, Job):
-        jobs.updated(session, row)
-    elif isinstance(row, TrainingRun):
-        training.add_event(session, row, "replayed", f"tried again from step {row.step}")
-        _take_back_adapter(session, TRAINING_ENDED, LoraAdapter.request_id == row.request_id)
 
 
 def _replay_event(session: Session, letter: DeadLetter) -> Replay:
@@ -167,7 +148,7 @@ def _replay_event(session: Session, letter: DeadLetter) -> Replay:
     elif envelope.type == ADAPTER_READY:
         adapter_id = str(envelope.data.get("adapter_id"))
         if envelope.event_id == ready_event_id(adapter_id):
-            _take_back_adapter(session, EVENT_SET_ASIDE, LoraAdapter.adapter_id == adapter_id)
+            take_back_adapter(session, EVENT_SET_ASIDE, LoraAdapter.adapter_id == adapter_id)
     return Replay(letter)
 
 
@@ -184,12 +165,3 @@ def _take_back_training(session: Session, envelope: Envelope) -> None:
     )
     if revived is not None:
         training.add_event(session, revived, "replayed", "its event is sent again")
-
-
-def _take_back_adapter(session: Session, code: str, which: Any) -> None:
-    """The adapter that was failed with this code waits for its announcement again."""
-    adapter = session.scalar(select(LoraAdapter).where(which, LoraAdapter.status == ADAPTER.failed))
-    if adapter is None or (adapter.error or {}).get("code") != code:
-        return
-    assert ADAPTER.restarted is not None
-    claims.revive(session, ADAPTER, adapter.adapter_id, adapter.attempt, ADAPTER.restarted)

@@ -7,6 +7,9 @@ When the clocks change:
     - a time that the clock jumps over fires at the moment after the jump;
     - a time that comes twice fires the first time, but an expression with `*` for the hour goes on
       by the minutes that pass, through both.
+
+Not the library cronsim: like Debian's cron it skips the fires of `*/20 2 * * *` in an hour that is
+jumped over, fires twice in an hour that comes twice, and knows no range past the end (`sat-sun`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Firing what is due: one transaction claims schedules, adds their runs and dates them anew.
+"""Fire due schedules: one transaction claims them, adds their runs and sets their next dates.
 
 Any number of beats may fire at the same moment: a row that one has claimed the others skip, and
 a due moment has one row in `schedule_fires`. A schedule that was due many times while nobody
@@ -14,17 +14,16 @@ from sqlalchemy.orm import Session
 from cyrex.errors import UserError
 from cyrex.schedules.service import next_fire, now_of
 from cyrex.tenants.service import lock_companies
-from cyrex.training.service import add_event, train_on
+from cyrex.training.order import TrainingOrder
+from cyrex.training.service import request_training
 from database.models import Dataset, RetrainingSchedule, ScheduleFire, TrainingRun
 from database.session import operator_session
 from database.transitions import TRAINING
 
 log = structlog.get_logger()
 
-# Schedules a transaction: what one claims, the others cannot fire meanwhile.
+# Schedules per transaction; other beats skip them until it commits.
 BATCH = 50
-
-
 # How long the history of a schedule is kept.
 HISTORY_DAYS = 90
 
@@ -72,7 +71,7 @@ def _fire(session: Session, schedule: RetrainingSchedule) -> None:
     except (Skipped, UserError) as reason:
         fire.reason = str(reason)
         if schedule.next_fire_at == fire_at:
-            # Its zone or day has ceased to exist: somebody has to look at it.
+            # Its zone or day no longer exists: off until somebody changes it.
             schedule.enabled = False
     schedule.last_fire_at = fire_at
     session.add(fire)
@@ -91,7 +90,7 @@ def _train(session: Session, schedule: RetrainingSchedule) -> TrainingRun:
     )
     if dataset is None:
         raise Skipped("the company has no dataset yet")
-    if _still_at_it(session, schedule):
+    if _is_training(session, schedule):
         raise Skipped("the training of the time before has not ended")
     if schedule.min_new_examples:
         found = new_examples(session, company_id)
@@ -100,19 +99,18 @@ def _train(session: Session, schedule: RetrainingSchedule) -> TrainingRun:
                 f"{found} new examples since the last training, "
                 f"at least {schedule.min_new_examples} are wanted"
             )
-    run = train_on(session, dataset, schedule.config, schedule.use_qlora, source="schedule")
-    said = f"training on {dataset.examples} examples requested by schedule"
-    add_event(
-        session,
-        run,
-        "requested",
-        f"{said} {schedule.name}".rstrip(),
-        {"schedule_id": schedule.schedule_id},
+    order = TrainingOrder(
+        company_id,
+        schedule.config,
+        schedule.use_qlora,
+        source="schedule",
+        asked_by=f"schedule {schedule.name}".rstrip(),
+        details={"schedule_id": schedule.schedule_id},
     )
-    return run
+    return request_training(session, order, dataset)
 
 
-def _still_at_it(session: Session, schedule: RetrainingSchedule) -> bool:
+def _is_training(session: Session, schedule: RetrainingSchedule) -> bool:
     mine = select(ScheduleFire.request_id).where(
         ScheduleFire.schedule_id == schedule.schedule_id, ScheduleFire.request_id.is_not(None)
     )

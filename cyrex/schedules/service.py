@@ -137,7 +137,7 @@ def delete_schedule(session: Session, schedule_id: str) -> None:
 
 
 def list_fires(session: Session, schedule_id: str, limit: int = 50) -> list[ScheduleFire]:
-    """What became of its due moments, newest first. Raises `NotFound`."""
+    """The results of its due moments, newest first. Raises `NotFound`."""
     get_schedule(session, schedule_id)
     query = select(ScheduleFire).where(ScheduleFire.schedule_id == schedule_id)
     return list(session.scalars(query.order_by(ScheduleFire.fire_at.desc()).limit(limit)))

@@ -13,21 +13,23 @@ from sqlalchemy.orm import Session
 
 from cyrex.errors import TooMany
 from cyrex.tenants.service import lock_company
-from database.transitions import JOB, TRAINING, Machine
+from database.transitions import Machine, OpenLimit
 from settings import get_settings
 
 # So near to the limit, a company's requests are counted one after the other. Further away they
 # are not made to wait for each other; so many at once would not reach the limit unseen.
 NEAR = 500
-RETRY_AFTER_SECONDS = {JOB.kind: 5.0, TRAINING.kind: 60.0}
-NAMES = {JOB.kind: "OPEN_JOBS_PER_COMPANY", TRAINING.kind: "OPEN_TRAININGS_PER_COMPANY"}
-NOUNS = {JOB.kind: "jobs", TRAINING.kind: "trainings"}
 
 
 def open_limit(machine: Machine) -> int:
     """At most this many rows of one company have not ended."""
-    limit: int = getattr(get_settings(), NAMES[machine.kind].lower())
+    limit: int = getattr(get_settings(), _stated(machine).setting)
     return limit
+
+
+def _stated(machine: Machine) -> OpenLimit:
+    assert machine.open_limit is not None, f"{machine.kind}: not limited"
+    return machine.open_limit
 
 
 def require_place(session: Session, machine: Machine, company_id: str) -> None:
@@ -45,13 +47,14 @@ def require_place(session: Session, machine: Machine, company_id: str) -> None:
         lock_company(session, company_id)
         found = _open(session, machine, company_id, limit)
     if found >= limit:
-        name, noun = NAMES[machine.kind], NOUNS[machine.kind]
+        stated = _stated(machine)
+        name, noun = stated.setting.upper(), stated.noun
         raise TooMany(
             f"too_many_open_{noun}",
             f"{company_id} has {limit} {noun} that have not ended, and may have no more"
             f" ({name}); try again when some have ended",
             details={"limit": name, "value": limit},
-            retry_after_seconds=RETRY_AFTER_SECONDS[machine.kind],
+            retry_after_seconds=stated.retry_after_seconds,
         )
 
 

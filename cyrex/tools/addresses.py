@@ -1,4 +1,4 @@
-"""Where a tool may be: https and public addresses, and what the operator lists beside them.
+"""Which URLs a tool may have: https at public addresses, and hosts that the operator lists.
 
 A URL is checked twice: as it is written, when a tool is registered, and for every address that
 its host has at the moment of a call.
@@ -22,15 +22,15 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MAX_URL = 2048
 DEFAULT_PORTS = {"http": 80, "https": 443}
-# RFC 3986 has no room for these in a URL; parsers disagree about what they mean.
+# RFC 3986 does not allow these in a URL; parsers disagree about their meaning.
 FORBIDDEN_CHARACTERS = re.compile(r"[\x00-\x20\x7f-\U0010ffff\\<>\"^`{|}]")
 LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 HOST_NAME = re.compile(rf"(?=.{{1,253}}$){LABEL}(?:\.{LABEL})*")
 # `0x7f.1`, `2130706433`, `0177.0.0.1`: the resolver would read these as addresses.
 NUMERIC_LABEL = re.compile(r"(0x[0-9a-f]*|\d+)")
 
-# https://www.iana.org/assignments/iana-ipv4-special-registry: what is not globally reachable,
-# and multicast.
+# https://www.iana.org/assignments/iana-ipv4-special-registry: addresses that are not globally
+# reachable, and multicast.
 SPECIAL_IPV4 = tuple(
     ipaddress.IPv4Network(text)
     for text in (
@@ -54,7 +54,7 @@ class AddressRefused(Exception):
 
 @dataclass(frozen=True)
 class AllowedHosts:
-    """What TOOL_ALLOWED_HOSTS lists."""
+    """The entries of TOOL_ALLOWED_HOSTS."""
 
     names: frozenset[tuple[str, int | None]]
     networks: tuple[Network, ...]
@@ -162,7 +162,7 @@ def _host(parts: SplitResult) -> str:
 
 
 def _check_written(target: Target) -> None:
-    """What can be said before the name is looked up."""
+    """The checks that need no name look-up."""
     allowed = allowed_hosts()
     if target.literal is not None:
         check_addresses(target, [target.literal])
@@ -189,7 +189,7 @@ def check_addresses(target: Target, addresses: list[Address]) -> None:
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is one of the open internet's, and no tunnel to another."""
+    """Whether an address is globally reachable and no tunnel to another."""
     if isinstance(address, ipaddress.IPv6Address):
         # ::ffff:0:0/96, 64:ff9b::/96 and ::/96 hold IPv4 addresses; all are outside 2000::/3.
         return address in PUBLIC_IPV6 and not any(address in special for special in SPECIAL_IPV6)

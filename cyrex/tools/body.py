@@ -29,7 +29,7 @@ class BodyRefused(Exception):
 
 
 @dataclass(frozen=True)
-class Body:
+class ResponseBody:
     """`value` is parsed JSON, text, or None with a `note` that says why nothing is shown."""
 
     value: Any
@@ -38,23 +38,23 @@ class Body:
     note: str | None = None
 
 
-def body_of(headers: Mapping[str, str], raw: bytes, limit: int) -> Body:
+def body_of(headers: Mapping[str, str], raw: bytes, limit: int) -> ResponseBody:
     """Decode what was read. Raises `BodyRefused`."""
     raw = _decompressed(headers.get("Content-Encoding", ""), raw, limit)
     message = Message()
     message["Content-Type"] = headers.get("Content-Type", "") or "text/plain"
     kind = message.get_content_type() if headers.get("Content-Type") else ""
     if not raw:
-        return Body(None, kind, 0, "the answer is empty")
+        return ResponseBody(None, kind, 0, "the answer is empty")
     if kind == "application/json" or kind.endswith("+json"):
-        return Body(_json_or_text(raw), kind, len(raw))
+        return ResponseBody(_json_or_text(raw), kind, len(raw))
     if kind.startswith("text/") or kind in ("application/xml", "") or kind.endswith("+xml"):
-        return Body(_text(raw, message.get_content_charset("utf-8")), kind, len(raw))
-    return Body(None, kind, len(raw), f"{kind} is neither JSON nor text, and is not shown")
+        return ResponseBody(_text(raw, message.get_content_charset("utf-8")), kind, len(raw))
+    return ResponseBody(None, kind, len(raw), f"{kind} is neither JSON nor text, and is not shown")
 
 
 def _decompressed(encoding: str, raw: bytes, limit: int) -> bytes:
-    """Tools are asked not to compress; some do. What comes out is bounded, whatever went in."""
+    """Some tools compress though asked not to; the decompressed size is bounded."""
     encoding = encoding.strip().lower()
     if encoding in ("", "identity"):
         return raw

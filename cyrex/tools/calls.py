@@ -1,7 +1,4 @@
-"""Tools as the agent sees them: what is on offer, a call asked for, what came of it.
-
-How tools are registered is in `cyrex.tools.service`, how a call is made in `cyrex.tools.steps`.
-"""
+"""Calls of a job: created by the agent's step, and shown to the model and to people."""
 
 from __future__ import annotations
 
@@ -10,22 +7,11 @@ from sqlalchemy.orm import Session
 
 from cyrex.errors import UserError
 from cyrex.tools.parameters import ArgumentsRefused, check_arguments
-from cyrex.tools.service import Tool, get_tool, registered, tool_schema
+from cyrex.tools.service import Tool, get_tool
 from database.base import Json
 from database.models import Job, ToolCall
 from database.transitions import TOOL_CALL
 from helox.render import content_of
-
-__all__ = [
-    "Tool",
-    "call_view",
-    "calls_of",
-    "check_call",
-    "create_call",
-    "registered",
-    "reply_of",
-    "tool_schema",
-]
 
 
 def create_call(session: Session, job: Job, tool_name: str, arguments: Json) -> ToolCall:
@@ -64,7 +50,7 @@ def calls_of(session: Session, job_id: str) -> list[ToolCall]:
 
 
 def call_view(row: ToolCall) -> Json:
-    """A call as JSON: what a job shows in `tool_results`, and what the agent is told."""
+    """A call as JSON, as a job shows it in `tool_results`."""
     result = row.result or {}
     return {
         "call_id": row.call_id,
@@ -80,7 +66,7 @@ def call_view(row: ToolCall) -> Json:
 
 
 def reply_of(row: ToolCall) -> str:
-    """What the model is told of an ended call: the tool's JSON or text, or what went wrong."""
+    """An ended call as the model sees it: the tool's JSON or text, or the error."""
     if row.error is not None:
         return content_of({"error": row.error["message"]})
     result = row.result or {}

@@ -19,8 +19,8 @@ from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
 from cyrex.tools.addresses import AddressRefused, Target, parse_url
-from cyrex.tools.body import Body, BodyRefused, body_of
-from cyrex.tools.connection import Clock, Limits, connect, deadline, reason_of
+from cyrex.tools.body import BodyRefused, ResponseBody, body_of
+from cyrex.tools.connection import CallLimits, TimeBudget, connect, deadline, reason_of
 
 MAX_REDIRECTS = 3
 CHUNK_BYTES = 64 * 1024
@@ -52,10 +52,10 @@ class ToolRequest:
 
 @dataclass(frozen=True)
 class ToolResponse:
-    """What the tool answered, whatever its status."""
+    """The tool's answer, whatever its status."""
 
     status: int
-    body: Body
+    body: ResponseBody
     seconds: float
     retry_after: float | None
 
@@ -79,17 +79,17 @@ class ToolFailed(Exception):
 
 def call(
     request: ToolRequest,
-    limits: Limits | None = None,
+    limits: CallLimits | None = None,
     before_send: Callable[[], None] = lambda: None,
 ) -> ToolResponse:
     """Send `request` and read the answer. Raises `ToolFailed`, and what `before_send` raises.
 
     `before_send` runs once, connected, before the first byte of the first request goes out.
     """
-    limits = limits or Limits.of_settings()
-    clock = Clock(limits.total)
+    limits = limits or CallLimits.of_settings()
+    budget = TimeBudget(limits.total)
     for _ in range(MAX_REDIRECTS + 1):
-        answer = _one(request, limits, clock, before_send)
+        answer = _one(request, limits, budget, before_send)
         if isinstance(answer, ToolResponse):
             return answer
         request = answer
@@ -102,14 +102,14 @@ def call(
 
 
 def _one(
-    request: ToolRequest, limits: Limits, clock: Clock, before_send: Callable[[], None]
+    request: ToolRequest, limits: CallLimits, budget: TimeBudget, before_send: Callable[[], None]
 ) -> ToolResponse | ToolRequest:
     """One exchange: the answer, or the request that it redirects to."""
     came_by = request.redirected_by
     sent = came_by is not None
     try:
         target = parse_url(request.url)
-        connection = connect(target, limits, clock)
+        connection = connect(target, limits, budget)
     except AddressRefused as error:
         what = "the redirect" if sent else "the endpoint"
         raise ToolFailed("address_refused", f"{what} {error}", sent, came_by) from None
@@ -119,8 +119,8 @@ def _one(
     try:
         if not sent:
             before_send()
-        with deadline(connection, clock):
-            return _exchange(connection, target, request, limits, clock)
+        with deadline(connection, budget):
+            return _exchange(connection, target, request, limits, budget)
     finally:
         connection.close()
 
@@ -129,13 +129,13 @@ def _exchange(
     connection: HTTPConnection,
     target: Target,
     request: ToolRequest,
-    limits: Limits,
-    clock: Clock,
+    limits: CallLimits,
+    budget: TimeBudget,
 ) -> ToolResponse | ToolRequest:
     status: int | None = None
     try:
         assert connection.sock is not None
-        connection.sock.settimeout(clock.at_most(limits.read))
+        connection.sock.settimeout(budget.at_most(limits.read))
         connection.request(
             request.method,
             target.path,
@@ -149,17 +149,17 @@ def _exchange(
         location = response.headers.get("Location")
         if status in REDIRECTS and location is not None:
             return _redirected(request, target, status, location)
-        body = _body(response, limits, clock)
+        body = _body(response, limits, budget)
     except BodyRefused as error:
         raise ToolFailed(error.code, str(error), sent=True, answered=status) from None
     except (OSError, HTTPError, HTTPException, ValueError) as error:
-        late = clock.left <= 0 or isinstance(error, TimeoutError) or "timed out" in str(error)
+        late = budget.left <= 0 or isinstance(error, TimeoutError) or "timed out" in str(error)
         if late:
-            message = f"no complete answer within {clock.spent:.1f} s"
+            message = f"no complete answer within {budget.spent:.1f} s"
             raise ToolFailed("timed_out", message, sent=True, answered=status) from None
         message = f"the connection broke: {reason_of(error)}"
         raise ToolFailed("broken_answer", message, sent=True, answered=status) from None
-    return ToolResponse(status, body, clock.spent, _retry_after(response))
+    return ToolResponse(status, body, budget.spent, _retry_after(response))
 
 
 def _headers(target: Target, request: ToolRequest) -> dict[str, str]:
@@ -168,16 +168,16 @@ def _headers(target: Target, request: ToolRequest) -> dict[str, str]:
         headers["Content-Type"] = "application/json"
     if request.idempotency_key is not None:
         headers["Idempotency-Key"] = request.idempotency_key
-    # The tool's own win, but for the few that `cyrex.tools.definition` reserves.
+    # The tool's own headers replace these; `cyrex.tools.definition` reserves the rest.
     own = {name.lower() for name in request.headers}
     kept = {name: value for name, value in headers.items() if name.lower() not in own}
     return kept | dict(request.headers)
 
 
-def _body(response: BaseHTTPResponse, limits: Limits, clock: Clock) -> Body:
+def _body(response: BaseHTTPResponse, limits: CallLimits, budget: TimeBudget) -> ResponseBody:
     raw = _read(response, limits.response_bytes)
     # A body that ends with its connection looks complete when the connection was cut.
-    clock.at_most(limits.read)
+    budget.at_most(limits.read)
     return body_of(response.headers, raw, limits.response_bytes)
 
 

@@ -21,7 +21,7 @@ from settings import get_settings
 
 
 @dataclass(frozen=True)
-class Limits:
+class CallLimits:
     """Times in seconds; `total` bounds everything from the look-up to the last byte."""
 
     connect: float
@@ -30,7 +30,7 @@ class Limits:
     response_bytes: int
 
     @classmethod
-    def of_settings(cls) -> Limits:
+    def of_settings(cls) -> CallLimits:
         settings = get_settings()
         return cls(
             settings.tool_connect_seconds,
@@ -40,8 +40,8 @@ class Limits:
         )
 
 
-class Clock:
-    """What is left of the total time."""
+class TimeBudget:
+    """A call's total time, in seconds, and the part of it that is left."""
 
     def __init__(self, total: float) -> None:
         self._started = time.monotonic()
@@ -63,11 +63,11 @@ class Clock:
         return min(seconds, left)
 
 
-def connect(target: Target, limits: Limits, clock: Clock) -> HTTPConnection:
+def connect(target: Target, limits: CallLimits, budget: TimeBudget) -> HTTPConnection:
     """Connected to one of the checked addresses; the name is in SNI, certificate and Host only."""
-    addresses = resolve(target, clock.at_most(limits.connect))
+    addresses = resolve(target, budget.at_most(limits.connect))
     for number, address in enumerate(addresses, start=1):
-        connection = _connection(target, address, clock.at_most(limits.connect))
+        connection = _connection(target, address, budget.at_most(limits.connect))
         try:
             connection.connect()
             return connection
@@ -100,7 +100,7 @@ def _tls() -> ssl.SSLContext:
 
 
 @contextmanager
-def deadline(connection: HTTPConnection, clock: Clock) -> Iterator[None]:
+def deadline(connection: HTTPConnection, budget: TimeBudget) -> Iterator[None]:
     """Cut the connection when the total time is over.
 
     A socket's time-out starts anew with every byte: a peer that sends one now and then would hold
@@ -114,7 +114,7 @@ def deadline(connection: HTTPConnection, clock: Clock) -> Iterator[None]:
         with suppress(OSError):
             wire.shutdown(socket.SHUT_RDWR)
 
-    timer = threading.Timer(max(clock.left, 0), cut)
+    timer = threading.Timer(max(budget.left, 0), cut)
     timer.daemon = True
     timer.start()
     try:

@@ -1,4 +1,4 @@
-"""What a company says of a tool: the body of `register-tools`, checked field by field."""
+"""A tool's definition: the body of `register-tools`, checked field by field."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MAX_WINDOW_SECONDS = 86_400
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}")
 HEADER_VALUE = re.compile(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?|")
 SECRET_VALUE = re.compile(r"[\x21-\x7e]+")
-# The client writes these itself; another value would change what is sent, or to whom.
+# The client writes these itself; another value would change the message or its receiver.
 RESERVED_HEADERS = {
     "accept-encoding",
     "connection",

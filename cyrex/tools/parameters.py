@@ -18,17 +18,17 @@ DEFAULT_PARAMETERS: dict[str, Any] = {
     "type": "object",
     "additionalProperties": {"type": "string"},
 }
-# These would look elsewhere for a schema, or name places that inlining moves.
+# They refer to other schemas, or to places that inlining moves.
 UNSUPPORTED = ("$dynamicRef", "$dynamicAnchor", "$recursiveRef", "$id", "$anchor")
 MAX_PATTERN_BYTES = 1 << 20  # of a compiled pattern
 MAX_PATTERN_CHARACTERS = 1000
 
 
 def _compiled(pattern: str) -> Any:
-    """By RE2, in linear time: with Python's own, a company's pattern could run for ever.
+    """Compile with RE2, which matches in linear time; in Python's `re` a pattern can run for ever.
 
-    It knows no look-around and no back references; nor does the grammar that the model writes
-    under. Raises `re2.error`.
+    RE2 has no look-around and no back references; nor has the grammar that constrains the model.
+    Raises `re2.error`.
     """
     options = re2.Options()
     options.max_mem = MAX_PATTERN_BYTES

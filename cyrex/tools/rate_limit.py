@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from cyrex.tools.service import Tool
+from database.base import new_id
+
 KEY = "cyrex:rate:{company_id}:{name}"
 
 # KEYS[1]: sorted set of the calls let through, by time in microseconds.
@@ -33,7 +36,7 @@ MICROSECONDS = 1_000_000
 
 
 class Scripted(Protocol):
-    """A Redis client, as far as it is used here."""
+    """The part of a Redis client that is used here."""
 
     def eval(self, script: str, numkeys: int, *keys_and_args: str) -> object: ...
 
@@ -47,3 +50,17 @@ def take(
     waits = client.eval(TAKE, 1, key, str(requests), str(window), call)
     assert isinstance(waits, int)
     return max(waits, 0) / MICROSECONDS
+
+
+def take_turn(tool: Tool, client: Scripted, call: str | None = None) -> float:
+    """0.0: the tool may be called now; else the seconds until it is worth asking again.
+
+    `call` names the call, so that asking twice for one takes one place; None: a call that is made
+    at once or not at all. Raises `redis.RedisError`.
+    """
+    if tool.rate_limit is None:
+        return 0.0
+    limit = tool.rate_limit
+    return take(
+        client, tool.company_id, tool.name, limit["requests"], limit["window"], call or new_id()
+    )

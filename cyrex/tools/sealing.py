@@ -35,7 +35,7 @@ def encrypt(company_id: str, secrets: Json) -> bytes | None:
     """`secrets` for storage; None for none. Raises `Unavailable` when there is no key."""
     if not secrets:
         return None
-    # The owner goes in with them: one company's bytes are void in another's row.
+    # The company is encrypted with them: its bytes are void in another company's row.
     content = json.dumps({"company_id": company_id, "secrets": secrets})
     return _keys().encrypt(content.encode())
 

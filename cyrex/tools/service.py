@@ -6,6 +6,7 @@ module only inside a request to the tool.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,15 +18,16 @@ from sqlalchemy.orm import Session
 
 from cyrex.errors import NotFound, UserError
 from cyrex.tenants.service import count_locked, get_company, lock_company
-from cyrex.tools import sealing as secrets
+from cyrex.tools import sealing
 from cyrex.tools.addresses import parse_url
 from cyrex.tools.definition import ToolDefinition, is_secret_header
 from cyrex.tools.parameters import DEFAULT_PARAMETERS
 from database.base import Json, new_id
 from database.models import CompanyTool
+from settings import message_of
 
 MAX_TOOLS = 100
-# What of a definition is no secret and has one form everywhere.
+# Fields of a definition that are no secret and are stored as they are.
 PLAIN = ("name", "endpoint", "method", "description", "rate_limit", "parameters", "idempotent")
 
 
@@ -70,7 +72,7 @@ def _refusal(error: ValidationError, prefix: str = "") -> UserError:
         path = prefix
         for part in item["loc"]:
             path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
-        details.append({"param": path, "message": item["msg"].removeprefix("Value error, ")})
+        details.append({"param": path, "message": message_of(item)})
     first = details[0]
     return UserError(
         "invalid_request", f"{first['param']}: {first['message']}", first["param"], details=details
@@ -98,7 +100,7 @@ def register(
 
 def _store(session: Session, company_id: str, definition: ToolDefinition) -> Tool:
     plain, hidden = _split(definition)
-    values = {"tool_config": plain, "secrets": secrets.encrypt(company_id, hidden)}
+    values = {"tool_config": plain, "secrets": sealing.encrypt(company_id, hidden)}
     row = session.execute(
         insert(CompanyTool)
         .values(tool_id=new_id(), company_id=company_id, tool_name=definition.name, **values)
@@ -113,8 +115,11 @@ def _store(session: Session, company_id: str, definition: ToolDefinition) -> Too
 
 
 def _split(definition: ToolDefinition) -> tuple[Json, Json]:
-    """What is stored in the open, and what is encrypted."""
+    """The part that is stored as it is, and the part to encrypt."""
     plain = definition.model_dump(include=set(PLAIN))
+    if plain.get("parameters") is not None:
+        # As text: JSONB forgets the order of a schema's properties, in which a model calls.
+        plain["parameters"] = json.dumps(plain["parameters"])
     headers = definition.headers
     plain["headers"] = {k: v for k, v in headers.items() if not is_secret_header(k)}
     hidden: Json = {}
@@ -141,7 +146,7 @@ def _tool(row: CompanyTool) -> Tool:
         endpoint=config["endpoint"],
         method=config["method"],
         description=config["description"],
-        parameters=config["parameters"] or DEFAULT_PARAMETERS,
+        parameters=_parameters(config["parameters"]),
         idempotent=config["idempotent"],
         headers=config["headers"],
         secret_headers=tuple(config["secret_headers"]),
@@ -151,6 +156,12 @@ def _tool(row: CompanyTool) -> Tool:
         updated_at=row.updated_at.isoformat(),
         sealed=row.secrets,
     )
+
+
+def _parameters(stored: Any) -> Json:
+    """Rows of before hold the object itself."""
+    found: Json = json.loads(stored) if isinstance(stored, str) else stored
+    return found or DEFAULT_PARAMETERS
 
 
 # Read for every job: built once.
@@ -198,7 +209,7 @@ def change_tool(session: Session, company_id: str, name: str, fields: Json) -> T
     """
     lock_company(session, company_id)
     tool = get_tool(session, company_id, name)
-    hidden = secrets.decrypt(company_id, tool.sealed) if tool.sealed is not None else {}
+    hidden = sealing.decrypt(company_id, tool.sealed) if tool.sealed is not None else {}
     kept: Json = {key: getattr(tool, key) for key in PLAIN}
     kept["headers"] = {**tool.headers, **hidden.get("headers", {})}
     if tool.auth is not None:
@@ -238,7 +249,7 @@ def delete_tool(session: Session, company_id: str, name: str) -> None:
 
 
 def tool_schema(tool: Tool) -> Json:
-    """The tool as the model is told of it, in the form of OpenAI's `tools`."""
+    """The tool as the model sees it, in the form of OpenAI's `tools`."""
     return {
         "type": "function",
         "function": {

@@ -1,105 +1,135 @@
-"""What a training is asked to do, checked before anything is written."""
+"""The settings and the examples of a training, checked before anything is stored."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from pydantic import ValidationError
-
-from cyrex.adapters.base_model import name_of, served_name
+from cyrex.adapters.base_model import base_model_dir, served_facts
+from cyrex.datasets import jsonl
 from cyrex.errors import UserError
-from helox.check import MAX_LINE_BYTES, check_lines
-from helox.spec import TrainingConfig, problems_of
-from settings import get_settings
+from cyrex.training.check_child import count_cut
+from database.base import Json
+from helox.check import MAX_LINE_BYTES, Report, read_records
+from helox.config_check import check_settings
+from helox.control import control_of
+from helox.errors import Problem
+from helox.spec import TrainingConfig
+from settings import MIB, get_settings
 
 SHOWN_LINES = 20
-# The settings of the original trainer that mean the same here under another name.
-GUIDE_NAMES = {"rank": "lora_rank", "alpha": "lora_alpha", "dropout": "lora_dropout"}
+TEMPLATE_TOKENS = 128  # that a chat template may write around a row
+MAX_COUNTED_BYTES = 8 * MIB  # of rows whose tokens are counted while their sender waits
 
 
-def check_request(
-    lines: Sequence[Any], config: Mapping[str, Any] | None, base_model: str | None = None
-) -> None:
-    """Refuse what could not be trained. Raises `UserError`, which names the field and the limit."""
-    settings = get_settings()
-    if base_model is not None and name_of(base_model) != served_name():
+@dataclass(frozen=True)
+class CheckedRows:
+    """Rows that can be trained on: as lines of JSON, written once, and what was found in them.
+
+    The report counts no tokens yet.
+    """
+
+    lines: list[bytes]
+    report: Report
+
+
+def check_examples(lines: Sequence[Any]) -> CheckedRows:
+    """Check rows that are to be trained on.
+
+    Raises `UserError`, which names the line, the field or the limit.
+    """
+    check_size(lines)
+    written = [_written(line, number) for number, line in enumerate(lines, 1)]
+    facts = served_facts()
+    report = Report()
+    control = control_of(facts.control_tokens if facts is not None else ())
+    for _ in read_records(lines, report, control=control):
+        pass
+    if report.problems:
+        raise bad_rows(report.problems)
+    if len(report.unweighted) == report.examples:
         raise UserError(
-            "unknown_base_model",
-            f"base_model: {base_model!r} is not served here; leave it out for the one that is",
-            param="base_model",
+            "nothing_to_learn",
+            "training_data: every answer has weight 0: there is nothing to learn",
+            "training_data",
         )
-    check_config(config or {})
+    return CheckedRows(written, report)
+
+
+def counts_of(checked: CheckedRows, config: Mapping[str, Any]) -> Json:
+    """The counts of rows. Those that are cut are counted where a row is long enough for it: a
+    token is a byte or more, so that a short row needs no tokenizer."""
+    limit = TrainingConfig.model_validate(config).max_length - TEMPLATE_TOKENS
+    counts = checked.report.counts()
+    if all(len(line) <= limit for line in checked.lines):
+        return {**counts, "cut": 0, "dropped": len(checked.report.unweighted)}
+    if served_facts() is None or sum(map(len, checked.lines)) > MAX_COUNTED_BYTES:
+        return counts
+    found = count_cut(b"".join(checked.lines), dict(config), base_model_dir())
+    return counts if found is None else {**counts, "cut": found[0], "dropped": found[1]}
+
+
+def check_size(lines: Sequence[Any]) -> None:
+    """Raises `UserError` for no example, and for more than there may be."""
+    limit = get_settings().max_training_examples
     if not lines:
         raise UserError("no_examples", "training_data: must hold an example", "training_data")
-    if len(lines) > settings.max_training_examples:
+    if len(lines) > limit:
         raise UserError(
             "too_many_examples",
-            f"training_data: {len(lines)} examples, the limit is {settings.max_training_examples}",
+            f"training_data: {len(lines)} examples, the limit is {limit}",
             param="training_data",
         )
-    _check_values(lines)
-    problems = check_lines(lines).problems
-    if problems:
-        first = problems[0]
-        place = f"training_data[{(first.line or 1) - 1}]"
-        if first.field and first.field != "line":
-            place = f"{place}.{first.field}"
-        raise UserError(
-            "invalid_training_data",
-            f"{place}: {first.message} (line {first.line}; {len(problems)} bad lines in all)",
-            param=place,
-            details=[problem.to_json() for problem in problems[:SHOWN_LINES]],
+
+
+def bad_rows(problems: Sequence[Problem]) -> UserError:
+    """Names the first of them, and lists the next."""
+    first = problems[0]
+    place = f"training_data[{(first.line or 1) - 1}]"
+    if first.field and first.field != "line":
+        place = f"{place}.{first.field}"
+    return UserError(
+        "invalid_training_data",
+        f"{place}: {first.message} (line {first.line}; {len(problems)} bad lines in all)",
+        param=place,
+        details=[problem.to_json() for problem in problems[:SHOWN_LINES]],
+    )
+
+
+def _written(line: Any, number: int) -> bytes:
+    """An example as a line of JSON. Raises `UserError` for what is no object or too long."""
+    place = f"training_data[{number - 1}]"
+    if not isinstance(line, Mapping):
+        message = f"{place}: must be an object (line {number})"
+        raise UserError("invalid_training_data", message, place)
+    try:
+        written = jsonl(line)
+    except (ValueError, TypeError) as error:
+        message = f"{place}: cannot be written as JSON in UTF-8 (line {number}): {error}"
+        raise UserError("invalid_training_data", message, place) from None
+    length = len(written) - len(b"\n")
+    # The trainer refuses longer lines.
+    if length > MAX_LINE_BYTES:
+        message = (
+            f"{place}: is {length} bytes of JSON, the limit is {MAX_LINE_BYTES} (line {number})"
         )
-
-
-def _check_values(lines: Sequence[Any]) -> None:
-    """Each example is a JSON object that can be written down."""
-    for number, line in enumerate(lines, 1):
-        place = f"training_data[{number - 1}]"
-        if not isinstance(line, Mapping):
-            message = f"{place}: must be an object (line {number})"
-            raise UserError("invalid_training_data", message, place)
-        try:
-            length = len(jsonl(line).rstrip(b"\n"))
-        except (ValueError, TypeError) as error:
-            message = f"{place}: cannot be written as JSON in UTF-8 (line {number}): {error}"
-            raise UserError("invalid_training_data", message, place) from None
-        # The trainer reads no longer ones.
-        if length > MAX_LINE_BYTES:
-            message = (
-                f"{place}: is {length} bytes of JSON, the limit is {MAX_LINE_BYTES} (line {number})"
-            )
-            raise UserError("invalid_training_data", message, place)
-
-
-def jsonl(line: Any) -> bytes:
-    return (json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n").encode()
+        raise UserError("invalid_training_data", message, place)
+    return written
 
 
 def check_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings under our names. Raises `UserError` with the name that the caller used."""
-    asked = {GUIDE_NAMES.get(key, key): key for key in config}
-    if len(asked) < len(config):
-        twice = next(key for key in config if asked[GUIDE_NAMES.get(key, key)] != key)
-        other = asked[GUIDE_NAMES.get(twice, twice)]
-        message = f"config.{twice}: is the same setting as {other}"
-        raise UserError("invalid_config", message, f"config.{twice}")
-    named = {GUIDE_NAMES.get(key, key): value for key, value in config.items()}
-    try:
-        TrainingConfig.model_validate(named)
-    except ValidationError as error:
-        problems = [
-            replace(problem, field=asked.get(str(problem.field), problem.field))
-            for problem in problems_of(error)
-        ]
-        field = f"config.{problems[0].field}" if problems[0].field else "config"
+    """The settings under our names, checked against the base model that is served.
+
+    Raises `UserError` with the name that the caller used.
+    """
+    named, problems = check_settings(config, served_facts())
+    if problems:
+        shown = [replace(p, field=f"config.{p.field}" if p.field else "config") for p in problems]
         raise UserError(
             "invalid_config",
-            f"{field}: {problems[0].message}",
-            param=field,
+            f"{shown[0].field}: {shown[0].message}",
+            param=shown[0].field,
             details=[problem.to_json() for problem in problems],
-        ) from None
+        )
     return named

@@ -1,4 +1,4 @@
-"""Checkpoints of a training on their way, by the blob store, to whichever worker goes on.
+"""Checkpoints of a training, kept in the blob store so that any worker can resume the run.
 
 A checkpoint is one blob, a tar of its files, and a row that names it. The row is written when the
 blob is durable, under the lease of the attempt that made it: a worker that has lost its lease adds
@@ -24,7 +24,8 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from cyrex.training.service import blob_store, get_training
+from cyrex.datasets import blob_store
+from cyrex.training.service import get_training
 from cyrex.work.lease import Lease
 from database.base import Json, new_id
 from database.models import TrainingCheckpoint, TrainingRun
@@ -39,7 +40,7 @@ log = structlog.get_logger()
 CHUNK_BYTES = 1 << 20
 # The name of a file in a checkpoint: a name, and no path.
 MEMBER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,100}")
-# Another run with the same data and seed makes the same bytes: a row may be about to name them.
+# Another run with the same data and seed makes the same bytes, and may name them any moment.
 PRUNE_SECONDS = 30.0
 
 
@@ -52,7 +53,7 @@ class CheckpointRefused(Exception):
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredCheckpoint:
     """A checkpoint in the blob store, and how far its run was."""
 
     sha256: str
@@ -60,7 +61,7 @@ class Stored:
     metrics: Json
 
 
-def put_checkpoint(blobs: BlobStore, folder: Path) -> Stored:
+def put_checkpoint(blobs: BlobStore, folder: Path) -> StoredCheckpoint:
     """Store a checkpoint's folder as one blob. Raises `CheckpointGone`.
 
     Every file is open before the first is read, so one that is removed meanwhile is read whole.
@@ -78,7 +79,7 @@ def put_checkpoint(blobs: BlobStore, folder: Path) -> Stored:
         sha256 = blobs.put_stream(_tar(files))
     counters = state["counters"]
     metrics = {name: counters[name] for name in ("step", "tokens", "trained_tokens", "epochs")}
-    return Stored(sha256, size, metrics)
+    return StoredCheckpoint(sha256, size, metrics)
 
 
 def _tar(files: dict[str, IO[bytes]]) -> Iterator[bytes]:
@@ -120,7 +121,7 @@ def _extract(stream: IO[bytes], folder: Path) -> None:
                 shutil.copyfileobj(content, target, CHUNK_BYTES)
 
 
-def record(run: TrainingRun, lease: Lease, step: int, stored: Stored) -> None:
+def record(run: TrainingRun, lease: Lease, step: int, stored: StoredCheckpoint) -> None:
     """Write the row of a stored checkpoint, and drop what the run keeps no longer.
 
     Raises `claims.Lost`, and then has changed nothing.
@@ -164,13 +165,13 @@ def _newest(request_id: str) -> Any:
     return (
         select(TrainingCheckpoint)
         .where(TrainingCheckpoint.request_id == request_id)
-        # Not by step alone: a trainer that cannot use what was brought begins again.
+        # Not by step alone: a trainer that cannot use a checkpoint begins again at step 0.
         .order_by(TrainingCheckpoint.created_at.desc(), TrainingCheckpoint.step_number.desc())
     )
 
 
-def bring_newest(run: TrainingRun, directory: Path) -> int | None:
-    """Bring the run's newest checkpoint that is whole to `directory`; returns its step."""
+def fetch_newest(run: TrainingRun, directory: Path) -> int | None:
+    """Fetch the run's newest whole checkpoint into `directory`; returns its step."""
     with company_session(run.company_id) as session:
         rows: Sequence[TrainingCheckpoint] = session.scalars(_newest(run.request_id)).all()
     for row in rows:

@@ -3,88 +3,102 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
+from cyrex import datasets
 from cyrex.adapters.base_model import served_name
-from cyrex.errors import Conflict, NotFound, UserError
+from cyrex.datasets import StoredLines
+from cyrex.errors import Conflict, NotFound
 from cyrex.tenants.quotas import require_place
-from cyrex.training.check import check_config, check_request, jsonl
+from cyrex.training.check import check_examples
+from cyrex.training.order import MAX_SEED, TrainingOrder
 from database import claims
 from database.base import new_id, storable
 from database.models import Dataset, LoraAdapter, TrainingEvent, TrainingRun
 from database.transitions import TRAINING
-from modelkit.blobs import BlobStore, get_blob_store
 from settings import get_settings
 from synapse.outbox import announce
 from synapse.payloads import TRAINING_REQUESTED, TrainingRequested
 from synapse.streams import LORA_TRAINING_REQUESTS
 
-MAX_SEED = 2**31 - 1
-
-
-def blob_store() -> BlobStore:
-    """Where datasets, checkpoints and packages are, on whichever machine this runs."""
-    return get_blob_store(get_settings())
-
-
-@dataclass(frozen=True)
-class StoredLines:
-    """A dataset's bytes in the blob store; nobody's until a row names them."""
-
-    sha256: str
-    size_bytes: int
-    examples: int
-
-
-def store(lines: Sequence[Any]) -> StoredLines:
-    """Durable before the row that names them commits, and before its transaction begins: a store
-    that hangs holds no connection to the database. Raises `OSError`."""
-    body = b"".join(map(jsonl, lines))
-    return StoredLines(blob_store().put_bytes(body), len(body), len(lines))
-
 
 def request_training(
-    session: Session,
-    company_id: str,
-    data: StoredLines,
-    config: Mapping[str, Any] | None = None,
-    use_qlora: bool = True,
-    seed: int | None = None,
-    source: str = "api",
+    session: Session, order: TrainingOrder, data: StoredLines | Dataset
 ) -> TrainingRun:
-    """Add the dataset, its run and the event that asks for it, in the caller's transaction.
+    """Add a run and the event that asks for it, in the caller's transaction.
 
+    data: stored lines, which become a dataset, or a dataset of the company.
     Raises `TooMany` when the company has too many open trainings.
     """
-    require_place(session, TRAINING, company_id)
-    dataset = _new_dataset(session, company_id, data)
-    run = train_on(session, dataset, config, use_qlora, seed, source)
-    add_event(session, run, "requested", f"training on {data.examples} examples requested")
+    require_place(session, TRAINING, order.company_id)
+    dataset = data if isinstance(data, Dataset) else _new_dataset(session, order.company_id, data)
+    run = _new_run(order, dataset)
+    session.add(run)
+    session.flush()
+    if not order.is_an_event:
+        _announce(session, run)
+    by = f" by {order.asked_by}" if order.asked_by else ""
+    said = f"training on {dataset.examples} examples requested{by}"
+    counts = {} if dataset.report is None else {"counts": dataset.report.get("counts")}
+    add_event(session, run, "requested", said, {**order.details, **counts})
     return run
 
 
-def train_on(
-    session: Session,
-    dataset: Dataset,
-    config: Mapping[str, Any] | None = None,
-    use_qlora: bool = True,
-    seed: int | None = None,
-    source: str = "api",
+def accept_from_stream(
+    session: Session, wanted: TrainingRequested, correlation_id: str | None = None
 ) -> TrainingRun:
-    """Add a run on a dataset that is there, and the event that asks for it.
+    """Queue the run of an outside publisher's event with inline data. Raises `UserError`."""
+    order = TrainingOrder(
+        wanted.company_id,
+        wanted.config,
+        wanted.use_qlora,
+        wanted.seed,
+        wanted.base_model,
+        source="stream",
+        asked_by="event",
+        request_id=wanted.request_id,
+        correlation_id=correlation_id,
+    )
+    checked = check_examples(wanted.training_data or [])
+    # Before the company is locked, or whoever admits its rows would wait for the store too.
+    data = datasets.store(checked.lines, checked.report.counts())
+    return request_training(session, order, data)
 
-    Raises `TooMany` when the company has too many open trainings.
-    """
-    require_place(session, TRAINING, dataset.company_id)
-    run = _new_run(dataset, config, use_qlora, seed, source)
-    session.add(run)
+
+def _new_dataset(session: Session, company_id: str, data: StoredLines) -> Dataset:
+    dataset = Dataset(dataset_id=new_id(), company_id=company_id, **asdict(data))
+    session.add(dataset)
     session.flush()
+    return dataset
+
+
+def _new_run(order: TrainingOrder, dataset: Dataset) -> TrainingRun:
+    request_id = order.request_id or new_id()
+    return TrainingRun(
+        request_id=request_id,
+        company_id=order.company_id,
+        dataset_id=dataset.dataset_id,
+        base_model=served_name(),
+        base_model_revision=get_settings().base_model_revision,
+        config=order.config,
+        use_qlora=order.use_qlora,
+        seed=secrets.randbelow(MAX_SEED) if order.seed is None else order.seed,
+        source=order.source,
+        correlation_id=order.correlation_id or request_id,
+        status="queued" if order.is_an_event else "requested",
+        queued_at=datetime.now(UTC) if order.is_an_event else None,
+        step=TRAINING.steps[0],
+    )
+
+
+def _announce(session: Session, run: TrainingRun) -> None:
+    """Publish the run: the bridge mirrors the event, as it does an outside publisher's."""
     announce(
         session,
         LORA_TRAINING_REQUESTS,
@@ -101,61 +115,6 @@ def train_on(
         correlation_id=run.request_id,
         event_id=run.request_id,
     )
-    return run
-
-
-def accept_from_stream(
-    session: Session, wanted: TrainingRequested, correlation_id: str | None = None
-) -> TrainingRun:
-    """Queue the run of an outside publisher's event with inline data. Raises `UserError`."""
-    lines = wanted.training_data or []
-    if wanted.seed is not None and not 0 <= wanted.seed <= MAX_SEED:
-        raise UserError("invalid_seed", f"seed: must be from 0 to {MAX_SEED}", "seed")
-    check_request(lines, wanted.config, wanted.base_model)
-    # Before the company is locked, or whoever admits its rows would wait for the store too.
-    data = store(lines)
-    require_place(session, TRAINING, wanted.company_id)
-    dataset = _new_dataset(session, wanted.company_id, data)
-    run = _new_run(dataset, wanted.config, wanted.use_qlora, wanted.seed, "stream")
-    run.request_id = wanted.request_id
-    run.correlation_id = correlation_id or wanted.request_id
-    run.status = "queued"
-    run.queued_at = datetime.now(UTC)
-    session.add(run)
-    session.flush()
-    add_event(session, run, "requested", f"training on {len(lines)} examples requested by event")
-    return run
-
-
-def _new_dataset(session: Session, company_id: str, data: StoredLines) -> Dataset:
-    dataset = Dataset(dataset_id=new_id(), company_id=company_id, **asdict(data))
-    session.add(dataset)
-    session.flush()
-    return dataset
-
-
-def _new_run(
-    dataset: Dataset,
-    config: Mapping[str, Any] | None,
-    use_qlora: bool,
-    seed: int | None,
-    source: str,
-) -> TrainingRun:
-    request_id = new_id()
-    return TrainingRun(
-        request_id=request_id,
-        company_id=dataset.company_id,
-        dataset_id=dataset.dataset_id,
-        base_model=served_name(),
-        base_model_revision=get_settings().base_model_revision,
-        config=check_config(config or {}),
-        use_qlora=use_qlora,
-        seed=secrets.randbelow(MAX_SEED) if seed is None else seed,
-        source=source,
-        correlation_id=request_id,
-        status="requested",
-        step=TRAINING.steps[0],
-    )
 
 
 def add_event(
@@ -166,7 +125,7 @@ def add_event(
     data: Mapping[str, Any] | None = None,
     level: str = "info",
 ) -> None:
-    """Append to what people see of a run."""
+    """Append an event to a run, for people who follow it."""
     session.add(
         TrainingEvent(
             company_id=run.company_id,
@@ -263,6 +222,9 @@ def position_of(session: Session, run: TrainingRun) -> int | None:
 def training_view(session: Session, run: TrainingRun) -> dict[str, Any]:
     """A run as JSON."""
     adapter = session.get(LoraAdapter, run.adapter_id) if run.adapter_id else None
+    counts = session.scalar(
+        select(Dataset.report["counts"]).where(Dataset.dataset_id == run.dataset_id)
+    )
     return {
         "request_id": run.request_id,
         "company_id": run.company_id,
@@ -270,6 +232,7 @@ def training_view(session: Session, run: TrainingRun) -> dict[str, Any]:
         "step": run.step if run.status not in TRAINING.terminal else None,
         "position": position_of(session, run),
         "dataset_id": run.dataset_id,
+        "counts": counts,
         "base_model": run.base_model,
         "config": run.config,
         "use_qlora": run.use_qlora,

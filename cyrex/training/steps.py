@@ -8,23 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sqlalchemy import func, insert, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from cyrex.adapters import evaluation as evaluations
 from cyrex.adapters.base_model import open_base, require_base
 from cyrex.adapters.files import get_package
 from cyrex.adapters.service import next_version
+from cyrex.datasets import blob_store, lines_of, split_of
 from cyrex.errors import UserError
 from cyrex.host.work_dirs import work_dir
-from cyrex.training.service import add_event, blob_store
-from cyrex.training.train_step import dataset_lines, stop_of
+from cyrex.training.acceptance import keep, place, store_merged, validation_of, with_lines
+from cyrex.training.service import add_event
+from cyrex.training.train_step import stop_of
 from cyrex.work.lease import Advance, Finish, Lease, Outcome
 from database.base import Json, new_id
-from database.models import Dataset, Example, LoraAdapter, TrainingRun
+from database.models import Dataset, LoraAdapter, TrainingRun
 from database.session import company_session
-from helox.check import Report, read_records
-from helox.holdout import choose, key_of
+from helox.check import Record, Report, read_records
 from helox.mask import Encoder
 from helox.spec import TrainingConfig
 from modelkit.registry import get_registry
@@ -33,98 +34,113 @@ from synapse.outbox import announce, ready_event_id
 from synapse.payloads import ADAPTER_READY
 from synapse.streams import LORA_ADAPTER_READY
 
-# What may be odd about a dataset, and of it what is a loss: it is not learned as it stands.
-ODD = {
+# Findings that a run's event counts; LOSSES are parts of the data that are not learned as they are.
+FINDINGS = {
     "truncated": "cut off at max_length",
     "nothing_to_learn": "left out, with no answer to learn",
     "contradictions": "that contradict an earlier one",
+    "control_tokens": "with control tokens taken out of the answer",
+    "ignored_endings": "with messages behind the last answer, which are not read",
     "duplicates": "that repeat an earlier one",
 }
-LOSSES = ("truncated", "nothing_to_learn", "contradictions")
+LOSSES = ("truncated", "nothing_to_learn", "contradictions", "control_tokens", "ignored_endings")
+# What the event says of the split, beside the number of held-out rows.
+SPLIT = {
+    "from_before": "more from earlier trainings",
+    "replaced": "earlier ones answered anew",
+    "asked_by_validation": "left out, as the validation set asks the same",
+    "validation_seen_before": "of the validation set left out, as an earlier training learned them",
+}
 SHOWN_FIELDS = 20
-
-
-def split_dataset(lines: list[bytes], fraction: float) -> tuple[list[bytes], list[bytes]]:
-    """Lines to train on, and lines held out by the hash of their input."""
-    records = list(read_records(lines, Report()))
-    held_out = choose([key_of(record.conversation) for record in records], fraction)
-    train = [lines[r.line - 1] for r, out in zip(records, held_out, strict=True) if not out]
-    holdout = [lines[r.line - 1] for r, out in zip(records, held_out, strict=True) if out]
-    return train, holdout
+SHOWN_HINTS = 5
+SHOWN_WARNINGS = 20
 
 
 def accept(run: TrainingRun, lease: Lease) -> Outcome:
-    """Check every line with the base model's tokenizer; record the report and the split."""
+    """Check every line with the base model's tokenizer; merge it with what the company sent before
+    and split it all into what is trained on and what is held out."""
     config = TrainingConfig.model_validate(run.config)
     require_base(run.base_model)
-    base = open_base()
-    lines = dataset_lines(run.company_id, run.dataset_id)
-    report = Report()
-    records = list(read_records(lines, report, Encoder.of(base, config.max_length)))
-    if not report.ok:
-        found = report.to_json()
-        first = found["problems"][0] if found["problems"] else {"message": "no usable example"}
-        raise UserError(
-            "invalid_training_data",
-            f"line {first.get('line')}: {first.get('field', 'line')}: {first['message']}",
-            param="training_data",
-            details=found["problems"],
-        )
-    keys = [key_of(record.conversation) for record in records]
-    held_out = choose(keys, config.holdout_fraction)
+    encoder = Encoder.of(open_base(), config.max_length)
+    with company_session(run.company_id) as session:
+        dataset = session.get_one(Dataset, run.dataset_id)
+    report, own = _checked(lines_of(dataset.sha256), encoder, "training_data")
+    _, validation = _checked(validation_of(dataset), encoder, "validation_data")
+    placed = place(run, dataset, own, validation, config.holdout_fraction)
+    merged_sha256 = store_merged(placed)
+    report.held_out = placed.counts["held_out"]
+    found = {**report.to_json(), "counts": report.counts(), "split": placed.counts}
 
     def also(session: Session, row: TrainingRun) -> None:
-        session.get_one(Dataset, row.dataset_id).report = report.to_json()
-        known = session.scalar(
-            select(func.count()).select_from(Example).where(Example.dataset_id == row.dataset_id)
-        )
-        if not known:
-            session.execute(
-                insert(Example),
-                [
-                    {
-                        "dataset_id": row.dataset_id,
-                        "company_id": row.company_id,
-                        "line": record.line,
-                        "input_sha256": f"{key:016x}",
-                        "split": "holdout" if out else "train",
-                    }
-                    for record, key, out in zip(records, keys, held_out, strict=True)
-                ],
-            )
-        add_event(session, row, "accepted", *_what_was_accepted(report, sum(held_out)))
+        dataset = session.get_one(Dataset, row.dataset_id)
+        dataset.report = found
+        keep(session, dataset, placed, merged_sha256)
+        message, data, level = _accepted_event(report, placed.counts)
+        add_event(session, row, "accepted", message, data, level)
 
     return Advance(also=also)
 
 
-def _what_was_accepted(report: Report, held_out: int) -> tuple[str, Json, str]:
+def _checked(
+    lines: list[bytes], encoder: Encoder, name: str
+) -> tuple[Report, list[tuple[Record, bytes]]]:
+    """What was found in lines, and each with what it says. Raises `UserError`."""
+    report = Report()
+    records = list(read_records(lines, report, encoder))
+    if lines and not report.ok:
+        raise _unusable(report, name)
+    return report, with_lines(records, lines)
+
+
+def _unusable(report: Report, name: str) -> UserError:
+    problems = report.to_json()["problems"]
+    first = problems[0] if problems else {"message": "no usable example"}
+    return UserError(
+        "invalid_training_data",
+        f"{name}: line {first.get('line')}: {first.get('field', 'line')}: {first['message']}",
+        param=name,
+        details=problems,
+    )
+
+
+def _accepted_event(report: Report, split: Json) -> tuple[str, Json, str]:
     """Message, data and level of the event. That something of the data is lost is a warning."""
-    counts = {
-        "truncated": len(report.truncated),
-        "nothing_to_learn": len(report.fully_masked),
-        "contradictions": report.contradictions,
-        "duplicates": report.duplicates,
+    counts = report.counts()
+    odd = {
+        "truncated": counts["cut"],
+        "nothing_to_learn": counts["dropped"],
+        "contradictions": counts["contradictions"],
+        "control_tokens": sum(counts["control_tokens"].values()),
+        "ignored_endings": counts["ignored_endings"],
+        "duplicates": counts["duplicates"],
     }
-    said = [f"{report.examples} examples, {held_out} held out, {report.tokens} tokens"]
-    said += [f"{count} {ODD[name]}" for name, count in counts.items() if count]
+    said = [f"{report.examples} examples, {split['held_out']} held out, {report.tokens} tokens"]
+    said += [f"{split[name]} {words}" for name, words in SPLIT.items() if split[name]]
+    said += [f"{count} {FINDINGS[name]}" for name, count in odd.items() if count]
     unread = sorted(report.ignored_fields)[:SHOWN_FIELDS]
     if unread:
         said.append(f"fields not read: {', '.join(unread)}")
-    level = "warning" if any(counts[name] for name in LOSSES) else "info"
-    return "; ".join(said), {"held_out": held_out, **counts, "ignored_fields": unread}, level
+    said += report.hints[:SHOWN_HINTS]
+    lost = any(odd[name] for name in LOSSES) or report.hints or report.warning_count
+    data = {
+        "held_out": report.held_out,
+        **odd,
+        "ignored_fields": unread,
+        "counts": counts,
+        "hints": report.hints[:SHOWN_HINTS],
+        "warnings": [warning.to_json() for warning in report.warnings[:SHOWN_WARNINGS]],
+    }
+    return "; ".join(said), data, "warning" if lost or unread else "info"
 
 
 def evaluate(run: TrainingRun, lease: Lease, leaving: Callable[[], bool]) -> Outcome:
     """Compare the new adapter with the base model and with the champion on the hold-out."""
-    config = TrainingConfig.model_validate(run.config)
-    lines = dataset_lines(run.company_id, run.dataset_id)
-    _, holdout = split_dataset(lines, config.holdout_fraction)
     assert run.package_sha256 is not None, "train stores the package before evaluate runs"
     package_sha256 = run.package_sha256
     with work_dir(f"{run.request_id}-{run.attempt}-evaluate") as folder:
         found = evaluations.evaluate(
             run.company_id,
-            holdout,
+            split_of(run.company_id, run.dataset_id),
             package_sha256,
             lambda target: get_package(blob_store(), package_sha256, target),
             require_base(run.base_model),

@@ -1,4 +1,4 @@
-"""The longest step of a run, `train`: Helox as a child process, watched; and what steps share.
+"""The step `train`: Helox runs as a child process and is watched.
 
 A step may run again after its worker died at any point, here or on another machine: Helox goes on
 from the last checkpoint in the blob store.
@@ -15,21 +15,23 @@ from sqlalchemy import func
 from sqlalchemy.orm import Session
 
 from cyrex.adapters.base_model import require_base
-from cyrex.adapters.files import put_package
+from cyrex.adapters.files import package_of, put_package
+from cyrex.adapters.service import check_base, get_adapter
+from cyrex.datasets import blob_store, split_of
 from cyrex.errors import UserError
 from cyrex.host.subprocesses import ChildInterrupted, ChildRefused, Standby, read_json, run_child
 from cyrex.host.work_dirs import sweep, work_dir
 from cyrex.training import checkpoints
-from cyrex.training.checkpoint_uploader import Carrier
-from cyrex.training.service import add_event, blob_store
+from cyrex.training.checkpoint_uploader import CheckpointUploader
+from cyrex.training.service import add_event
 from cyrex.work.lease import Advance, Finish, GivenBack, Lease, Outcome
 from database.base import Json
-from database.models import Dataset, TrainingRun, Usage
+from database.models import TrainingRun, Usage
 from database.session import company_session
 from helox.checkpoint_files import CHECKPOINTS_DIR
 from settings import get_settings
 
-# How often a running training's row is written: it renews nothing but what people look at.
+# How often a running training's row is written: for people who watch it, not for its lease.
 PROGRESS_SECONDS = 1.0
 
 
@@ -70,8 +72,10 @@ _spare: Standby | None = None
 
 
 def stand_by() -> None:
-    """Have a trainer ready that has its libraries loaded: a run, or what is left of one whose
-    worker died, begins seconds earlier. Call from the main thread."""
+    """Start a trainer that loads its libraries and waits: the next run begins seconds earlier.
+
+    Call from the main thread.
+    """
     global _spare
     settings = get_settings()
     if settings.training_standby and (_spare is None or not _spare.is_alive):
@@ -84,27 +88,17 @@ def _take_spare() -> Standby | None:
     return spare if spare is not None and spare.is_alive else None
 
 
-def dataset_lines(company_id: str, dataset_id: str) -> list[bytes]:
-    """The lines of a dataset, verified against its SHA-256.
-
-    Read in no transaction: Postgres ends one that is idle for as long as a slow store may take.
-    """
-    with company_session(company_id) as session:
-        sha256 = session.get_one(Dataset, dataset_id).sha256
-    return blob_store().read(sha256).splitlines()
-
-
 def _run_helox(
     run: TrainingRun, lease: Lease, leaving: Callable[[], bool], folder: Path
 ) -> Json | None:
     """Train in `folder`; returns the receipt, or None when the run was cancelled."""
     threads = get_settings().training_threads
     spec = _write_spec(run, folder, threads)
-    resumed = checkpoints.bring_newest(run, folder / CHECKPOINTS_DIR)
+    resumed = checkpoints.fetch_newest(run, folder / CHECKPOINTS_DIR)
     watch = _Watch(run, lease, folder, leaving)
     watch.start(resumed)
     try:
-        with Carrier(run, lease, folder / CHECKPOINTS_DIR):
+        with CheckpointUploader(run, lease, folder / CHECKPOINTS_DIR):
             spare = _take_spare()
             if spare is not None:
                 spare.run(str(spec), folder, watch)
@@ -127,8 +121,9 @@ def _run_helox(
 
 
 def _write_spec(run: TrainingRun, work_dir: Path, threads: int) -> Path:
+    split = split_of(run.company_id, run.dataset_id)
     data = work_dir / "train.jsonl"
-    data.write_bytes(b"\n".join(dataset_lines(run.company_id, run.dataset_id)) + b"\n")
+    data.write_bytes(b"\n".join(split.train) + b"\n")
     spec: Json = {
         "base_model": str(require_base(run.base_model).resolve()),
         "data": str(data),
@@ -137,12 +132,26 @@ def _write_spec(run: TrainingRun, work_dir: Path, threads: int) -> Path:
         "use_qlora": run.use_qlora,
         "seed": run.seed,
         "threads": threads,
-        "config": run.config,
+        # Split by the company's own hold-out, which spans its trainings.
+        "config": {**run.config, "holdout_fraction": 0},
         "resume": True,
     }
+    if split.holdout:
+        spec["validation_file"] = str(work_dir / "validation.jsonl")
+        Path(spec["validation_file"]).write_bytes(b"\n".join(split.holdout) + b"\n")
+    if run.continue_from is not None:
+        spec["continue_from"] = str(_start_of(run))
     path = work_dir / "spec.json"
     path.write_text(json.dumps(spec))
     return path
+
+
+def _start_of(run: TrainingRun) -> Path:
+    """The package of the adapter to start from. Raises `UserError` where it is gone."""
+    with company_session(run.company_id) as session:
+        adapter = get_adapter(session, str(run.continue_from))
+    check_base(adapter)
+    return package_of(adapter)
 
 
 def stop_of(run: TrainingRun, lease: Lease, leaving: Callable[[], bool]) -> Callable[[], bool]:
@@ -162,7 +171,8 @@ def stop_of(run: TrainingRun, lease: Lease, leaving: Callable[[], bool]) -> Call
 
 
 class _Watch:
-    """Looks at a running Helox: its progress goes to the row, a cancel or a departure stops it."""
+    """Writes the progress of a running Helox to the row; stops it on a cancel or when the worker
+    leaves."""
 
     def __init__(
         self, run: TrainingRun, lease: Lease, work_dir: Path, leaving: Callable[[], bool]

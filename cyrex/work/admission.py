@@ -6,34 +6,35 @@ from collections.abc import Collection
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Executable, TextClause, and_, func, or_, select, text
+from sqlalchemy import Executable, TextClause, select, text
 from sqlalchemy.orm import Session
 
-from cyrex.jobs import service as jobs
 from cyrex.tenants.service import LOCK_ALL, lock_company
-from database.transitions import JOB, MACHINES, TOOL_CALL, TRAINING, Machine
+from cyrex.work.news import updated
+from database.transitions import JOB, MACHINES, Machine
 from settings import get_settings
 
 
 def limit_of(machine: Machine) -> int:
     """At most this many rows of one company are with the broker or a worker."""
-    settings = get_settings()
-    return {
-        JOB.kind: settings.jobs_in_broker,
-        TRAINING.kind: settings.trainings_in_broker,
-        TOOL_CALL.kind: settings.tool_calls_in_broker,
-    }[machine.kind]
+    assert machine.broker_limit is not None, f"{machine.kind}: not admitted"
+    limit: int = getattr(get_settings(), machine.broker_limit)
+    return limit
 
 
-def is_inside(machine: Machine) -> ColumnElement[bool]:
-    """Of a row: it is with the broker or a worker. One that is put off until later is in nobody's
-    way meanwhile."""
-    model: Any = machine.model
+def places_taken(machine: Machine, company: str) -> str:
+    """SQL: how many rows of a company are with the broker or a worker. The only definition.
+
+    company: the SQL expression of its id. A row that is put off until later takes no place
+    meanwhile.
+    """
+    states = ", ".join(f"'{state}'" for state in machine.claimable)
     # The clock, and not the transaction's beginning: others were admitted while it waited.
-    return and_(
-        model.status.in_(machine.claimable),
-        or_(model.published_at.is_(None), model.published_at <= func.clock_timestamp()),
-    )
+    return f"""(
+        SELECT count(*) FROM {machine.model.__tablename__} AS inside
+        WHERE inside.company_id = {company} AND inside.status IN ({states})
+            AND coalesce(inside.published_at <= clock_timestamp(), true)
+    )"""
 
 
 def room(session: Session, machine: Machine, company_id: str) -> int:
@@ -41,15 +42,11 @@ def room(session: Session, machine: Machine, company_id: str) -> int:
 
     The company's row is locked from here on, so two callers never fill the same place.
     """
-    model: Any = machine.model
     if not lock_company(session, company_id):
         return 0
-    inside = session.scalar(
-        select(func.count())
-        .select_from(model)
-        .where(model.company_id == company_id, is_inside(machine))
-    )
-    return max(0, limit_of(machine) - (inside or 0))
+    query = text(f"SELECT {places_taken(machine, ':company')}")
+    taken: int = session.scalars(query, {"company": company_id}).one()
+    return max(0, limit_of(machine) - taken)
 
 
 def admit_rows(session: Session, machine: Machine, company_id: str) -> list[Any]:
@@ -73,14 +70,13 @@ def admit_companies(session: Session, machine: Machine, company_ids: Collection[
             moved,
             {
                 "companies": waiting,
-                "claimable": list(machine.claimable),
                 "most": limit_of(machine),
                 "first": machine.steps[0],
             },
         )
     )
     if machine is JOB:
-        jobs.updated(session, *admitted)
+        updated(session, *admitted)
     return admitted
 
 
@@ -90,7 +86,9 @@ def _statements(kind: str) -> tuple[TextClause, Executable]:
     machine = MACHINES[kind]
     model: Any = machine.model
     table = model.__tablename__
-    moved = select(model).from_statement(text(OLDEST.format(table=table, key=machine.key)))
+    taken = places_taken(machine, "companies.company_id")
+    oldest = OLDEST.format(table=table, key=machine.key, taken=taken)
+    moved = select(model).from_statement(text(oldest))
     return text(LOCKED + WAITING.format(table=table)), moved.execution_options(
         populate_existing=True
     )
@@ -112,12 +110,7 @@ OLDEST = """
     WHERE status = 'queued' AND {key} IN (
         SELECT oldest.{key}
         FROM (
-            SELECT company_id, :most - (
-                SELECT count(*) FROM {table} AS inside
-                WHERE inside.company_id = companies.company_id
-                    AND inside.status = ANY(CAST(:claimable AS text[]))
-                    AND coalesce(inside.published_at <= clock_timestamp(), true)
-            ) AS free
+            SELECT company_id, :most - {taken} AS free
             FROM companies WHERE company_id = ANY(CAST(:companies AS text[]))
         ) AS room
         CROSS JOIN LATERAL (

@@ -1,10 +1,10 @@
-"""Every table. `COMPANY_TABLES` are those that row-level security splits by company."""
+"""Every table. Row-level security splits those that have a company by company."""
 
 from database.base import Base
 from database.models.adapters import AdapterAlias, Decision, LoraAdapter
 from database.models.automation import Agent, CompanyMemory, CompanyTool, Job, JobStep, ToolCall
 from database.models.companies import ApiKey, Company, IdempotencyKey, Usage
-from database.models.data import Dataset, Example, Feedback
+from database.models.data import Dataset, Example
 from database.models.delivery import Canary, DeadLetter, Inbox, Outbox, WebhookDelivery, Worker
 from database.models.training import (
     RetrainingSchedule,
@@ -27,7 +27,6 @@ __all__ = [
     "DeadLetter",
     "Decision",
     "Example",
-    "Feedback",
     "IdempotencyKey",
     "Inbox",
     "Job",

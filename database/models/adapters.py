@@ -62,6 +62,8 @@ class AdapterAlias(OfCompany, Timed, Base):
     champion_id: Mapped[str | None]
     challenger_id: Mapped[str | None]
     challenger_share: Mapped[float] = mapped_column(server_default="0")
+    # The champion stays until a person unpins it, whatever a candidate shows.
+    pinned: Mapped[bool] = mapped_column(server_default="false")
     version: Mapped[int] = mapped_column(Integer, server_default="1")
 
 

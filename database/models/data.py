@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, Integer, UniqueConstraint, func
+from sqlalchemy import CheckConstraint, Index, Integer, UniqueConstraint, func
 from sqlalchemy.orm import Mapped, mapped_column
 
 from database.base import Base, Json, OfCompany, ReferredOfCompany, new_id, same_company
@@ -18,34 +18,30 @@ class Dataset(ReferredOfCompany, Base):
     sha256: Mapped[str]
     size_bytes: Mapped[int]
     examples: Mapped[int] = mapped_column(Integer)
+    # The company's own examples to evaluate on: JSON lines, as `sha256` names.
+    validation_sha256: Mapped[str | None]
+    # False: it adds to what the company sent before.
+    replaces: Mapped[bool] = mapped_column(server_default="false")
+    # The lines that runs on this dataset read: earlier ones that still hold, its own, validation.
+    merged_sha256: Mapped[str | None]
     report: Mapped[Json | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class Example(OfCompany, Base):
-    """One line of a dataset: where it is and on which side of the hold-out it falls."""
+    """One of a dataset's merged lines: which it is, what it asks, and its side of the hold-out."""
 
     __tablename__ = "examples"
     __table_args__ = (
         CheckConstraint("split IN ('train', 'holdout')", name="split"),
         same_company("dataset_id", "datasets.dataset_id", "CASCADE"),
+        Index("ix_examples_company_question", "company_id", "input_sha256"),
+        Index("ix_examples_company_conversation", "company_id", "conversation_sha256"),
     )
 
     dataset_id: Mapped[str] = mapped_column(primary_key=True)
     line: Mapped[int] = mapped_column(Integer, primary_key=True)
-    input_sha256: Mapped[str] = mapped_column(index=True)
+    # The group that is held out as one: the question, or the conversation (cyrex.training.split).
+    input_sha256: Mapped[str]
+    conversation_sha256: Mapped[str | None]
     split: Mapped[str]
-
-
-class Feedback(OfCompany, Base):
-    """What a person says of a job's answer; a correction becomes training data."""
-
-    __tablename__ = "feedback"
-    __table_args__ = (same_company("job_id", "company_automation_jobs.job_id", "CASCADE"),)
-
-    feedback_id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
-    job_id: Mapped[str] = mapped_column(index=True)
-    rating: Mapped[int | None] = mapped_column(Integer)
-    correction: Mapped[Json | None]
-    comment: Mapped[str | None]
-    created_at: Mapped[datetime] = mapped_column(server_default=func.now())

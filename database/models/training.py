@@ -27,6 +27,7 @@ class TrainingRun(ReferredOfCompany, Stepped, Base):
         UniqueConstraint("company_id", "request_id"),
         Index("ix_training_runs_queue", "company_id", "status", "created_at"),
         same_company("dataset_id", "datasets.dataset_id"),
+        CheckConstraint("promote IN ('evidence', 'always')", name="promote"),
     )
 
     request_id: Mapped[str] = mapped_column(primary_key=True, default=new_id)
@@ -36,6 +37,9 @@ class TrainingRun(ReferredOfCompany, Stepped, Base):
     config: Mapped[Json] = mapped_column(server_default="{}")
     use_qlora: Mapped[bool] = mapped_column(server_default="true")
     seed: Mapped[int] = mapped_column(server_default="0")
+    # The adapter whose weights training starts from; none: from the base model.
+    continue_from: Mapped[str | None]
+    promote: Mapped[str] = mapped_column(server_default="evidence")
     source: Mapped[str]
     correlation_id: Mapped[str | None]
     progress: Mapped[Json] = mapped_column(server_default="{}")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import structlog
 from sqlalchemy import func
@@ -17,6 +16,7 @@ from cyrex.adapters import steps as adapter_steps
 from cyrex.adapters.service import champion_of
 from cyrex.errors import UserError
 from cyrex.jobs import service as jobs
+from cyrex.jobs.new_job import NewJob
 from cyrex.tenants.service import get_company
 from cyrex.training import service as training
 from database import claims
@@ -38,7 +38,7 @@ from synapse.payloads import (
     TrainingRequested,
 )
 from synapse.streams import MODEL_EVENTS
-from tasks.broker import dispatch
+from tasks.broker.handover import Handover
 
 log = structlog.get_logger()
 
@@ -58,32 +58,9 @@ def effect(session: Session, stream: str, envelope: Envelope) -> AfterCommit | N
         raise EventRefused(error.message) from error
 
 
-@dataclass
-class _Handover:
-    """What the broker is to hear of after the commit of a batch: each thing once.
-
-    A row whose event was undone after all may be among them: its hint finds nothing to claim.
-    """
-
-    adapters: list[LoraAdapter] = field(default_factory=list)
-    companies: set[tuple[str, str]] = field(default_factory=set)
-    wanted: set[tuple[str, str]] = field(default_factory=set)
-
-    def give(self) -> None:
-        """Called for each event of the batch; the first call does it all."""
-        adapters, self.adapters = self.adapters, []
-        companies, self.companies = self.companies, set()
-        wanted, self.wanted = self.wanted, set()
-        dispatch.publish(ADAPTER, adapters)
-        for kind in sorted({kind for kind, _company_id in companies}):
-            dispatch.admit_many(kind, sorted(c for k, c in companies if k == kind))
-        for company_id, adapter_id in sorted(wanted):
-            arguments = {"company_id": company_id, "adapter_id": adapter_id}
-            dispatch.broadcast("warm_adapter", arguments)
-
-
-def _handover(session: Session) -> _Handover:
-    handover: _Handover = session.info.setdefault("handover", _Handover())
+def _handover(session: Session) -> Handover:
+    """What the broker is to hear after the commit of this batch; the first `give` gives it all."""
+    handover: Handover = session.info.setdefault("handover", Handover())
     return handover
 
 
@@ -146,7 +123,7 @@ def _adapter_ready(session: Session, envelope: Envelope) -> AfterCommit | None:
         },
     )
     handover = _handover(session)
-    handover.adapters.append(row)
+    handover.rows.append((ADAPTER, row))
     return handover.give
 
 
@@ -164,7 +141,7 @@ def _adapter_requested(session: Session, envelope: Envelope) -> AfterCommit | No
     if adapter_id is None:
         raise EventRefused(f"company {payload.company_id} has no adapter to load")
     handover = _handover(session)
-    handover.wanted.add((payload.company_id, adapter_id))
+    handover.adapters.add((payload.company_id, adapter_id))
     return handover.give
 
 
@@ -179,18 +156,18 @@ def _job_requested(session: Session, envelope: Envelope) -> AfterCommit | None:
         if known.company_id != payload.company_id:
             raise EventRefused(f"job_id: {job_id!r} is taken")
         return None
-    jobs.create_job(
-        session,
+    new = NewJob(
         payload.company_id,
         payload.data,
         payload.task_type,
         payload.use_adapter,
         payload.metadata,
-        job_id=job_id,
+        payload.agent_id,
+        payload.choices,
         source="stream",
-        agent_id=payload.agent_id,
-        choices=payload.choices,
+        job_id=job_id,
     )
+    jobs.create_job(session, new)
     handover = _handover(session)
     handover.companies.add(("job", payload.company_id))
     return handover.give

@@ -34,21 +34,6 @@ PROBE_KEY = "cyrex:probe"
 PROBE_SECONDS = 10
 PORTION = 100
 
-# Which queue runs a step: what needs a GPU or an hour has a queue of its own.
-QUEUES = {
-    ("training", "accept"): "bridge",
-    ("training", "train"): "training",
-    ("training", "evaluate"): "training",
-    ("training", "register"): "bridge",
-    ("training", "announce"): "bridge",
-    ("adapter", "fetch"): "inference",
-    ("adapter", "evaluate"): "training",  # with a receipt: "bridge", see _queue
-    ("adapter", "warm"): "inference",
-    ("adapter", "decide"): "bridge",
-    ("job", "process"): "inference",
-    ("tool", "call"): "tools",
-}
-
 
 @lru_cache(maxsize=1)
 def broker() -> redis.Redis:
@@ -95,7 +80,7 @@ def _queue(machine: Machine, row: Any, step: str) -> str:
     # Looking at a receipt must not wait behind somebody's hour of training.
     if (machine.kind, step) == ("adapter", "evaluate") and row.evaluation is not None:
         return "bridge"
-    queue = QUEUES[machine.kind, step]
+    queue = machine.queues[step]
     if (machine.kind, queue) == ("job", COMMON_QUEUE):
         # A preference is for a first try: whoever is free goes on with what came to nothing.
         again = row.history or (row.publications or 0) > 1

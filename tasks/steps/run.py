@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from cyrex.errors import UserError
 from cyrex.logs import one_line
-from cyrex.recovery.endings import end
+from cyrex.recovery.kinds import end
 from cyrex.work.admission import admit_rows
 from cyrex.work.lease import (
     Advance,
@@ -163,7 +163,7 @@ def _give_back(
             if ended:
                 others = end(session, machine, changed)
     except SQLAlchemyError as error:
-        log.warning("release_postponed", error=str(error).splitlines()[0])
+        log.warning("release_postponed", error=one_line(error))
         presence().release_later(machine, row, reason, counts)
         return
     if changed is not None and not ended and not wait:

@@ -17,8 +17,8 @@ from sqlalchemy.orm import Session
 
 from cyrex.agents import state as agent_state
 from cyrex.recovery.dead_ends import fail_dead_ends
-from cyrex.recovery.endings import end
-from cyrex.work.admission import is_inside, limit_of
+from cyrex.recovery.kinds import end
+from cyrex.work.admission import limit_of, places_taken
 from cyrex.work.lease import Hint
 from database import claims
 from database.base import interval
@@ -209,17 +209,12 @@ def _companies_with_room(session: Session) -> list[tuple[str, str]]:
             select(model.company_id, func.min(model.created_at).label("since"))
             .where(model.status == "queued")
             .group_by(model.company_id)
-            .subquery()
+            .subquery("queued")
         )
-        inside = (
-            select(func.count())
-            .select_from(model)
-            .where(model.company_id == queued.c.company_id, is_inside(machine))
-            .scalar_subquery()
-        )
+        room = text(f"{places_taken(machine, 'queued.company_id')} < :most")
         companies = session.scalars(
             select(queued.c.company_id)
-            .where(inside < limit_of(machine))
+            .where(room.bindparams(most=limit_of(machine)))
             .order_by(queued.c.since, queued.c.company_id)
             .limit(BATCH)
         )

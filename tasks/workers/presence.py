@@ -34,7 +34,7 @@ from sqlalchemy.orm import Session
 import celeryconfig
 from cyrex.host.folders import check_folders
 from cyrex.logs import configure_logging, one_line
-from cyrex.recovery.endings import end
+from cyrex.recovery.kinds import end
 from cyrex.work.lease import Hint
 from database import claims
 from database.base import Json, new_id

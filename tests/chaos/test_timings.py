@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import delete, func, select, update
 
-from cyrex.jobs import service as jobs
+from cyrex.work.news import updated
 from database.base import Json
 from database.models import Job, Outbox
 from database.session import operator_session
@@ -29,7 +29,7 @@ def claimed(job_id: str, seconds: float) -> None:
     with operator_session() as session:
         job = session.get_one(Job, job_id)
         job.status = "running"
-        jobs.updated(session, job)
+        updated(session, job)
         session.flush()
         newest = session.scalar(select(func.max(Outbox.id)))
         moment = func.now() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)

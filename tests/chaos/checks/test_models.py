@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from cyrex.training.service import blob_store
+from cyrex.datasets import blob_store
 from database.models import (
     Decision,
     TrainingRun,

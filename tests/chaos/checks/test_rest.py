@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from cyrex.jobs import service as jobs
+from cyrex.work.news import updated
 from database.models import (
     Job,
 )
@@ -49,7 +49,7 @@ def test_an_event_that_was_not_carried_or_not_read_is_stuck(world: World) -> Non
     job_id = world.job()
     world.settle()
     with operator_session() as session:
-        jobs.updated(session, session.get_one(Job, job_id))
+        updated(session, session.get_one(Job, job_id))
     # The end was announced twice as well; here only the outbox is looked at.
     assert world.look()["stuck"] == 1
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import psycopg2
 import pytest
-from kombu import pools
 from psycopg2 import sql
 from redis import Redis
 from sqlalchemy import delete
@@ -22,25 +21,16 @@ from database.session import operator_session
 from embedded import Servers
 from settings import get_settings
 from synapse.streams import connect
-from tasks import app
 from tasks.broker import dispatch
 from tasks.upkeep import reconciler
 from tasks.workers import dead_workers
 from tasks.workers import presence as worker
 from tasks.workers.presence import Presence
 from tests import rows
+from tests.support.broker import use_broker
 
 # Between the name of a queue and the number of a priority.
 PRIORITY = "\x06\x16"
-
-
-def use_broker(url: str) -> None:
-    """Point the Celery application, which reads its settings once, at `url`."""
-    dispatch.broker.cache_clear()
-    pools.reset()
-    app._pool = None
-    app.amqp._producer_pool = None
-    app.conf.broker_url = url
 
 
 @dataclass(frozen=True)

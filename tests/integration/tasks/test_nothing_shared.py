@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from cyrex.training.service import blob_store
+from cyrex.datasets import blob_store
 from database.models import LoraAdapter, TrainingCheckpoint, TrainingEvent, TrainingRun
 from database.session import operator_session
 from database.transitions import TRAINING

@@ -23,7 +23,7 @@ from tasks.broker import dispatch, queues
 from tests import rows
 from tests.integration.synapse.conftest import OwnValkey
 from tests.integration.tasks import processes
-from tests.integration.tasks.conftest import use_broker
+from tests.support.broker import use_broker
 
 pytestmark = pytest.mark.slow
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from cyrex.logs import WithoutTicks
+from cyrex.logs import WithoutTicks, one_line
 
 TICKS = WithoutTicks({"maintenance.reconcile"})
 
@@ -36,3 +36,16 @@ def test_everything_else_passes() -> None:
         assert TICKS.filter(logging.LogRecord("web", logging.INFO, "", 1, "x", words, None))
     said = logging.LogRecord("celery.beat", logging.INFO, "", 1, "beat: Starting...", (), None)
     assert TICKS.filter(said)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("first\nsecond"), "ValueError: first"),
+        (ValueError("\n  first\r\nsecond"), "ValueError: first"),
+        (TimeoutError(), "TimeoutError"),
+        (KeyError("a"), "KeyError: 'a'"),
+    ],
+)
+def test_an_error_is_told_on_one_line(error: Exception, line: str) -> None:
+    assert one_line(error) == line

@@ -44,7 +44,7 @@ def test_every_state_has_its_row_with_all_it_leads_to(machine: Machine) -> None:
 @machines
 def test_the_chain_is_named(machine: Machine) -> None:
     text = states.section(machine)
-    assert text.startswith(f"### {states.TITLES[machine.kind]}\n")
+    assert text.startswith(f"### {machine.title}\n")
     assert " → ".join(f"`{step}`" for step in machine.steps) in text
 
 

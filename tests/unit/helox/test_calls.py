@@ -62,21 +62,21 @@ def tool(name: str, *properties: str, required: list[str] | None = None) -> dict
     return {"function": {"parameters": parameters, "name": name}, "type": "function"}
 
 
-def test_order_does_not_depend_on_how_it_came() -> None:
-    one = [tool("b", "x", "y", "z", required=["z"]), tool("a")]
-    other = [tool("a"), tool("b", "z", "y", "x", required=["z"])]
+def test_tools_stand_by_name_and_parameters_as_their_schema_lists_them() -> None:
+    one = [tool("b", "x", "z", "y", required=["z"]), tool("a")]
+    other = [tool("a"), {"type": "function", **tool("b", "x", "z", "y", required=["z"])}]
     assert str(ordered_tools(one)) == str(ordered_tools(other))
-    assert list(ordered_tools(one)[1]["function"]["parameters"]["properties"]) == ["z", "x", "y"]
+    assert list(ordered_tools(one)[1]["function"]["parameters"]["properties"]) == ["x", "z", "y"]
 
 
 def test_arguments_follow_their_tool() -> None:
     (known,) = ordered_tools([tool("b", "x", "z", required=["z"])])
-    assert list(ordered_arguments({"x": 1, "z": 2, "q": 3}, known)) == ["z", "x", "q"]
-    assert list(ordered_arguments({"x": 1, "a": 2}, None)) == ["a", "x"]
+    assert list(ordered_arguments({"q": 3, "z": 2, "x": 1}, known)) == ["x", "z", "q"]
+    assert list(ordered_arguments({"x": 1, "a": 2}, None)) == ["x", "a"]
 
 
 def test_training_lines_are_put_in_order() -> None:
-    call = {"function": {"name": "b", "arguments": '{"x": 1, "z": 2}'}}
+    call = {"function": {"name": "b", "arguments": '{"z": 2, "x": 1}'}}
     conversation = to_messages(
         {
             "messages": [
@@ -89,4 +89,4 @@ def test_training_lines_are_put_in_order() -> None:
     assert conversation.tools is not None
     assert [t["function"]["name"] for t in conversation.tools] == ["a", "b"]
     (made,) = conversation.messages[1]["tool_calls"]
-    assert list(made["function"]["arguments"]) == ["z", "x"]
+    assert list(made["function"]["arguments"]) == ["x", "z"]

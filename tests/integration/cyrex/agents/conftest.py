@@ -25,7 +25,7 @@ from tasks.inference import engine as inference
 from tasks.workers import presence as worker
 from tests import rows
 from tests.conftest import forget_settings
-from tests.integration.web.support import use_broker
+from tests.support.broker import use_broker
 
 
 @pytest.fixture(scope="session")

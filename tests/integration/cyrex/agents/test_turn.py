@@ -11,9 +11,10 @@ from celery.exceptions import Ignore
 from sqlalchemy import delete, select
 
 from cyrex.agents import service as agents
-from cyrex.agents.state import detailed_view, resume
+from cyrex.agents.state import resume
 from cyrex.errors import Conflict, NotFound, UserError
 from cyrex.jobs import service as jobs
+from cyrex.jobs.new_job import NewJob
 from cyrex.tools import service as tool_registry
 from database.base import Json
 from database.models import CompanyMemory, CompanyTool, Job, ToolCall, Usage
@@ -51,7 +52,7 @@ def run(company_id: str, job_id: str, until: str = "", steps: int = 40) -> Json:
         if step(company_id, job_id) in ("completed", "failed", "cancelled", until):
             break
     with company_session(company_id) as session:
-        return detailed_view(session, jobs.get_job(session, job_id))
+        return jobs.detailed_view(session, jobs.get_job(session, job_id))
 
 
 def statuses(company_id: str, job_id: str) -> list[str]:
@@ -101,7 +102,8 @@ def test_choices(work: None) -> None:
     company_id = rows.company("plain")
     labels = ["refund", "card lost", "other"]
     with company_session(company_id) as session:
-        job_id = jobs.create_job(session, company_id, "My card is gone", choices=labels).job_id
+        new = NewJob(company_id, "My card is gone", choices=labels)
+        job_id = jobs.create_job(session, new).job_id
     view = run(company_id, job_id)
     assert view["result"] in labels
     assert view["choices"] == labels
@@ -227,7 +229,8 @@ def test_agent_offers_only_its_tools(company: str, shop: Shop) -> None:
     with company_session(company) as session:
         tool_registry.register(session, company, tool_registry.parse_tools([other]))
         agent = agents.create_agent(session, company, "narrow", tools=["other_tool"])
-        job_id = jobs.create_job(session, company, ASK, agent_id=agent.agent_id).job_id
+        new = NewJob(company, ASK, agent_id=agent.agent_id)
+        job_id = jobs.create_job(session, new).job_id
     view = run(company, job_id)
     assert view["agent_id"] == agent.agent_id
     assert {c["tool"] for c in view["tool_results"]} <= {"other_tool"}
@@ -238,9 +241,9 @@ def test_agents_are_kept_apart(company: str) -> None:
     with company_session(other) as session:
         agent = agents.create_agent(session, other, "theirs")
     with company_session(company) as session, pytest.raises(NotFound):
-        jobs.create_job(session, company, ASK, agent_id=agent.agent_id)
+        jobs.create_job(session, NewJob(company, ASK, agent_id=agent.agent_id))
     with operator_session() as session, pytest.raises(NotFound):
-        jobs.create_job(session, company, ASK, agent_id=agent.agent_id)
+        jobs.create_job(session, NewJob(company, ASK, agent_id=agent.agent_id))
 
 
 def test_agents_are_changed_and_deleted(company: str) -> None:
@@ -267,7 +270,7 @@ def test_agents_are_changed_and_deleted(company: str) -> None:
 @pytest.mark.parametrize("choices", [[], [""], ["a", "a"], ["a", "x" * 501], ["a"] * 2000])
 def test_bad_choices_are_refused(company: str, choices: list[str]) -> None:
     with company_session(company) as session, pytest.raises(UserError, match="choices"):
-        jobs.create_job(session, company, ASK, choices=choices)
+        jobs.create_job(session, NewJob(company, ASK, choices=choices))
 
 
 def test_calls_are_valid_against_the_schema(company: str, shop: Shop) -> None:

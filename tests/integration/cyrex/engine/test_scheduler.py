@@ -58,14 +58,6 @@ def test_a_flood_does_not_take_a_latecomers_share(bench: Bench) -> None:
     assert given["late"] / given.total() == pytest.approx(0.5, abs=0.05)
 
 
-def test_weights_are_shares(bench: Bench) -> None:
-    for _ in range(200):
-        bench.add("one", tokens=10)
-        bench.add("three", tokens=10, weight=3.0)
-    bench.play(250)
-    assert bench.served["three"] / bench.served["one"] == pytest.approx(3, rel=0.15)
-
-
 def test_a_pause_is_not_saved_up(bench: Bench) -> None:
     first = bench.add("idle", tokens=1)
     bench.play(1)

@@ -12,10 +12,11 @@ from sqlalchemy import event, func, select
 
 from cyrex.errors import UserError
 from cyrex.jobs import service as jobs
-from cyrex.jobs.fast_path import take_in
+from cyrex.jobs.fast_path import create_and_admit
+from cyrex.jobs.new_job import NewJob
 from cyrex.tenants import quotas as limits
 from cyrex.tenants.service import lock_company
-from cyrex.work.admission import admit_rows
+from cyrex.work.admission import admit_rows, room
 from database.base import Json
 from database.models import Job, Outbox
 from database.session import (
@@ -62,8 +63,7 @@ def sent() -> Iterator[list[str]]:
 
 
 def taken(company_id: str, **asked: Any) -> tuple[Json, Any] | None:
-    defaults = {"task_type": "automation", "use_adapter": True, "metadata": None, "choices": None}
-    return take_in(company_id, **{**defaults, **asked})
+    return create_and_admit(NewJob(company_id, **asked))
 
 
 def intake(company_id: str, **asked: Any) -> Json | None:
@@ -127,7 +127,7 @@ def test_row_event_and_view_are_those_of_create_job_and_admit(acme: str, asked: 
     assert found is not None
     view, row = found
     with company_session(acme, WEB) as session:
-        made = jobs.create_job(session, acme, **asked)
+        made = jobs.create_job(session, NewJob(acme, **asked))
         (admitted,) = admit_rows(session, JOB, acme)
         session.refresh(made)
         assert remaining_chain(JOB, row).args[2:] == remaining_chain(JOB, admitted).args[2:]
@@ -160,9 +160,19 @@ def test_a_company_has_no_more_with_the_broker_than_it_may(
     assert is_admitted(rows.company()), "another company's"
 
 
+def test_a_job_that_is_put_off_takes_no_place(acme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cyrex.work.admission.limit_of", lambda machine: 1)
+    later = rows.ago(-60)
+    rows.job(acme, status="admitted", published_at=later)
+    with company_session(acme) as session:
+        assert room(session, JOB, acme) == 1, "as `admit` counts"
+    assert is_admitted(acme)
+    assert not is_admitted(acme), "the place is taken"
+
+
 def test_nobody_overtakes_what_is_queued(acme: str) -> None:
     with company_session(acme, WEB) as session:
-        jobs.create_job(session, acme, "x")
+        jobs.create_job(session, NewJob(acme, "x"))
     assert not is_admitted(acme)
 
 
@@ -213,7 +223,7 @@ def test_what_create_job_refuses_is_refused(acme: str, wrong: Json) -> None:
     with pytest.raises(UserError) as mine:
         intake(acme, data="x", **wrong)
     with pytest.raises(UserError) as other, company_session(acme, WEB) as session:
-        jobs.create_job(session, acme, "x", **wrong)
+        jobs.create_job(session, NewJob(acme, "x", **wrong))
     assert (mine.value.code, mine.value.message) == (other.value.code, other.value.message)
     assert _count(acme) == before
 
@@ -292,7 +302,7 @@ def test_a_statement_that_fails_leaves_nothing_and_its_connection_can_be_used(ac
     assert _count(acme) == jobs_before
     assert intake(acme, data="x") is not None
     with company_session(acme, WEB) as session:
-        jobs.create_job(session, acme, "x")
+        jobs.create_job(session, NewJob(acme, "x"))
     assert _count(acme)[0] == jobs_before[0] + 2
 
 

@@ -13,6 +13,7 @@ from cyrex.agents.turn import Answer
 from cyrex.engine import Completion
 from cyrex.errors import Conflict, NotFound, UserError
 from cyrex.jobs import service as jobs
+from cyrex.jobs.new_job import NewJob
 from database import claims
 from database.base import new_id
 from database.models import AdapterAlias, CompanyMemory, Job, JobStep, LoraAdapter, Usage
@@ -56,9 +57,9 @@ def give_back(company_id: str, job: Job) -> None:
 
 def test_a_job_is_queued_with_a_deadline(acme: str) -> None:
     with company_session(acme, WEB) as session:
-        job = jobs.create_job(
-            session, acme, ["any", {"json": 1}], "sorting", use_adapter=False, metadata={"for": "x"}
-        )
+        asked = ["any", {"json": 1}]
+        new = NewJob(acme, asked, "sorting", use_adapter=False, metadata={"for": "x"})
+        job = jobs.create_job(session, new)
     found = rows.get(Job, job.job_id)
     assert (found.status, found.step, found.source) == ("queued", "process", "api")
     assert found.input_data == {"data": ["any", {"json": 1}]}

@@ -10,8 +10,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from cyrex.adapters.files import put_package
+from cyrex.datasets import blob_store
 from cyrex.recovery import blob_sweep
-from cyrex.training.service import blob_store
 from database.base import new_id
 from database.models import Dataset, TrainingCheckpoint, TrainingRun
 from database.session import operator_session

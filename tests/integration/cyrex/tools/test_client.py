@@ -20,10 +20,10 @@ from cryptography.x509.oid import NameOID
 
 from cyrex.tools import connection as tool_connection
 from cyrex.tools.client import ToolFailed, ToolRequest, ToolResponse, call
-from cyrex.tools.connection import Limits
+from cyrex.tools.connection import CallLimits
 from tests.tool_server import ToolServer, bomb, names, tool_server, variables
 
-LIMITS = Limits(connect=2, read=2, total=5, response_bytes=100_000)
+LIMITS = CallLimits(connect=2, read=2, total=5, response_bytes=100_000)
 SECRET = {"Authorization": "Bearer t0p-secret", "X-Own": "own"}
 
 
@@ -41,7 +41,7 @@ def inside() -> Iterator[ToolServer]:
         yield server
 
 
-def ask(url: str, method: str = "POST", limits: Limits = LIMITS, **fields: Any) -> ToolResponse:
+def ask(url: str, method: str = "POST", limits: CallLimits = LIMITS, **fields: Any) -> ToolResponse:
     fields.setdefault("headers", SECRET)
     fields.setdefault("body", b'{"a":1}' if method == "POST" else None)
     return call(ToolRequest(method, url, **fields), limits)
@@ -208,7 +208,7 @@ def test_a_peer_that_trickles_is_cut_off(tool: ToolServer, part: str) -> None:
         handler.trickle(byte, 0.05)
 
     started = time.monotonic()
-    error = refused(tool.route("/x", dawdle), "timed_out", limits=Limits(1, 1, 0.6, 10_000))
+    error = refused(tool.route("/x", dawdle), "timed_out", limits=CallLimits(1, 1, 0.6, 10_000))
     assert 0.4 < time.monotonic() - started < 2
     assert error.sent
     assert error.answered == (None if part == "status" else 200)
@@ -217,7 +217,7 @@ def test_a_peer_that_trickles_is_cut_off(tool: ToolServer, part: str) -> None:
 def test_a_peer_that_says_nothing(tool: ToolServer) -> None:
     url = tool.route("/x", lambda _: time.sleep(3))
     started = time.monotonic()
-    error = refused(url, "timed_out", limits=Limits(1, 0.3, 5, 10_000))
+    error = refused(url, "timed_out", limits=CallLimits(1, 0.3, 5, 10_000))
     assert time.monotonic() - started < 1.5
     assert (error.sent, error.answered) == (True, None)
 
@@ -225,7 +225,7 @@ def test_a_peer_that_says_nothing(tool: ToolServer) -> None:
 def test_a_name_server_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(5) or [])
     started = time.monotonic()
-    error = refused("https://slow.test/", "not_connected", limits=Limits(0.3, 1, 1, 10_000))
+    error = refused("https://slow.test/", "not_connected", limits=CallLimits(0.3, 1, 1, 10_000))
     assert time.monotonic() - started < 1
     assert not error.sent
 

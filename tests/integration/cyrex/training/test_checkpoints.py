@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from cyrex.datasets import blob_store
 from cyrex.training import checkpoints
-from cyrex.training.checkpoint_uploader import Carrier
+from cyrex.training.checkpoint_uploader import CheckpointUploader
 from cyrex.training.checkpoints import (
     CheckpointGone,
     CheckpointRefused,
     get_checkpoint,
     put_checkpoint,
 )
-from cyrex.training.service import blob_store
 from cyrex.work.lease import Lease
 from database import claims
 from database.models import TrainingCheckpoint, TrainingRun
@@ -169,11 +169,11 @@ def test_the_newest_that_is_whole_is_brought(tmp_path: Path, place: BlobPlace) -
     blobs = [put(run, lease, write(tmp_path, step, "whole"), step) for step in (1, 2, 3)]
     place.write(blobs[2], blob_store().read(blobs[2])[:-1] + b"x")
     blob_store().delete(blobs[1])
-    assert checkpoints.bring_newest(run, tmp_path / "brought") == 1
+    assert checkpoints.fetch_newest(run, tmp_path / "brought") == 1
     assert [p.name for p in (tmp_path / "brought").iterdir()] == ["step-1"]
     blob_store().delete(blobs[2])
     blob_store().delete(blobs[0])
-    assert checkpoints.bring_newest(run, tmp_path / "nothing") is None
+    assert checkpoints.fetch_newest(run, tmp_path / "nothing") is None
 
 
 def test_a_trainer_that_begins_again_is_followed(tmp_path: Path) -> None:
@@ -182,19 +182,19 @@ def test_a_trainer_that_begins_again_is_followed(tmp_path: Path) -> None:
     for step in (10, 20, 30):
         put(run, lease, write(tmp_path, step), step)
     directory = tmp_path / "now"
-    assert checkpoints.bring_newest(run, directory) == 30
-    with Carrier(run, lease, directory):
+    assert checkpoints.fetch_newest(run, directory) == 30
+    with CheckpointUploader(run, lease, directory):
         time.sleep(0.6)
         assert [row.step_number for row in stored(run)] == [30, 20, 10], "nothing is carried twice"
         folder_of(directory, 30).rename(tmp_path / "aside")
         write(directory, 5, "other")
         eventually(lambda: [row.step_number for row in stored(run)] == [5, 30, 20])
-    assert checkpoints.bring_newest(run, tmp_path / "again") == 5
+    assert checkpoints.fetch_newest(run, tmp_path / "again") == 5
 
 
 def test_what_is_left_when_it_ends_badly_is_carried(tmp_path: Path) -> None:
     run, lease = claimed()
-    with pytest.raises(RuntimeError), Carrier(run, lease, tmp_path):
+    with pytest.raises(RuntimeError), CheckpointUploader(run, lease, tmp_path):
         write(tmp_path, 7)
         raise RuntimeError("the trainer was killed")
     assert [row.step_number for row in stored(run)] == [7]

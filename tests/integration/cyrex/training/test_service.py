@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, text, update
 
+from cyrex import datasets
 from cyrex.adapters.base_model import served_name
 from cyrex.errors import Conflict, NotFound, UserError
 from cyrex.tenants.service import lock_company
 from cyrex.training import service as training
+from cyrex.training.order import MAX_SEED, TrainingOrder
 from database import claims
 from database.models import Base, Dataset, TrainingRun
 from database.session import WEB, company_session, operator_session
@@ -42,16 +44,15 @@ def view(company_id: str, request_id: str) -> dict[str, Any]:
 
 def test_a_request_is_a_dataset_a_run_and_an_event_in_one_transaction(acme: str) -> None:
     with company_session(acme, WEB) as session:
-        run = training.request_training(
-            session, acme, training.store(rows.LINES), {"rank": 8}, use_qlora=False, seed=3
-        )
+        order = TrainingOrder(acme, {"rank": 8}, use_qlora=False, seed=3)
+        run = training.request_training(session, order, rows.stored(rows.LINES))
     found = rows.get(TrainingRun, run.request_id)
     assert (found.status, found.step, found.source) == ("requested", "accept", "api")
     assert (found.use_qlora, found.seed, found.attempt) == (False, 3, 1)
     assert found.config == {"lora_rank": 8}, "the guide's name is stored as ours"
     assert found.base_model == served_name()
     dataset = rows.get(Dataset, found.dataset_id)
-    stored = training.blob_store().read(dataset.sha256)
+    stored = datasets.blob_store().read(dataset.sha256)
     assert [json.loads(line) for line in stored.splitlines()] == rows.LINES
     assert (dataset.size_bytes, dataset.examples) == (len(stored), len(rows.LINES))
     (envelope,) = rows.announced(acme, "lora_training_requests")
@@ -63,9 +64,9 @@ def test_a_request_is_a_dataset_a_run_and_an_event_in_one_transaction(acme: str)
 
 
 def test_a_rollback_leaves_no_row_at_all(acme: str) -> None:
-    before, data = counts(), training.store(rows.LINES)
+    before, data = counts(), rows.stored(rows.LINES)
     with pytest.raises(RuntimeError, match="stop"), company_session(acme, WEB) as session:
-        training.request_training(session, acme, data)
+        training.request_training(session, TrainingOrder(acme), data)
         raise RuntimeError("stop")
     assert counts() == before
 
@@ -73,16 +74,17 @@ def test_a_rollback_leaves_no_row_at_all(acme: str) -> None:
 def test_any_text_survives_the_way_to_the_blob_and_back(acme: str) -> None:
     lines = [{"input": "a\nb\r\n\u2028\x85\x1c é 🙂", "output": {"text": "\ttab"}}]
     run = rows.get(TrainingRun, rows.run(acme, lines))
-    stored = training.blob_store().read(rows.get(Dataset, run.dataset_id).sha256)
+    stored = datasets.blob_store().read(rows.get(Dataset, run.dataset_id).sha256)
     assert [json.loads(line) for line in stored.splitlines()] == lines
 
 
 def test_seeds_differ_unless_one_is_given(acme: str) -> None:
-    data = training.store(rows.LINES)
+    data = rows.stored(rows.LINES)
     with company_session(acme) as session:
-        seeds = {training.request_training(session, acme, data).seed for _ in range(5)}
+        order = TrainingOrder(acme)
+        seeds = {training.request_training(session, order, data).seed for _ in range(5)}
     assert len(seeds) > 1
-    assert all(0 <= seed < training.MAX_SEED for seed in seeds)
+    assert all(0 <= seed < MAX_SEED for seed in seeds)
 
 
 def test_a_run_is_its_companys_alone(acme: str) -> None:
@@ -215,15 +217,15 @@ def test_an_outside_run_is_queued_under_its_own_id(acme: str) -> None:
 def test_nobody_waits_while_an_outside_runs_data_is_stored(
     acme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = training.store
+    real = datasets.store
 
-    def slow(lines: Any) -> training.StoredLines:
+    def slow(lines: Any) -> datasets.StoredLines:
         with operator_session() as other:
             other.execute(text("SET LOCAL lock_timeout = '1s'"))
             assert lock_company(other, acme), "its jobs are admitted meanwhile"
         return real(lines)
 
-    monkeypatch.setattr(training, "store", slow)
+    monkeypatch.setattr(datasets, "store", slow)
     with operator_session() as session:
         training.accept_from_stream(session, wanted(acme))
     assert rows.get(TrainingRun, f"outside-{acme}").status == "queued"

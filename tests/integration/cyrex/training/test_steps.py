@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from cyrex import datasets
 from cyrex.adapters.files import put_package
+from cyrex.datasets import blob_store
 from cyrex.errors import UserError
-from cyrex.recovery.endings import end
+from cyrex.recovery.kinds import end
 from cyrex.training import steps as training_steps
-from cyrex.training import train_step as training_child
-from cyrex.training.service import blob_store
 from cyrex.work.lease import Advance, Finish, Lease, Outcome
 from database import claims
 from database.models import Dataset, Example, LoraAdapter, TrainingEvent, TrainingRun
@@ -25,8 +25,8 @@ from modelkit.registry import get_registry
 from settings import get_settings
 from synapse.streams import LORA_ADAPTER_READY
 from tests import rows
-from tests.integration.web.support import idle_transactions
 from tests.packages import write_package
+from tests.support.database import idle_transactions
 
 pytestmark = pytest.mark.usefixtures("database_url")
 
@@ -90,7 +90,7 @@ def test_a_store_that_is_slow_keeps_no_transaction_open(
             return blob_store().read(sha256)
 
     request_id = rows.run(acme, status="admitted")
-    monkeypatch.setattr(training_child, "blob_store", Slow)
+    monkeypatch.setattr(datasets, "blob_store", Slow)
     assert do(acme, request_id, training_steps.accept).step == "train"
     assert open_then == [0], "Postgres ends a transaction that is idle for a minute"
 
@@ -108,7 +108,7 @@ def test_accept_records_the_report_and_the_split(acme: str) -> None:
     held_out = [example.line for example in found if example.split == "holdout"]
     assert 0 < len(held_out) < 30
     body = blob_store().read(rows.get(Dataset, run.dataset_id).sha256).splitlines()
-    _, holdout = training_steps.split_dataset(body, 0.1)
+    _, holdout = datasets.split_dataset(body, 0.1)
     assert [json.loads(line) for line in holdout] == [lines[n - 1] for n in held_out]
     assert rows.events(request_id) == ["requested", "accepted"]
 

@@ -75,10 +75,11 @@ def test_arrival_counts_and_not_the_name_that_an_outsider_gave(acme: str) -> Non
     jobs = []
     for job_id in ("zzz", None, "000", None):
         with company_session(acme) as session:
+            from cyrex.jobs.new_job import NewJob
             from cyrex.jobs.service import create_job
 
-            named = job_id and f"{job_id}-{acme}"
-            jobs.append(create_job(session, acme, {"input": "x"}, job_id=named).job_id)
+            named = {"job_id": f"{job_id}-{acme}"} if job_id else {}
+            jobs.append(create_job(session, NewJob(acme, {"input": "x"}, **named)).job_id)
     assert sorted(admit(acme)) == sorted(jobs[:LIMIT])
 
 

@@ -14,7 +14,8 @@ from settings import get_settings
 from tasks import app
 from tasks.broker import dispatch
 from tests import rows
-from tests.integration.tasks.conftest import Broker, use_broker
+from tests.integration.tasks.conftest import Broker
+from tests.support.broker import use_broker
 
 # A web request waits for this.
 SOON_SECONDS = 2.0

@@ -13,8 +13,8 @@ from settings import get_settings
 from synapse.streams import connect
 from tasks.broker import dispatch, pulse
 from tasks.broker.pulse import Pulse
-from tests.integration.tasks.conftest import use_broker
-from tests.integration.web.support import Proxy
+from tests.support.broker import use_broker
+from tests.support.proxy import Proxy
 from tests.waiting import together
 
 pytestmark = pytest.mark.usefixtures("broker")

@@ -20,9 +20,9 @@ from celery.exceptions import Ignore
 from sqlalchemy import delete, func, select
 
 from cyrex.adapters.files import put_package
+from cyrex.datasets import blob_store
 from cyrex.host import work_dirs
 from cyrex.recovery import blob_sweep
-from cyrex.training.service import blob_store
 from database import claims
 from database.models import AdapterAlias, Dataset, Decision, LoraAdapter, TrainingRun, Worker
 from database.session import operator_session

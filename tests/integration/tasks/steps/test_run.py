@@ -22,7 +22,8 @@ from tasks.broker import dispatch
 from tasks.steps.run import run_step
 from tasks.workers.presence import Presence
 from tests import rows
-from tests.integration.tasks.conftest import Broker, Postgres, use_broker
+from tests.integration.tasks.conftest import Broker, Postgres
+from tests.support.broker import use_broker
 from tests.waiting import eventually, together
 
 pytestmark = pytest.mark.usefixtures("here")

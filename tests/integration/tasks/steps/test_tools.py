@@ -19,7 +19,7 @@ from cryptography.fernet import Fernet
 from cyrex.errors import UserError
 from cyrex.tools import calls as tools
 from cyrex.tools import steps as tool_calls
-from cyrex.tools.client import ToolFailed
+from cyrex.tools.send import TRIES
 from cyrex.tools.service import delete_tool, parse_tools, register
 from cyrex.work.admission import admit_rows
 from database import claims
@@ -34,8 +34,10 @@ from tasks.workers import presence as worker
 from tasks.workers.presence import Presence
 from tests import rows
 from tests.integration.tasks.conftest import PRIORITY
-from tests.integration.web.support import Proxy, eventually, use_broker
+from tests.support.broker import use_broker
+from tests.support.proxy import Proxy
 from tests.tool_server import ToolServer, tool_server, variables
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.usefixtures("presence")
 
@@ -380,17 +382,8 @@ def test_a_try_that_may_have_acted_is_not_forgotten_by_the_next(server: ToolServ
     new_tool(acme, server.route("/crm", late_then_gone), idempotent=True)
     row = run(new_call(acme))
     assert row.status == "unknown"
-    assert len(server.seen) == tool_calls.TRIES
+    assert len(server.seen) == TRIES
     assert "the tool answered 500" in tools.reply_of(row)
-
-
-def test_pauses_double_and_no_two_are_alike() -> None:
-    failed = ToolFailed("timed_out", "no answer", sent=True)
-    for attempt in (1, 2, 3):
-        usual = tool_calls.FIRST_PAUSE_SECONDS * 2 ** (attempt - 1)
-        pauses = {tool_calls._pause(failed, attempt) for _ in range(50)}
-        assert len(pauses) > 40
-        assert all(p is not None and usual / 2 <= p <= usual * 1.5 for p in pauses)
 
 
 def test_a_stale_owner_sends_nothing(server: ToolServer, monkeypatch: pytest.MonkeyPatch) -> None:

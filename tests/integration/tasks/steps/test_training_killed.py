@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from cyrex.training.service import blob_store, cancel_training
+from cyrex.datasets import blob_store
+from cyrex.training.service import cancel_training
 from database.models import TrainingCheckpoint, TrainingEvent, TrainingRun
 from database.session import company_session, operator_session
 from database.transitions import TRAINING

@@ -20,7 +20,8 @@ from tasks.upkeep import maintenance, reconciler
 from tasks.workers import dead_workers, neighbours
 from tasks.workers.presence import Presence
 from tests import rows
-from tests.integration.tasks.conftest import Broker, use_broker
+from tests.integration.tasks.conftest import Broker
+from tests.support.broker import use_broker
 from tests.waiting import together
 
 pytestmark = pytest.mark.usefixtures("here")

@@ -39,12 +39,12 @@ from synapse.streams import (
 )
 from tasks import app as celery_app
 from tasks.bridge.effects import effect
-from tasks.broker import dispatch, queues, routing
+from tasks.broker import queues, routing
 from tasks.upkeep import reconciler
 from tasks.workers import presence as worker
 from tasks.workers.presence import Presence
 from tests import rows
-from tests.integration.web.support import Api, Tenant, error_of
+from tests.support.web import Api, Tenant, error_of
 from tests.waiting import together
 from web.shapes import operations as shapes
 
@@ -88,7 +88,7 @@ def publish(redis: Redis, stream: str, **fields: Any) -> None:
     redis.xadd(stream, flat)  # type: ignore[arg-type]
 
 
-def letters(operator: Api, **query: Any) -> list[shapes.DeadLetter]:
+def letters(operator: Api, **query: Any) -> list[shapes.DeadLetterView]:
     found = operator.get(LETTERS, query_string=query)
     assert found.status_code == 200, found.text
     return shapes.DeadLetters.model_validate(found.json).dead_letters
@@ -139,7 +139,7 @@ def test_a_row_goes_on_from_its_step(
 
     answer = replay(operator, letter.id)
     assert answer.status_code == 200
-    shown = shapes.DeadLetter.model_validate(answer.json)
+    shown = shapes.DeadLetterView.model_validate(answer.json)
     assert shown.replayed_at is not None
     assert shown.history[-1]["reason"] == "replayed"
     assert shown.history[0]["reason"] == "it broke", "its history is kept"
@@ -147,7 +147,7 @@ def test_a_row_goes_on_from_its_step(
     assert (row.status, row.step, row.failures, row.error) == (status, step, 0, None)
     assert row.attempt == before.attempt + 1
     backlog = queues.backlog(redis)
-    queue = dispatch.QUEUES[machine.kind, step]
+    queue = machine.queues[step]
     assert backlog[queue].depth == 1
     with operator_session() as session:
         assert claims.claim(session, machine, key, step, row.attempt, "w2") is not None
@@ -391,7 +391,7 @@ def test_letters_are_listed_by_page_kind_and_company(
     of_acme = letters(operator, company_id=acme.company_id)
     assert {letter.company_id for letter in of_acme} == {acme.company_id}
     (one,) = letters(operator, kind="adapter")
-    assert shapes.DeadLetter.model_validate(operator.get(f"{LETTERS}/{one.id}").json) == one
+    assert shapes.DeadLetterView.model_validate(operator.get(f"{LETTERS}/{one.id}").json) == one
     error_of(operator.get(f"{LETTERS}/none"), 404, "dead_letter_not_found")
     for unknown in ("No!", "jobs"):
         refused = error_of(operator.get(f"{LETTERS}?kind={unknown}"), 400)

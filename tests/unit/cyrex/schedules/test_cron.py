@@ -29,6 +29,7 @@ def times(expression: str, zone: str, after: str, count: int) -> list[str]:
         ("0 12 * * 7", ["02-01 12:00", "02-08 12:00"]),
         ("0 12 * * sat-sun", ["02-01 12:00", "02-07 12:00"]),
         ("0 12 * * 5-7", ["02-01 12:00", "02-06 12:00"]),
+        ("30 23-1 * * *", ["01-31 23:30", "02-01 00:30"]),
         ("5,10 9-17/4 * jan-feb *", ["01-31 13:05", "01-31 13:10"]),
         ("0 50/5 * * *", None),
         # Either kind of day, where both are limited.
@@ -102,6 +103,8 @@ def test_minutes_that_are_jumped_over_fire_once_together() -> None:
 def test_a_time_that_comes_twice_fires_the_first_time() -> None:
     found = times("30 2 * * *", "Europe/Berlin", "2026-10-24T12:00", 2)
     assert found == ["10-25 00:30", "10-26 01:30"]
+    found = times("*/30 2 * * *", "Europe/Berlin", "2026-10-24T12:00", 3)
+    assert found == ["10-25 00:00", "10-25 00:30", "10-26 01:00"]
 
 
 def test_what_fires_every_hour_fires_in_both() -> None:

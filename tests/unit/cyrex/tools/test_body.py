@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from cyrex.tools.body import Body, BodyRefused, body_of
+from cyrex.tools.body import BodyRefused, ResponseBody, body_of
 
 LIMIT = 10_000
 
 
-def body(raw: bytes, kind: str | None = "application/json", encoding: str = "") -> Body:
+def body(raw: bytes, kind: str | None = "application/json", encoding: str = "") -> ResponseBody:
     headers = {"Content-Encoding": encoding}
     if kind is not None:
         headers["Content-Type"] = kind

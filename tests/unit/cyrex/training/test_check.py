@@ -1,17 +1,26 @@
-"""`check_request`: what could not be trained is refused before anything is written."""
+"""What could not be trained is refused before anything is written."""
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from cyrex.errors import UserError
-from cyrex.training.check import check_request
+from cyrex.training.check import check_examples
+from cyrex.training.order import TrainingOrder
+from database.base import Json
 from helox.check import MAX_LINE_BYTES
 from settings import get_settings
 
 GOOD = {"input": "question", "output": "answer"}
+
+
+def check_request(lines: list[Any], config: Json, base_model: str | None = None) -> list[bytes]:
+    """What every way in does."""
+    TrainingOrder("acme", config, base_model=base_model)
+    return check_examples(lines).lines
 
 
 def refusal(*arguments: Any, **named: Any) -> UserError:
@@ -33,7 +42,9 @@ def refusal(*arguments: Any, **named: Any) -> UserError:
     ],
 )
 def test_every_form_of_a_line_is_taken(line: dict[str, Any]) -> None:
-    check_request([line], {})
+    (written,) = check_request([line], {})
+    assert written.endswith(b"\n")
+    assert json.loads(written) == line
 
 
 def test_an_empty_list_names_the_field() -> None:

@@ -10,17 +10,11 @@ import pytest
 import redis
 
 from tasks.broker.dispatch import JOBS_ENDED_CHANNEL, admit
-from tests.integration.web.support import (
-    Api,
-    Tenant,
-    error_of,
-    eventually,
-    finish_job,
-    idle_transactions,
-    newest_job,
-)
+from tests.support.database import idle_transactions
+from tests.support.web import Api, Tenant, error_of, finish_job, newest_job
+from tests.waiting import eventually
 from web.live import waiting
-from web.shapes import answers
+from web.shapes import jobs as shapes
 
 JOBS = "/company-automation/jobs"
 
@@ -30,13 +24,13 @@ def test_a_job_that_does_not_end_in_time_is_answered_with_its_address(acme: Tena
     response = acme.api.process(wait=0.3, metadata={"order": 7})
     assert 0.3 <= time.monotonic() - started < 3
     assert response.status_code == 202
-    job = answers.Job.model_validate(response.json)
+    job = shapes.JobView.model_validate(response.json)
     assert job.metadata == {"order": 7}
     assert response.headers["Location"] == job.location == f"{JOBS}/{job.job_id}"
 
     eventually(lambda: acme.api.get(job.location).json["status"] == "admitted")  # type: ignore[index]
     finish_job(acme.company_id, job.job_id)
-    ended = answers.Job.model_validate(acme.api.get(job.location).json)
+    ended = shapes.JobView.model_validate(acme.api.get(job.location).json)
     assert (ended.status, ended.result, ended.confidence) == ("completed", "answer 1", 0.9)
     assert ended.completed_at is not None
 
@@ -58,12 +52,12 @@ def test_a_job_that_ends_while_its_client_waits_is_answered_promptly(acme: Tenan
     # The message woke it: the next look of its own would have come later.
     assert time.monotonic() - ended < waiting.POLL_SECONDS / 2
     assert response.status_code == 200
-    assert answers.Job.model_validate(response.json).result == "answer 1"
+    assert shapes.JobView.model_validate(response.json).result == "answer 1"
     assert "Location" not in response.headers
 
 
 def test_a_lost_message_costs_a_delay_only(acme: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.integration.web.support.announce_end", lambda job_id: None)
+    monkeypatch.setattr("tests.support.web.announce_end", lambda job_id: None)
     with ThreadPoolExecutor(1) as pool:
         waiter = pool.submit(acme.api.process, wait=20)
         finish_job(acme.company_id, eventually(lambda: newest_job(acme.company_id)))
@@ -93,7 +87,7 @@ def test_a_job_that_fails_is_answered_200_with_its_error(acme: Tenant) -> None:
         finish_job(acme.company_id, job_id, "failed", error=error)
         response = waiter.result(timeout=10)
     assert response.status_code == 200
-    job = answers.Job.model_validate(response.json)
+    job = shapes.JobView.model_validate(response.json)
     assert (job.status, job.error) == ("failed", error)
 
 
@@ -127,12 +121,12 @@ def test_a_cancelled_job_ends_at_once_and_frees_its_waiter(acme: Tenant) -> None
         time.sleep(0.2)
         cancelled = acme.api.post(f"{JOBS}/{job_id}/cancel")
         assert cancelled.status_code == 200
-        assert answers.Job.model_validate(cancelled.json).status == "cancelled"
+        assert shapes.JobView.model_validate(cancelled.json).status == "cancelled"
         started = time.monotonic()
         response = waiter.result(timeout=10)
     assert time.monotonic() - started < waiting.POLL_SECONDS / 2
     assert response.status_code == 200
-    assert answers.Job.model_validate(response.json).status == "cancelled"
+    assert shapes.JobView.model_validate(response.json).status == "cancelled"
     error_of(acme.api.post(f"{JOBS}/{job_id}/cancel"), 409, "already_ended")
 
 
@@ -140,8 +134,8 @@ def test_cancelling_lets_the_companys_next_job_in(
     acme: Tenant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cyrex.work.admission.limit_of", lambda machine: 1)
-    first = answers.Job.model_validate(acme.api.process().json)
-    second = answers.Job.model_validate(acme.api.process().json)
+    first = shapes.JobView.model_validate(acme.api.process().json)
+    second = shapes.JobView.model_validate(acme.api.process().json)
     assert acme.api.get(second.location).json["status"] == "queued"  # type: ignore[index]
     acme.api.post(f"{first.location}/cancel")
     assert acme.api.get(second.location).json["status"] == "admitted"  # type: ignore[index]
@@ -153,25 +147,23 @@ def test_cancelling_lets_the_companys_next_job_in(
 def test_any_json_but_null_is_data(acme: Tenant, data: object) -> None:
     response = acme.api.process(data=data)
     assert response.status_code == 202
-    assert answers.Job.model_validate(response.json).data == data
+    assert shapes.JobView.model_validate(response.json).data == data
 
 
 def test_text_of_every_script_comes_back_as_it_went(acme: Tenant) -> None:
     text = "naïve 東京 😀 \u2028 \\ \" '; DROP TABLE companies; -- \x7f"
     response = acme.api.process(data={"input": text})
-    assert answers.Job.model_validate(response.json).data == {"input": text}
+    assert shapes.JobView.model_validate(response.json).data == {"input": text}
 
 
 def test_jobs_are_listed_by_status_and_page(acme: Tenant) -> None:
-    made = [answers.Job.model_validate(acme.api.process().json).job_id for _ in range(5)]
+    made = [shapes.JobView.model_validate(acme.api.process().json).job_id for _ in range(5)]
     finish_job(acme.company_id, made[0])
-    done = answers.Jobs.model_validate(acme.api.get(f"{JOBS}?status=completed").json)
+    done = shapes.Jobs.model_validate(acme.api.get(f"{JOBS}?status=completed").json)
     assert [job.job_id for job in done.jobs] == [made[0]]
-    first = answers.Jobs.model_validate(acme.api.get(f"{JOBS}?limit=3").json)
+    first = shapes.Jobs.model_validate(acme.api.get(f"{JOBS}?limit=3").json)
     assert [job.job_id for job in first.jobs] == made[:1:-1]
-    rest = answers.Jobs.model_validate(
-        acme.api.get(f"{JOBS}?limit=3&after={first.next_after}").json
-    )
+    rest = shapes.Jobs.model_validate(acme.api.get(f"{JOBS}?limit=3&after={first.next_after}").json)
     assert [job.job_id for job in rest.jobs] == made[1::-1]
     assert rest.next_after is None
 
@@ -181,9 +173,9 @@ def test_an_operator_sees_all_companies_jobs_or_one_companys(
 ) -> None:
     acme.api.process()
     globex.api.process()
-    everything = answers.Jobs.model_validate(operator.get(JOBS).json)
+    everything = shapes.Jobs.model_validate(operator.get(JOBS).json)
     assert {acme.company_id, globex.company_id} <= {job.company_id for job in everything.jobs}
-    some = answers.Jobs.model_validate(operator.get(f"{JOBS}?company_id={acme.company_id}").json)
+    some = shapes.Jobs.model_validate(operator.get(f"{JOBS}?company_id={acme.company_id}").json)
     assert {job.company_id for job in some.jobs} == {acme.company_id}
 
 
@@ -212,7 +204,7 @@ def test_many_clients_at_once_each_get_their_own_job(acme: Tenant, globex: Tenan
         for number, (tenant, future) in enumerate(asked):
             response = future.result(timeout=60)
             assert response.status_code == 200
-            job = answers.Job.model_validate(response.json)
+            job = shapes.JobView.model_validate(response.json)
             assert job.data == {"input": number // 2}
             assert job.result == f"{tenant.company_id} {job.job_id}"
     stop.set()

@@ -1,0 +1,48 @@
+"""A training as it is asked for: one form for HTTP, Python, the stream and schedules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from cyrex.adapters.base_model import require_served
+from cyrex.errors import UserError
+from cyrex.training.check import check_config
+from database.base import Json
+
+MAX_SEED = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class TrainingOrder:
+    """A training without its data; `cyrex.training.service.request_training` makes it a run.
+
+    An order can be carried out: base model, seed and settings are checked when it is made, and
+    `config` is under our names from then on. Raises `UserError`, which names the field.
+    """
+
+    company_id: str
+    config: Json = field(default_factory=dict)
+    use_qlora: bool = True
+    seed: int | None = None  # None: drawn
+    base_model: str | None = None  # None: the one that is served
+    source: str = "api"
+    # For people, as a part of "requested by ...": an event, or which schedule.
+    asked_by: str | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+    # Given for an outside publisher's event: the run takes them and is queued without a new event.
+    request_id: str | None = None
+    correlation_id: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.seed is not None and not 0 <= self.seed <= MAX_SEED:
+            raise UserError("invalid_seed", f"seed: must be from 0 to {MAX_SEED}", "seed")
+        if self.base_model is not None:
+            require_served(self.base_model, "; leave it out for the one that is")
+        object.__setattr__(self, "config", check_config(self.config))
+
+    @property
+    def is_an_event(self) -> bool:
+        """Whether it came over the stream, where nobody has to be told of it any more."""
+        return self.request_id is not None
