@@ -358,7 +358,7 @@ def test_a_file_of_its_own_replaces_the_split(
     [
         ([{"input": "x"}], "line 1"),
         ([{"input": "alpha", "output": "ahpla"}], "the training data asks everything"),
-        ([], "has no answers"),
+        ([], "is empty"),
     ],
 )
 def test_a_bad_validation_file_is_refused_by_name(
