@@ -92,7 +92,7 @@ def compare(base: Path, threads: int, rounds: int, tokens: int) -> dict[str, lis
 def ratio(found: dict[str, list[Found]], rival_name: str) -> float:
     """How many times the rival's seconds are ours: the median of the rounds."""
     pairs = zip(found["helox"], found[rival_name], strict=True)
-    return median(theirs["seconds"] / ours["seconds"] for ours, theirs in pairs)
+    return float(median(theirs["seconds"] / ours["seconds"] for ours, theirs in pairs))
 
 
 def loss_difference(base: Path) -> float:
@@ -100,7 +100,7 @@ def loss_difference(base: Path) -> float:
     ours, theirs = helox(base, 1, "plain")["losses"], rival("trl", "sequential", base, 1)["losses"]
     pairs = list(zip(ours, theirs, strict=True))[:COMPARED_STEPS]
     assert len(pairs) == COMPARED_STEPS, "too few lines for the steps that are compared"
-    return max(abs(a - b) for a, b in pairs)
+    return float(max(abs(a - b) for a, b in pairs))
 
 
 def main() -> None:
