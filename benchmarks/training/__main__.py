@@ -45,6 +45,7 @@ def start(command: list[str], threads: int) -> Found:
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": str(threads),
+        "GOMP_SPINCOUNT": "0",  # threads that wait leave the cores to others
         "TRANSFORMERS_VERBOSITY": "error",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     }
