@@ -1,4 +1,4 @@
-"""Every status column: its states, who moves them, for how long, and what the reconciler does.
+"""Every status column: its states, their movers, their time limits, the reconciler's part.
 
 This table is read by the guarded updates, the reconciler, the tests and the documentation.
 """
@@ -74,7 +74,7 @@ class Machine:
     # event that starts its chain. None: a failed row stays as it is.
     revived: str | None = None
     restarted: str | None = None
-    # What a row is that was tried too often, as SQL over its columns; None: `failed`, always.
+    # The state of a row that was tried too often, as SQL over its columns; None: `failed`, always.
     given_up: ColumnElement[str] | None = None
     by_name: dict[str, State] = field(init=False)
 

@@ -135,7 +135,7 @@ def _figures(
     except UserError as error:
         found["not_trainable"] = error.to_json()
         return found
-    varied = config.augmentation_for(data.structured).variation > 0
+    varied = config.augmentation_for(data.structured, base.parameters).variation > 0
     plan = make_plan(config, base, data.train, varied=varied)
     found["estimate"] = estimate(data, base, plan, threads)
     found["holdout"] = data.holdout_records

@@ -20,7 +20,7 @@ from database.models import Job
 from database.session import operator_session
 from database.transitions import JOB
 from tasks import app
-from tasks.broker import dispatch
+from tasks.broker import chains, connection, dispatch
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 THREADS = 8
@@ -78,11 +78,11 @@ def product(count: int) -> float:
 
 def bare(count: int) -> float:
     """Tasks a second from the first message to the last one's end."""
-    dispatch.broker().delete(DONE_KEY)
+    connection.broker().delete(DONE_KEY)
     started = time.perf_counter()
     for n in range(count):
-        app.send_task(BARE, args=(n == count - 1,), queue="inference", priority=dispatch.PRIORITY)
-    _until(lambda: bool(dispatch.broker().exists(DONE_KEY)), GIVE_UP_SECONDS)
+        app.send_task(BARE, args=(n == count - 1,), queue="inference", priority=chains.PRIORITY)
+    _until(lambda: bool(connection.broker().exists(DONE_KEY)), GIVE_UP_SECONDS)
     return count / (time.perf_counter() - started)
 
 

@@ -21,7 +21,7 @@ from sqlalchemy import delete, insert
 from cyrex.tenants.keys import issue_key
 from database.models import Company, Job, Outbox
 from database.session import operator_session
-from tasks.broker import dispatch
+from tasks.broker import connection
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # So many that each one's share of the broker holds what a round asks of it.
@@ -52,7 +52,7 @@ def make_keys() -> list[str]:
 
 def forget() -> None:
     """No jobs and an empty broker: each round begins alike."""
-    dispatch.broker().flushdb()
+    connection.broker().flushdb()
     with operator_session() as session:
         session.execute(delete(Job))
         session.execute(delete(Outbox))

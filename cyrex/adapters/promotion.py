@@ -44,7 +44,7 @@ def decide(adapter: LoraAdapter) -> Outcome:
         reason = f"the champion is pinned ({verdict.reason})"
         verdict = replace(verdict, promote=False, reason=reason)
 
-    def also(session: Session, row: LoraAdapter) -> None:
+    def in_transaction(session: Session, row: LoraAdapter) -> None:
         if verdict.promote:
             set_champion(session, row, alias)
         session.add(
@@ -63,8 +63,9 @@ def decide(adapter: LoraAdapter) -> Outcome:
         )
 
     details = {**adapter.details, "decision": verdict.reason}
-    then = (lambda: mirror(adapter.company_id)) if verdict.promote else None
-    return Finish("ready" if verdict.promote else "rejected", {"details": details}, also, then)
+    after_commit = (lambda: mirror(adapter.company_id)) if verdict.promote else None
+    status = "ready" if verdict.promote else "rejected"
+    return Finish(status, {"details": details}, in_transaction, after_commit)
 
 
 def _asked_for(session: Session, adapter: LoraAdapter) -> Promote:

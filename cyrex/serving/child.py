@@ -25,12 +25,12 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 from cyrex.engine import Delta, EngineError, Handle
-from cyrex.serving.takeover import Door
+from cyrex.serving.takeover import TakeoverListener
 from cyrex.serving.wire import (
-    Answer,
-    Call,
     Cancel,
     Done,
+    Query,
+    QueryAnswer,
     Ready,
     Said,
     StartFailed,
@@ -51,7 +51,7 @@ SWEEP_SECONDS = 0.02
 ROUND_SECONDS = 60.0
 
 
-class Outbox:
+class StepMessages:
     """What the engine says to one parent, gathered until its step is over and then sent as one
     message. What it says to one that is gone goes nowhere."""
 
@@ -113,7 +113,7 @@ def main() -> None:
         terms: Terms = parent.recv()
     except EOFError:  # It died at once.
         return
-    door = _door(terms, parent, int(sys.argv[2]))
+    listener = _takeover_listener(terms, parent, int(sys.argv[2]))
     # Ctrl-C in a terminal is the parent's business: it drains, then ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
@@ -121,14 +121,14 @@ def main() -> None:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     # What is loaded now stays: looking through it again and again takes a quarter of the start.
     gc.disable()
-    line = Line()
+    link = ParentLink()
     try:
         terms.config.check_base_model()
         # Imported here, so that a failing import is reported like any other failure to start.
         from cyrex.engine.loop import Engine
 
         engine = Engine(
-            terms.config, on_stopped=lambda: os._exit(EXIT_LOOP_BROKEN), on_step=line.flush
+            terms.config, on_stopped=lambda: os._exit(EXIT_LOOP_BROKEN), on_step=link.flush
         )
     except BaseException as error:
         traceback.print_exc()
@@ -142,8 +142,8 @@ def main() -> None:
         # Who kills a worker because its engine hangs must not be given the same one again.
         if not comes_round(engine):
             os._exit(EXIT_LOOP_BROKEN)
-        line.serve(served, engine)
-        served = door.next() if door is not None else None
+        link.serve(served, engine)
+        served = listener.next() if listener is not None else None
     os._exit(0)
 
 
@@ -156,22 +156,24 @@ def comes_round(engine: Engine) -> bool:
     return True
 
 
-def _door(terms: Terms, parent: Connection, parent_pid: int) -> Door | None:
-    """Where the next parent may come in; without one, this process dies with its parent."""
+def _takeover_listener(
+    terms: Terms, parent: Connection, parent_pid: int
+) -> TakeoverListener | None:
+    """Listens for the next parent; without a listener, this process dies with its parent."""
     if terms.place is not None and sys.platform == "linux":
         try:
-            return Door(terms, parent)
+            return TakeoverListener(terms, parent)
         except OSError:  # A twin of our parent has an engine with the same address.
             logging.exception("this engine cannot be taken over")
     die_with_parent(parent_pid)
     return None
 
 
-class Line:
-    """To the parent of the moment."""
+class ParentLink:
+    """The connection to the present parent."""
 
     def __init__(self) -> None:
-        self._outbox: Outbox | None = None
+        self._outbox: StepMessages | None = None
 
     def flush(self) -> None:
         outbox = self._outbox
@@ -181,7 +183,7 @@ class Line:
     def serve(self, parent: Connection, engine: Engine) -> None:
         """Do what `parent` asks until it is gone."""
         handles: dict[int, Handle] = {}
-        self._outbox = outbox = Outbox(parent)
+        self._outbox = outbox = StepMessages(parent)
         outbox.add(Ready())
         outbox.flush()
         _receive(parent, engine, handles, outbox)
@@ -191,7 +193,7 @@ class Line:
 
 
 def _receive(
-    parent: Connection, engine: Engine, handles: dict[int, Handle], outbox: Outbox
+    parent: Connection, engine: Engine, handles: dict[int, Handle], outbox: StepMessages
 ) -> None:
     """Hand on what comes until the parent is gone. Nothing here waits for the engine."""
     while True:
@@ -205,13 +207,15 @@ def _receive(
             handle = handles.get(message.number)
             if handle is not None:
                 handle.cancel()
-        elif isinstance(message, Call):
+        elif isinstance(message, Query):
             _call(message, engine, outbox)
         # On this thread: the engine refuses some things at once.
         outbox.flush()
 
 
-def _submit(message: Submit, engine: Engine, handles: dict[int, Handle], outbox: Outbox) -> None:
+def _submit(
+    message: Submit, engine: Engine, handles: dict[int, Handle], outbox: StepMessages
+) -> None:
     number = message.number
 
     def done(handle: Handle) -> None:
@@ -232,25 +236,25 @@ def _submit(message: Submit, engine: Engine, handles: dict[int, Handle], outbox:
     handle.add_done_callback(done)
 
 
-def _call(message: Call, engine: Engine, outbox: Outbox) -> None:
+def _call(message: Query, engine: Engine, outbox: StepMessages) -> None:
     def done(number: int, future: Future[Any]) -> None:
         error = future.exception()
         if error is None:
-            outbox.add(Answer(number, future.result()))
+            outbox.add(QueryAnswer(number, future.result()))
         else:
-            outbox.add(Answer(number, error=f"{type(error).__name__}: {error}"))
+            outbox.add(QueryAnswer(number, error=f"{type(error).__name__}: {error}"))
         outbox.flush()
 
     if message.name in ("resident", "stats"):
         value = engine.resident() if message.name == "resident" else engine.stats()
-        outbox.add(Answer(message.number, value))
+        outbox.add(QueryAnswer(message.number, value))
         return
     try:
         future: Future[Any] = (
             engine.load(message.argument) if message.name == "warm" else engine.ping()
         )
     except EngineError as error:
-        outbox.add(Answer(message.number, error=str(error)))
+        outbox.add(QueryAnswer(message.number, error=str(error)))
         return
     future.add_done_callback(partial(done, message.number))
 

@@ -59,8 +59,8 @@ def address(place: str) -> bytes:
 # ---- the engine's side ----
 
 
-class Door:
-    """Where the next parent comes in, once the present one is gone."""
+class TakeoverListener:
+    """Listens for the next parent, which takes over once the present one is gone."""
 
     def __init__(self, terms: Terms, parent: Connection) -> None:
         """Raises OSError when another engine waits at the same place."""
@@ -71,7 +71,7 @@ class Door:
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(address(terms.place))
         self._listener.listen()
-        threading.Thread(target=self._run, name="door", daemon=True).start()
+        threading.Thread(target=self._run, name="takeover", daemon=True).start()
 
     def next(self) -> Connection | None:
         """Wait for the next parent, now that there is none; None: nobody came in time."""

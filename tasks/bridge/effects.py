@@ -1,4 +1,4 @@
-"""What an event does: the effects that the bridge mirrors into rows and chains of tasks.
+"""The effects of events: the bridge mirrors each into rows and chains of tasks.
 
 Each runs once an event, in the transaction of its inbox row; what it returns runs after the commit.
 """
@@ -107,7 +107,7 @@ def _training_requested(session: Session, envelope: Envelope) -> AfterCommit | N
 def _adapter_ready(session: Session, envelope: Envelope) -> AfterCommit | None:
     payload = envelope.payload
     assert isinstance(payload, AdapterReady)
-    # What earlier events of the batch announce goes out together, at its end.
+    # Announcements of earlier events of the batch are flushed together, at its end.
     with session.no_autoflush:
         row = adapter_steps.announced(session, payload)
     if row is None:

@@ -31,9 +31,9 @@ from cyrex.serving import EngineDied, EngineStartError
 from database.base import Json
 from helox.render import LineError
 from tasks import app
-from tasks.broker import dispatch
+from tasks.broker.connection import broker
 from tasks.inference import engine as inference
-from tasks.inference.replies import Call
+from tasks.inference.replies import Reply
 
 log = structlog.get_logger()
 
@@ -42,7 +42,7 @@ ENGINES = 3
 # An engine that does not even keep the deadline has hung.
 OVERTIME_SECONDS = 10.0
 
-# What went wrong, as HTTP says it: status, code, parameter.
+# Engine errors as HTTP: status, code, parameter.
 REFUSALS: tuple[tuple[type[EngineError], int, str, str | None], ...] = (
     (PromptTooLong, 400, "context_length_exceeded", "messages"),
     (GrammarRefused, 400, "invalid_request", "response_format"),
@@ -60,23 +60,23 @@ REFUSALS: tuple[tuple[type[EngineError], int, str, str | None], ...] = (
 @app.task(name=TASK, send_events=False)
 def answer(company_id: str, call_id: str) -> None:
     """Void without the ticket: another worker has it, or nobody waits for the answer any more."""
-    ticket = dispatch.broker().getdel(ticket_key(call_id))
+    ticket = broker().getdel(ticket_key(call_id))
     if not isinstance(ticket, bytes):
         return
     ask = Ask.load(ticket)
     assert ask.company_id == company_id
     replies = inference.replies()
-    call = replies.open(call_id, ask.reply_to)
+    reply = replies.open(call_id, ask.reply_to)
     try:
-        call.say("started")
+        reply.say("started")
         replies.flush()
-        _Turn(ask, call).run()
+        _Turn(ask, reply).run()
     except Exception:
         log.exception("conversation_failed", conversation_id=ask.conversation_id)
-        call.say("error", _error(500, "internal_error", "the answer failed"))
+        reply.say("error", _error(500, "internal_error", "the answer failed"))
     finally:
         replies.flush()
-        replies.close(call)
+        replies.close(reply)
 
 
 @dataclass
@@ -84,7 +84,7 @@ class _Turn:
     """One answer: from what is asked to what was used."""
 
     ask: Ask
-    call: Call
+    reply: Reply
     engines: int = 0
     prompt: str = ""
     tokens: int = field(default=0)
@@ -93,7 +93,7 @@ class _Turn:
         try:
             request = self._request()
         except UserError as error:
-            self.call.say("error", _error(error.status, error.code, error.message, error.param))
+            self.reply.say("error", _error(error.status, error.code, error.message, error.param))
             return
         outcome: Completion | EngineError | None = None
         while outcome is None:
@@ -140,7 +140,7 @@ class _Turn:
         if self.ask.stream:
             handle.subscribe(self._say_delta)
         handle.add_done_callback(self._say_end)
-        self.call.on_cancel(handle.cancel)
+        self.reply.on_cancel(handle.cancel)
         try:
             handle.result(self.ask.seconds + OVERTIME_SECONDS)
         except TimeoutError:
@@ -154,7 +154,7 @@ class _Turn:
 
     def _may_try_again(self, error: EngineError) -> bool:
         again = isinstance(error, EngineDied) and self.engines < ENGINES
-        return again and not self.call.has_spoken and not self.call.cancelled.is_set()
+        return again and not self.reply.has_spoken and not self.reply.cancelled.is_set()
 
     def _say_delta(self, delta: Delta) -> None:
         self.tokens += len(delta.tokens)
@@ -162,7 +162,7 @@ class _Turn:
         if self.ask.logprobs:
             entries = inference.token_text().entries(delta.tokens, delta.logprobs, delta.top)
         if delta.text or entries:
-            self.call.say_piece(delta.text, entries)
+            self.reply.say_piece(delta.text, entries)
 
     def _say_end(self, handle: Handle) -> None:
         outcome = handle.outcome()
@@ -182,7 +182,7 @@ class _Turn:
                 end["logprobs"] = inference.token_text().entries(
                     outcome.tokens, outcome.logprobs, outcome.top_logprobs
                 )
-        self.call.say("end", end)
+        self.reply.say("end", end)
 
     def _say_failed(self, error: EngineError) -> None:
         if isinstance(error, Cancelled):
@@ -190,10 +190,10 @@ class _Turn:
         for kind, status, code, param in REFUSALS:
             if isinstance(error, kind):
                 again = isinstance(error, EngineDied | EngineClosed)
-                self.call.say("error", {**_error(status, code, str(error), param), "again": again})
+                self.reply.say("error", {**_error(status, code, str(error), param), "again": again})
                 return
         log.warning("generation_failed", error=str(error))
-        self.call.say("error", _error(500, "generation_failed", "the model's computation failed"))
+        self.reply.say("error", _error(500, "generation_failed", "the model's computation failed"))
 
     def _meter(self, prompt_tokens: int, completion_tokens: int) -> None:
         inference.meter().add(Used.of(self.ask, prompt_tokens, completion_tokens))

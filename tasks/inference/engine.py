@@ -16,9 +16,9 @@ from celery.signals import worker_init, worker_shutdown, worker_shutting_down
 from celery.worker.control import control_command
 from sqlalchemy import select
 
-from cyrex.adapters.base_model import base_model_dir, base_sha256
+from cyrex.adapters.base_model import base_model_dir, base_sha256, open_base
 from cyrex.adapters.service import check_base
-from cyrex.agents.state import Prepared
+from cyrex.agents.state import StepInput
 from cyrex.chat.token_text import TokenText
 from cyrex.chat.usage import Meter
 from cyrex.engine import (
@@ -38,6 +38,7 @@ from cyrex.work.lease import GivenBack
 from database.base import Json
 from database.models import Job, LoraAdapter
 from database.session import company_session
+from helox.base import Base
 from helox.render import ChatTemplate
 from settings import SettingsError, get_settings
 from tasks.broker.consumer import take_only_while
@@ -96,7 +97,7 @@ def meter() -> Meter:
     return _meter
 
 
-def _config() -> EngineConfig:
+def _config(base: Base) -> EngineConfig:
     settings = get_settings()
     return EngineConfig(
         base_model=str(base_model_dir().resolve()),
@@ -106,6 +107,7 @@ def _config() -> EngineConfig:
         threads=settings.engine_threads,
         max_batch=settings.engine_batch,
         max_adapters=settings.engine_adapters,
+        end_tokens=base.stop_ids,
     )
 
 
@@ -115,9 +117,10 @@ def _start(sender: Any = None, **_kwargs: Any) -> None:
     if QUEUE not in sender.app.amqp.queues.consume_from:
         return
     try:
-        _template = ChatTemplate.load(base_model_dir())
+        base = open_base()
+        _template = base.template
         _engine = EngineProcess(
-            _config(),
+            _config(base),
             on_step=_replies.flush,
             place=f"{get_settings().work_dir.resolve()} {sender.hostname}",
             base_sha256=base_sha256(),
@@ -159,7 +162,7 @@ def _can_take() -> bool:
 
 
 def _details(node: str) -> Json:
-    """What is resident and how the engine does, for the worker's row."""
+    """Resident adapters and the engine's counters, for the worker's row."""
     global _others
     _others = any(other != node for other in live_workers.nodes())
     ready = engine().ready
@@ -175,10 +178,10 @@ def _details(node: str) -> Json:
     }
 
 
-def answer(job: Job, prepared: Prepared, cancelled: Callable[[], bool]) -> Completion | None:
+def answer(job: Job, prepared: StepInput, should_stop: Callable[[], bool]) -> Completion | None:
     """Ask the engine with exactly the adapter that the job's row names; None: cancelled meanwhile.
 
-    `cancelled` is asked every second. Raises `UserError` for what another try would not mend,
+    `should_stop` is asked every second. Raises `UserError` for what another try would not mend,
     `GivenBack` when the worker is leaving, else what the engine raised.
     """
     try:
@@ -187,13 +190,13 @@ def answer(job: Job, prepared: Prepared, cancelled: Callable[[], bool]) -> Compl
             try:
                 return handle.result(CANCEL_POLL_SECONDS)
             except TimeoutError:
-                if cancelled():
+                if should_stop():
                     handle.cancel()
                     return None
             except QueueFull:
                 # This thread waits, so the worker takes fewer jobs: that is the back-pressure.
                 time.sleep(QUEUE_FULL_SECONDS * (0.5 + random.random()))
-                if cancelled():
+                if should_stop():
                     return None
                 handle = engine().submit(handle.request)
     except EngineClosed as error:

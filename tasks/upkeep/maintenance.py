@@ -11,7 +11,8 @@ from cyrex.training import checkpoints
 from database.session import operator_session
 from synapse.outbox import wake
 from tasks import SENT_AT, app
-from tasks.broker import dispatch, queues
+from tasks.broker import queues
+from tasks.broker.connection import broker
 from tasks.upkeep import reconciler, retention
 
 
@@ -35,7 +36,7 @@ def apply_retention() -> None:
 def fire_schedules() -> None:
     """Ask for the trainings that are due; the relay hears of their events at once."""
     if schedule_fires.fire_due():
-        wake(dispatch.broker())
+        wake(broker())
 
 
 @app.task(name="maintenance.sweep")

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from werkzeug.test import TestResponse
 
 from cyrex.jobs import service as jobs
-from database import claims
+from cyrex.work.lease import Lease
 from database.models import AdapterAlias, Job, LoraAdapter
 from database.session import company_session
 from database.transitions import JOB
@@ -93,12 +93,13 @@ def finish_job(company_id: str, job_id: str, status: str = "completed", **values
     """What an inference worker does: claim, resolve, write the end, and only then say so."""
     with company_session(company_id) as session:
         attempt = jobs.get_job(session, job_id).attempt
-        job = claims.claim(session, JOB, job_id, "process", attempt, "worker-1")
+        lease = Lease(JOB, company_id, job_id, "process", attempt, "worker-1")
+        job = lease.claim(session)
         assert job is not None, "the job was not admitted"
         jobs.resolve_adapter(session, job)
     values = values or {"output_data": {"result": "answer 1", "confidence": 0.9}}
     with company_session(company_id) as session:
-        claims.finish(session, JOB, job, "worker-1", status, completed_at=func.now(), **values)
+        lease.finish(session, status, completed_at=func.now(), **values)
     announce_end(job_id)
 
 

@@ -13,7 +13,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from cyrex.logs import one_line
 from database.session import DATABASE_ERRORS, UnsafeDatabaseRole, keyless_session
 from tasks.broker import queues
-from tasks.broker.dispatch import broker_writable
+from tasks.broker.connection import broker_writable
 from web.http.openapi import DOCS_PAGE, HEALTH, refusals
 from web.shapes import health as shapes
 
@@ -50,7 +50,7 @@ def readyz(query: shapes.ReadinessQuery) -> Response:
         for part, works in (("database", work is not None), ("redis", broker_writable()))
         if not works
     ]
-    idle = [name for name, state in (work or {}).items() if state.status not in queues.WELL]
+    idle = [name for name, state in (work or {}).items() if state.status not in queues.HEALTHY]
     status = "unavailable" if down else "degraded" if idle else "ready"
     found: dict[str, Any] = {
         "status": status,
@@ -65,11 +65,11 @@ def readyz(query: shapes.ReadinessQuery) -> Response:
     return response
 
 
-def _work() -> dict[str, queues.Work] | None:
+def _work() -> dict[str, queues.QueueState] | None:
     """The state of each queue; None when the database does not answer."""
     try:
         with keyless_session() as session:
-            return queues.judged(session)
+            return queues.states(session)
     except (*DATABASE_ERRORS, UnsafeDatabaseRole) as error:
         log.warning("not_ready", part="database", error=one_line(error))
         return None

@@ -16,6 +16,7 @@ from database.session import operator_session
 from synapse.state import state_of
 from synapse.streams import CHANNELS
 from tasks.broker import dispatch, queues, routing
+from tasks.broker.connection import broker
 from web.http.auth import caller, require_operator
 from web.http.idempotency import REPLAYED_HEADER
 from web.http.openapi import OPERATIONS, blueprint, documented, refusals
@@ -40,7 +41,7 @@ def get_overview() -> Response:
     While Redis does not answer, the values that only Redis knows are null.
     """
     with operator_session() as session:
-        work = queues.judged(session)
+        work = queues.states(session)
         found: Json = {
             "workers": overview.workers(session),
             "leases": overview.leases(session),
@@ -57,7 +58,7 @@ def get_overview() -> Response:
     return jsonify({**found, "streams": streams, "at": datetime.now(UTC).isoformat()})
 
 
-def _queue(name: str, state: queues.Work, backlog: queues.Backlog | None) -> Json:
+def _queue(name: str, state: queues.QueueState, backlog: queues.Backlog | None) -> Json:
     return {
         "name": name,
         "depth": backlog.depth if backlog else None,
@@ -71,7 +72,7 @@ def _queue(name: str, state: queues.Work, backlog: queues.Backlog | None) -> Jso
 def _broker(more: list[str]) -> tuple[dict[str, queues.Backlog], list[Json]]:
     """Backlogs and streams from Redis; no numbers while it does not answer."""
     try:
-        return queues.backlog(dispatch.broker(), more), state_of(dispatch.broker())
+        return queues.backlog(broker(), more), state_of(broker())
     except redis.RedisError as error:
         log.warning("broker_unavailable", error=str(error))
         return {}, [{"name": name, "length": None, "groups": []} for name in CHANNELS]

@@ -15,7 +15,7 @@ from cyrex.tools.connection import CallLimits
 from cyrex.tools.rate_limit import take_turn
 from cyrex.tools.send import send
 from database.base import Json, new_id
-from tasks.broker.dispatch import broker
+from tasks.broker.connection import broker
 from web.http.auth import company_of, require_company, session_for
 from web.http.idempotency import Once, StoredAnswer
 from web.http.openapi import AUTOMATION, blueprint, documented, refusals
@@ -124,7 +124,7 @@ def delete_tool(path: shapes.ToolPath, query: CompanyQuery) -> Response:
     summary="Call a tool once",
     responses={**documented((200, shapes.ToolTested), limited=True), **refusals(413, 415)},
 )
-def test_tool(path: shapes.ToolPath, query: CompanyQuery, body: shapes.CallTool) -> Response:
+def test_tool(path: shapes.ToolPath, query: CompanyQuery, body: shapes.ToolTrial) -> Response:
     """Makes a real call of at most ten seconds, under the tool's rate limit, and answers its
     outcome."""
     company_id = company_of(query.company_id)

@@ -31,7 +31,8 @@ from cyrex.chat.usage import Recount, Used
 from cyrex.errors import Unavailable, UserError
 from database.base import Json, new_id
 from settings import get_settings
-from tasks.broker.dispatch import broker, hint_conversation
+from tasks.broker.connection import broker
+from tasks.broker.dispatch import hint_conversation
 from tasks.broker.listening import Listener
 from web.http.errors import broker_unavailable
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from database.transitions import MACHINES
 from synapse.outbox import wake
-from tasks.broker.dispatch import announce_end, broker, broker_alive
+from tasks.broker.connection import broker, broker_alive
+from tasks.broker.dispatch import announce_end
 from tasks.broker.handover import Handover
 from web.http.errors import broker_unavailable
 

@@ -21,8 +21,8 @@ from modelkit.errors import (
     VersionExists,
 )
 from modelkit.package import FileEntry, Manifest
-from tests.integration.modelkit.conftest import Place
-from tests.unit.modelkit.conftest import write_package
+from tests.support.model_packages import write_package
+from tests.support.registries import Place
 
 WEIGHTS = "adapter_model.safetensors"
 Make = Callable[..., Path]

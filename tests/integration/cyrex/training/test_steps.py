@@ -41,31 +41,30 @@ def acme() -> str:
 def claim(company_id: str, request_id: str, owner: str = "worker") -> tuple[TrainingRun, Lease]:
     run = rows.get(TrainingRun, request_id)
     step = str(run.step)
+    lease = Lease(TRAINING, company_id, request_id, step, run.attempt, owner)
     with company_session(company_id) as session:
-        row = claims.claim(session, TRAINING, request_id, step, run.attempt, owner)
+        row = lease.claim(session)
     assert row is not None
-    return row, Lease(TRAINING, company_id, request_id, step, run.attempt, owner)
+    return row, lease
 
 
-def settle(row: TrainingRun, lease: Lease, outcome: Outcome) -> None:
+def settle(lease: Lease, outcome: Outcome) -> None:
     """What `run_step` does with an outcome."""
     assert isinstance(outcome, Advance | Finish)
     with company_session(lease.company_id) as session:
         if isinstance(outcome, Advance):
-            changed = claims.advance(session, TRAINING, row, lease.owner, **outcome.values)
+            changed = lease.advance(session, **outcome.values)
         else:
-            changed = claims.finish(
-                session, TRAINING, row, lease.owner, outcome.status, **outcome.values
-            )
-        if outcome.also is not None:
-            outcome.also(session, changed)
+            changed = lease.finish(session, outcome.status, **outcome.values)
+        if outcome.in_transaction is not None:
+            outcome.in_transaction(session, changed)
         if isinstance(outcome, Finish):
             end(session, TRAINING, changed)
 
 
 def do(company_id: str, request_id: str, step: Step) -> TrainingRun:
     row, lease = claim(company_id, request_id)
-    settle(row, lease, step(row, lease))
+    settle(lease, step(row, lease))
     found: TrainingRun = rows.get(TrainingRun, request_id)
     return found
 
@@ -213,7 +212,7 @@ def test_a_worker_that_dies_after_registering_is_followed_by_one_that_finds_its_
     row, lease = claim(acme, request_id, "first")
     training_steps.register(row, lease)  # its end is never written
     with company_session(acme) as session:
-        claims.release(session, TRAINING, row, "first", "worker lost")
+        lease.release(session, row, "worker lost")
     do(acme, request_id, training_steps.register)
     adapter = adapter_of(request_id)
     assert adapter.version == 1
@@ -224,7 +223,7 @@ def test_a_fenced_worker_registers_nothing(acme: str, tmp_path: Path) -> None:
     request_id = trained(acme, tmp_path)
     row, lease = claim(acme, request_id, "first")
     with company_session(acme) as session:
-        claims.release(session, TRAINING, row, "first", "worker lost")
+        lease.release(session, row, "worker lost")
     with pytest.raises(claims.Lost):
         training_steps.register(row, lease)
     assert get_registry(get_settings()).list_models(acme) == []
@@ -242,9 +241,9 @@ def test_announce_ends_the_run_and_tells_of_its_adapter_in_one_transaction(
     row, lease = claim(acme, request_id)
     outcome: Any = training_steps.announce_adapter(row, lease)
     with company_session(acme) as session:
-        claims.release(session, TRAINING, row, "worker", "lost")
+        lease.release(session, row, "lost")
     with pytest.raises(claims.Lost):
-        settle(row, lease, outcome)
+        settle(lease, outcome)
     assert rows.announced(acme, LORA_ADAPTER_READY) == [], "a fenced worker announces nothing"
 
     run = do(acme, request_id, training_steps.announce_adapter)

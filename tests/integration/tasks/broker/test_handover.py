@@ -11,7 +11,7 @@ from database.models import Job
 from database.transitions import JOB
 from tasks.broker.handover import Handover
 from tests import rows
-from tests.integration.tasks.conftest import Broker
+from tests.support.broker import Broker
 
 
 def test_everything_is_given_once(acme: str, broker: Broker) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from cyrex.agents.turn import (
-    Answer,
-    Call,
-    Limits,
+    AgentLimits,
+    CallTool,
+    FinalAnswer,
     Situation,
     Turn,
     decide,
@@ -23,7 +23,7 @@ from cyrex.errors import UserError
 from helox.render import ChatTemplate, to_messages
 from settings import get_settings
 
-LIMITS = Limits(steps=3, tokens=100, seconds=60, memories=3)
+LIMITS = AgentLimits(steps=3, tokens=100, seconds=60, memories=3)
 TOOL = {
     "type": "function",
     "function": {
@@ -107,12 +107,12 @@ def test_choices_are_the_grammar(template: ChatTemplate) -> None:
 
 def test_call_is_decided(template: ChatTemplate) -> None:
     situation = Situation("q", tools=[TOOL])
-    assert decide(CALL, False, situation, template) == Call("get_order", {"order_id": "A-1"})
-    assert decide("It is sent.", False, situation, template) == Answer("It is sent.")
+    assert decide(CALL, False, situation, template) == CallTool("get_order", {"order_id": "A-1"})
+    assert decide("It is sent.", False, situation, template) == FinalAnswer("It is sent.")
 
 
 def test_without_tools_a_call_is_an_answer(template: ChatTemplate) -> None:
-    assert decide(CALL, False, Situation("q"), template) == Answer(CALL)
+    assert decide(CALL, False, Situation("q"), template) == FinalAnswer(CALL)
 
 
 def test_call_that_was_cut_off_is_refused(template: ChatTemplate) -> None:
@@ -124,12 +124,12 @@ def test_call_that_was_cut_off_is_refused(template: ChatTemplate) -> None:
 def test_a_choice_that_was_cut_off_is_no_answer(template: ChatTemplate) -> None:
     for tools in ([], [TOOL]):
         situation = Situation("q", tools=tools, choices=["refund it", "keep it"])
-        assert decide("keep it", False, situation, template) == Answer("keep it")
+        assert decide("keep it", False, situation, template) == FinalAnswer("keep it")
         for text in ("refund", ""):
             with pytest.raises(UserError) as caught:
                 decide(text, True, situation, template)
             assert (caught.value.code, caught.value.param) == ("choice_cut_off", "choices")
-    assert decide(CALL, False, situation, template) == Call("get_order", {"order_id": "A-1"})
+    assert decide(CALL, False, situation, template) == CallTool("get_order", {"order_id": "A-1"})
 
 
 def test_base_without_calls_refuses_tools() -> None:

@@ -18,8 +18,8 @@ from embedded.layout import Layout
 from embedded.servers import postgres
 from embedded.servers.ports import Ports
 from embedded.supervisor import kernel
-from embedded.supervisor.process import Process
-from tests.integration.embedded.conftest import ELSEWHERE, left, wait_for
+from embedded.supervisor.process import SupervisedProcess
+from tests.support.stacks import ELSEWHERE, left, wait_for
 
 # Two or three on an idle machine.
 START_SECONDS = 20.0
@@ -81,20 +81,6 @@ def test_postgres_wants_the_password(servers: Servers) -> None:
         wrong = url.replace(f"cyrex:{right}", f"{role}:wrong")
         with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
             psycopg2.connect(wrong)
-
-
-def test_valkey_wants_the_password_and_keeps_what_it_is_given(servers: Servers) -> None:
-    url = servers.environment["REDIS_URL"]
-    password = servers.layout.secret("valkey")
-    with pytest.raises(redis.AuthenticationError):
-        redis.Redis.from_url(url.replace(f":{password}@", "")).ping()
-    client = valkey_of(servers)
-    for name, value in {
-        "appendonly": "yes",
-        "maxmemory-policy": "noeviction",
-        "bind": "127.0.0.1",
-    }.items():
-        assert client.config_get(name) == {name: value}
 
 
 def test_secrets_are_their_owners_only(servers: Servers) -> None:
@@ -212,7 +198,9 @@ def test_root_without_user_namespaces_becomes_nobody(
     layout.make_folders()
     ports = Ports(layout.ports)
     ports.reserve("postgres")
-    process = Process(postgres.spec(layout, ports), layout.log("postgres"), dict(os.environ))
+    process = SupervisedProcess(
+        postgres.spec(layout, ports), layout.log("postgres"), dict(os.environ)
+    )
     process.start()
     try:
         assert wait_for(process.check, 20), layout.log("postgres").read_text()

@@ -10,7 +10,7 @@ import celeryconfig
 from database.models import Job, LoraAdapter, TrainingRun
 from database.transitions import ADAPTER, JOB, MACHINES, TRAINING, Machine
 from tasks import app
-from tasks.broker.dispatch import remaining_chain
+from tasks.broker.chains import remaining_chain
 
 ROWS: dict[str, dict[str, Any]] = {
     TRAINING.kind: {"request_id": "the-row"},

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from embedded import Stack, StackError
-from tests.integration.embedded.conftest import StackMaker, left, wait_for
+from tests.support.stacks import StackMaker, left, wait_for
 
 
 def order(tmp_path: Path) -> list[str]:

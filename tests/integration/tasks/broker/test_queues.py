@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import delete
 
-import celeryconfig
 from database.models import Canary, Worker
 from database.session import keyless_session, operator_session
 from tasks import app
 from tasks.broker import queues
 from tasks.broker.queues import BUSY, CANARY_FRESH_SECONDS, DOWN, OK, STARTING, STUCK
-from tasks.workers.neighbours import born, home
 from tests import rows
-from tests.integration.tasks import processes
-from tests.integration.tasks.conftest import Broker
-from tests.waiting import eventually
+from tests.support.broker import Broker
 
 LONG = CANARY_FRESH_SECONDS + 5
 
@@ -32,10 +27,10 @@ def empty(broker: Broker) -> None:
             session.execute(delete(model))
 
 
-def judge(queue: str = "tools") -> queues.Work:
+def judge(queue: str = "tools") -> queues.QueueState:
     # The API asks so, before it knows who calls.
     with keyless_session() as session:
-        return queues.judged(session)[queue]
+        return queues.states(session)[queue]
 
 
 def worker(started: float = LONG, heartbeat: float = 0.0, **details: int) -> None:
@@ -70,14 +65,6 @@ def test_canaries_and_heartbeats_are_weighed(make: Callable[[], Any], expected: 
     assert judge().status == expected
 
 
-def test_beat_sends_one_to_each_queue_before_all_work() -> None:
-    ticks = [tick for name, tick in celeryconfig.beat_schedule.items() if "canary" in name]
-    assert {tick["options"]["queue"] for tick in ticks} == set(queues.names())
-    for tick in ticks:
-        assert tick["options"]["priority"] == 0
-        assert tick["schedule"] * 2 < CANARY_FRESH_SECONDS, "one may be lost"
-
-
 def test_a_message_says_when_it_was_sent(broker: Broker) -> None:
     app.send_task("maintenance.canary", queue="tools", priority=3)
     time.sleep(0.2)
@@ -88,21 +75,3 @@ def test_a_message_says_when_it_was_sent(broker: Broker) -> None:
     assert found["inference"] == queues.Backlog(0, None)
     broker.redis.rpush("inference", "no message of ours")
     assert queues.backlog(broker.redis)["inference"] == queues.Backlog(1, None)
-
-
-def test_a_real_worker_answers_a_real_canary(broker: Broker, tmp_path: Path) -> None:
-    with processes.worker(tmp_path, "tools,maintenance"):
-        assert judge().status == STARTING
-        app.send_task("maintenance.canary", queue="tools", priority=0)
-        eventually(lambda: judge().status == OK, what="the canary of tools")
-        assert judge("maintenance").status == STARTING, "each queue speaks for itself"
-        assert rows.get(Canary, "tools").node == "worker@test"
-        (row,) = _workers()
-        place = {"home": home(), "born": born(row.pid)}
-        assert row.details == {"slots": 4, "busy": 0, **place}
-    assert judge("inference").status == DOWN
-
-
-def _workers() -> list[Worker]:
-    with operator_session() as session:
-        return list(session.query(Worker))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from database import claims
+from cyrex.work.lease import Lease
 from database.models import TrainingRun
 from database.transitions import TRAINING
 
@@ -15,7 +15,7 @@ def test_the_last_step_does_not_advance() -> None:
     run = TrainingRun(request_id="r", step="announce", attempt=1)
     nothing: Any = None
     with pytest.raises(AssertionError, match="announce is the last step"):
-        claims.advance(nothing, TRAINING, run, "worker")
+        Lease.held(TRAINING, run).advance(nothing)
 
 
 @pytest.mark.parametrize("target", ["queued", "completed", "requested"])
@@ -23,4 +23,4 @@ def test_a_run_does_not_finish_in_a_state_that_the_table_does_not_lead_to(target
     run = TrainingRun(request_id="r", step="train", attempt=1)
     nothing: Any = None
     with pytest.raises(AssertionError, match=f"not to {target}"):
-        claims.finish(nothing, TRAINING, run, "worker", target)
+        Lease.held(TRAINING, run).finish(nothing, target)

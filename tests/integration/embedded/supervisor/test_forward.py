@@ -11,7 +11,7 @@ from pathlib import Path
 
 from embedded.layout import Layout
 from embedded.supervisor import kernel, state
-from tests.integration.embedded.conftest import ELSEWHERE, TABLES, left, wait_for
+from tests.support.stacks import ELSEWHERE, TABLES, left, wait_for
 
 CTRL_C = b"\x03"
 
