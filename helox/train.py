@@ -46,7 +46,7 @@ from helox.errors import Interrupted, refuse_non_finite
 from helox.gradients import Gradients
 from helox.lineage import Parent
 from helox.mask import Example
-from helox.methods import load_method
+from helox.methods.method import load_method
 from helox.model import build_learner
 from helox.optim import learning_rate_at, make_optimizer
 from helox.progress import Reporter

@@ -11,7 +11,7 @@ from benchmarks.quality.data import examples
 from benchmarks.quality.sides import TRAIN
 from helox.base import Base
 from helox.mask import Example
-from helox.methods import load_method
+from helox.methods.method import load_method
 from helox.pack import layout, split_step, steps_of_epoch
 from helox.spec import TrainingSpec
 
