@@ -10,7 +10,7 @@ from typing import Any
 from helox.base import Base, sha256_of_file
 from helox.base_facts import base_facts
 from helox.check import MAX_PROBLEMS_TO_JSON, Record, Report, read_numbered
-from helox.config_check import against_base
+from helox.config_check import against_base, max_length_for
 from helox.errors import UserError
 from helox.holdout import choose, key_of
 from helox.mask import Encoder, Example
@@ -57,7 +57,7 @@ def read_dataset(
     """
     _check_settings(base, config)
     report = Report()
-    records = _read(path, report, Encoder.of(base, config.max_length))
+    records = _read(path, report, Encoder.of(base, max_length_for(config, base.max_positions)))
     if report.problems:
         raise _bad_lines(report)
     if not records:
@@ -129,7 +129,8 @@ def read_validation(
     """
     report = Report()
     try:
-        records = _read(path, report, Encoder.of(base, config.max_length))
+        length = max_length_for(config, base.max_positions)
+        records = _read(path, report, Encoder.of(base, length))
         if report.problems:
             raise _bad_lines(report)
     except UserError as error:

@@ -42,9 +42,10 @@ def fingerprint_of(spec: TrainingSpec, base: Base, data: Dataset, parent: Parent
 def source_sha256() -> str:
     """SHA-256 of the trainer's own code: every module, by its path in the package."""
     digest = hashlib.sha256()
-    package = Path(__file__).parent
-    for path in sorted(package.rglob("*.py")):
-        digest.update(str(path.relative_to(package)).encode() + b"\0" + path.read_bytes() + b"\0")
+    folder = Path(__file__).parent
+    for path in sorted(folder.rglob("*.py")):
+        name = path.relative_to(folder).as_posix()
+        digest.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 

@@ -9,6 +9,7 @@ import torch
 
 from helox.augment import Augmenter
 from helox.base import Base
+from helox.config_check import max_length_for
 from helox.data import read_dataset
 from helox.evaluate import evaluate
 from helox.mask import Encoder, Example
@@ -28,7 +29,7 @@ class Supervised:
         self._amounts = spec.config.augmentation_for(self.data.structured, base.parameters)
         varied = self._amounts.variation > 0
         self.plan = make_plan(spec.config, base, self.data.train, varied=varied)
-        encoder = Encoder.of(base, spec.config.max_length)
+        encoder = Encoder.of(base, max_length_for(spec.config, base.max_positions))
         self._augment = Augmenter(self.data.conversations, encoder, self._amounts, spec.seed)
 
     def describe(self) -> dict[str, Any]:
