@@ -49,7 +49,6 @@ class TrainingConfig(_Strict):
     Where None is the default, `helox.plan` chooses by the data and the base; "auto" says the same.
     """
 
-    method: str = SUPERVISED  # a name in helox.methods.METHODS
     lora_rank: int = Field(default=16, ge=1, le=256)
     lora_alpha: int = Field(default=32, ge=1, le=1024)
     lora_dropout: float = Field(default=0.0, ge=0, le=0.9)
@@ -86,6 +85,7 @@ class TrainingConfig(_Strict):
     checkpoint_every_steps: int | None = Field(
         default=None, ge=1, le=1_000_000
     )  # None: by the clock
+    method: str = SUPERVISED  # a name in helox.methods.METHODS
 
     @field_validator("num_epochs", "batch_size", "learning_rate", "warmup_ratio", mode="before")
     @classmethod
