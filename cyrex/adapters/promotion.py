@@ -1,8 +1,12 @@
-"""`decide`: whether a new adapter answers for its company. The only writer of `adapter_aliases`."""
+"""`decide`: whether a new adapter answers for its company. The only writer of `adapter_aliases`.
+
+`cyrex.adapters.lifecycle` writes it too, with this module's functions, when a person decides.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -64,8 +68,12 @@ def decide(adapter: LoraAdapter) -> Outcome:
 
     details = {**adapter.details, "decision": verdict.reason}
     after_commit = (lambda: mirror(adapter.company_id)) if verdict.promote else None
-    status = "ready" if verdict.promote else "rejected"
-    return Finish(status, {"details": details}, in_transaction, after_commit)
+    return Finish(
+        "ready" if verdict.promote else "rejected",
+        {"details": details},
+        in_transaction,
+        after_commit,
+    )
 
 
 def _asked_for(session: Session, adapter: LoraAdapter) -> Promote:
@@ -80,27 +88,33 @@ def mirror(company_id: str) -> None:
     """Set the registry's alias as ours stands, for people who look there; nothing here reads it."""
     with company_session(company_id) as session:
         champion = champion_row(session, company_id)
-    if champion is not None:
-        get_registry(get_settings()).set_alias(company_id, CHAMPION, champion.version)
+    version = champion.version if champion is not None else None
+    get_registry(get_settings()).set_alias(company_id, CHAMPION, version)
 
 
 def set_champion(session: Session, row: LoraAdapter, alias: AdapterAlias | None) -> None:
     """Move the alias by compare-and-swap. Raises `AliasMoved` if it is not as `alias` says."""
-    if alias is None:
-        swapped = session.execute(
-            insert(AdapterAlias)
-            .values(alias_id=new_id(), company_id=row.company_id, champion_id=row.adapter_id)
-            .on_conflict_do_nothing()
-            .returning(AdapterAlias.alias_id)
-        ).first()
-    else:
-        swapped = session.execute(
-            update(AdapterAlias)
-            .where(AdapterAlias.alias_id == alias.alias_id, AdapterAlias.version == alias.version)
-            .values(
-                champion_id=row.adapter_id, version=AdapterAlias.version + 1, updated_at=func.now()
-            )
-            .returning(AdapterAlias.alias_id)
-        ).first()
-    if swapped is None:
+    if alias is not None:
+        swap(session, alias, champion_id=row.adapter_id)
+        return
+    made = session.execute(
+        insert(AdapterAlias)
+        .values(alias_id=new_id(), company_id=row.company_id, champion_id=row.adapter_id)
+        .on_conflict_do_nothing()
+        .returning(AdapterAlias.alias_id)
+    ).first()
+    if made is None:
         raise AliasMoved(f"company {row.company_id}: the champion has changed meanwhile")
+
+
+def swap(session: Session, alias: AdapterAlias, **values: Any) -> None:
+    """Change the alias if it is still as `alias` says. Raises `AliasMoved` otherwise."""
+    swapped = session.execute(
+        update(AdapterAlias)
+        .where(AdapterAlias.alias_id == alias.alias_id, AdapterAlias.version == alias.version)
+        .values(version=AdapterAlias.version + 1, updated_at=func.now(), **values)
+        .returning(AdapterAlias.alias_id)
+        .execution_options(synchronize_session=False)
+    ).first()
+    if swapped is None:
+        raise AliasMoved(f"company {alias.company_id}: the champion has changed meanwhile")
