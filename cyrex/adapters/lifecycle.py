@@ -189,7 +189,7 @@ def _reigns(session: Session, company_id: str) -> list[str]:
     return found
 
 
-def _changes(company_id: str) -> Select[tuple[Decision]]:
+def _changes(company_id: str) -> Select[Decision]:
     """The newest decisions that made a champion, the latest first."""
     return (
         select(Decision)
@@ -202,9 +202,7 @@ def _changes(company_id: str) -> Select[tuple[Decision]]:
     )
 
 
-def _before_the_champion(
-    session: Session, company_id: str, earlier: Sequence[LoraAdapter]
-) -> str:
+def _before_the_champion(session: Session, company_id: str, earlier: Sequence[LoraAdapter]) -> str:
     """The champion before the present one. One that was rolled back from is not come back to."""
     reigns: list[str] = []
     for adapter_id in _reigns(session, company_id):

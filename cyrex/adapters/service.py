@@ -16,12 +16,17 @@ from database.models import AdapterAlias, LoraAdapter, Worker
 from settings import get_settings
 
 
-def get_adapter(session: Session, adapter_id: str, lock: bool = False) -> LoraAdapter:
-    """`lock`: nobody else changes the row until the transaction ends. Raises `NotFound`."""
+def get_adapter(
+    session: Session, adapter_id: str, lock: bool = False, deleted: bool = False
+) -> LoraAdapter:
+    """lock: nobody else changes the row until the transaction ends. deleted: it may be.
+
+    Raises `NotFound`.
+    """
     row = session.get(LoraAdapter, adapter_id, with_for_update=lock or None)
     if row is None:
         raise NotFound("adapter_not_found", f"there is no adapter {adapter_id!r}", "adapter_id")
-    if row.status == "deleted":
+    if row.status == "deleted" and not deleted:
         raise NotFound("adapter_not_found", f"adapter {adapter_id!r} was deleted", "adapter_id")
     return row
 

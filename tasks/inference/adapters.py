@@ -35,6 +35,7 @@ MAX_KNOWN = 4096
 ENDED = ("retired", "deleted")
 
 Key = tuple[str, str, str]  # (company_id, adapter_id, sha256)
+Facts = tuple[str, str | None]  # (status, sha256)
 
 
 @dataclass
@@ -98,7 +99,7 @@ class AdapterWatch:
                     return known.ref
         with company_session(company_id) as session:
             adapter = session.get(LoraAdapter, adapter_id)
-        refusal = refusal_of(adapter_id, sha256, adapter and (adapter.status, adapter.sha256))
+        refusal = refusal_of(adapter_id, sha256, _facts(adapter))
         if refusal is not None:
             self._drop(key, refusal)
             raise refusal
@@ -182,7 +183,11 @@ def _is_old(known: _Known, now: float) -> bool:
     return known.verified_at < now - REF_SECONDS
 
 
-def refusal_of(adapter_id: str, sha256: str, row: tuple[str, str | None] | None) -> UserError | None:
+def _facts(adapter: LoraAdapter | None) -> Facts | None:
+    return (adapter.status, adapter.sha256) if adapter is not None else None
+
+
+def refusal_of(adapter_id: str, sha256: str, row: Facts | None) -> UserError | None:
     """Why an adapter may not answer. row: its status and identity; None: there is none."""
     if row is None:
         return NotFound("model_not_found", f"there is no adapter {adapter_id!r}", param="model")
