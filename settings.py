@@ -155,6 +155,9 @@ class Settings(BaseSettings):
     # A folder, or the name of a model on the Hugging Face hub (`org/name`).
     base_model_path: str = str(REPOSITORY / "base_model" / "cyrex-small")
     base_model_revision: str = "main"
+    # A base model that can reason before it answers does so. Adapters trained without it are then
+    # refused, and the other way round: their prompts differ.
+    base_model_thinking: bool = False
     data_dir: Path = Path(".data")
     adapter_cache_dir: Path = Path(".data/adapters")
     # Where adapters are registered. `mlflow` keeps their bytes in S3_BUCKET where one is given,

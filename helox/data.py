@@ -36,6 +36,7 @@ class Dataset:
     report: Report
     sha256: str
     counts: dict[str, int]
+    conversations: dict[int, Conversation]  # those that are trained on, by line
     structured: bool = False  # every answer is a JSON object or a call of a tool
 
     @property
@@ -93,6 +94,7 @@ def dataset_of(records: list[Record], report: Report, config: TrainingConfig) ->
         holdout_records=holdout,
         report=report,
         sha256="",
+        conversations={record.line: record.conversation for record in train},
         structured=all(is_structured(record.conversation) for record in train),
         counts={
             "examples": len(records),

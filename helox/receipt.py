@@ -23,7 +23,7 @@ def fingerprint_of(spec: TrainingSpec, base: Base, data: Dataset) -> str:
     return sha256_of_json(
         {
             "helox": helox.__version__,
-            "base": base.file_hashes,
+            "base": base.sha256,
             "data": data.sha256,
             "config": spec.config.model_dump(),
             "use_qlora": spec.use_qlora,
@@ -67,7 +67,11 @@ def make_receipt(
             "files": base.file_hashes,
         },
         "data": {"sha256": data.sha256, **data.counts},
-        "template": {"sha256": base.template.sha256, "text": base.template.source},
+        "template": {
+            "sha256": base.template.sha256,
+            "text": base.template.source,
+            "enable_thinking": base.enable_thinking,
+        },
         "config": spec.config.model_dump(),
         "config_sha256": sha256_of_json(spec.config.model_dump()),
         "learning_rate": learning_rate,

@@ -19,7 +19,7 @@ SMALL_BASE_LEARNING_RATE = 2e-3  # a small base moves little per step; 10x the u
 LARGE_BASE_LEARNING_RATE = 2e-4  # the QLoRA paper's rate at 7B
 
 # Of answers that are filled with what the prompt says: found on 300 examples and a small base.
-PROMPT_NOISE = 0.1
+PROMPT_NOISE = 0.25
 COPY_VARIATION = 0.8
 
 ModuleName = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_.]+$")]
@@ -33,7 +33,7 @@ class _Strict(BaseModel):
 
 @dataclass(frozen=True)
 class Amounts:
-    """Of change in the examples. noise: share of a prompt's words; variation: of the examples."""
+    """Of change in the examples. noise: share of users' words; variation: of the examples."""
 
     noise: float
     variation: float
@@ -63,11 +63,13 @@ class TrainingConfig(_Strict):
     warmup_steps: int | None = Field(default=None, ge=0, le=1_000_000)  # wins over warmup_ratio
     weight_decay: float = Field(default=0.01, ge=0, le=1)
     max_grad_norm: float = Field(default=1.0, gt=0, le=1000)
-    # Share of a prompt's words that random ones replace, anew in each epoch; those that the answer
-    # repeats are spared. None: PROMPT_NOISE where the answers are JSON objects or calls, else 0.
+    # Share of the words of users that random ones replace, anew in each epoch; those that an answer
+    # repeats are spared. None: PROMPT_NOISE where the answers are JSON objects or calls and the
+    # base is small, else 0.
     prompt_noise: float | None = Field(default=None, ge=0, le=0.5)
-    # Share of the examples in which words that the answer copies from the prompt are replaced, in
-    # both, by random ones. None: COPY_VARIATION where the answers are JSON or calls, else 0.
+    # Share of the examples in which words that the answer copies from a user are replaced, in both,
+    # by random ones. None: COPY_VARIATION where the answers are JSON or calls and the base is
+    # small, else 0.
     copy_variation: float | None = Field(default=None, ge=0, le=1)
     holdout_fraction: float = Field(default=0.1, ge=0, le=0.5)
     # "auto" is bf16 on a GPU and whatever measured faster at equal accuracy on a CPU.
@@ -108,10 +110,14 @@ class TrainingConfig(_Strict):
         small = base_parameters < SMALL_BASE_PARAMETERS
         return SMALL_BASE_LEARNING_RATE if small else LARGE_BASE_LEARNING_RATE
 
-    def augmentation_for(self, structured: bool) -> Amounts:
-        """`structured`: every answer is a JSON object or a call of a tool."""
-        noise = PROMPT_NOISE if structured else 0.0
-        variation = COPY_VARIATION if structured else 0.0
+    def augmentation_for(self, structured: bool, base_parameters: int) -> Amounts:
+        """`structured`: every answer is a JSON object or a call of a tool.
+
+        A base of SMALL_BASE_PARAMETERS and more has learned to copy already.
+        """
+        needed = structured and base_parameters < SMALL_BASE_PARAMETERS
+        noise = PROMPT_NOISE if needed else 0.0
+        variation = COPY_VARIATION if needed else 0.0
         return Amounts(
             noise=noise if self.prompt_noise is None else self.prompt_noise,
             variation=variation if self.copy_variation is None else self.copy_variation,
@@ -127,6 +133,7 @@ class TrainingSpec(_Strict):
     """One run: what to read, where to write, how to train. Paths may be relative to the caller."""
 
     base_model: Path
+    enable_thinking: bool = False  # a base that can reason before it answers does so
     data: Path
     work_dir: Path
     output_dir: Path

@@ -4,7 +4,7 @@ Features:
     - LoRA, and QLoRA on NF4 with double quantisation and bf16 compute; rsLoRA.
     - Loss over the answers' tokens alone, summed over a whole optimiser step and divided by their
       number there: accumulation, packing and micro-batches of any size give the same gradient.
-    - Words of the prompts and copied words vary from epoch to epoch (`helox.augment`).
+    - Words of users and copied words vary from epoch to epoch (`helox.augment`).
     - Packing with block-diagonal attention and positions from 0 in every example.
     - Fused AdamW on a CPU, paged 8-bit AdamW on a GPU; cosine, linear or constant learning rate.
     - Killed at any step and started again, it ends in the same bytes (same CPU type and threads).
@@ -25,7 +25,7 @@ from collections.abc import Callable
 
 import torch
 
-from helox.augment import Augmenter, Vocabulary
+from helox.augment import Augmenter
 from helox.base import Base
 from helox.checkpoint import (
     Counters,
@@ -38,7 +38,7 @@ from helox.checkpoint_files import CHECKPOINTS_DIR
 from helox.data import read_dataset, write_lines
 from helox.errors import Interrupted, refuse_non_finite
 from helox.evaluate import evaluate
-from helox.mask import Example
+from helox.mask import Encoder, Example
 from helox.memory import fit_micro_batch
 from helox.model import build_learner
 from helox.optim import learning_rate_at, make_optimizer
@@ -81,16 +81,16 @@ class Trainer:
     def check(self) -> None:
         """Reads base and data; what a user can get wrong is found here, before any compute."""
         self.reporter.phase("checking")
-        self.base = Base.open(self.spec.base_model)
+        self.base = Base.open(self.spec.base_model, self.spec.enable_thinking)
         self.data = read_dataset(self.spec.data, self.base, self.config)
         self.fingerprint = fingerprint_of(self.spec, self.base, self.data)
         self.step_size = self.config.batch_size * self.config.gradient_accumulation_steps
         self.steps_per_epoch = self.data.steps_per_epoch(self.config)
         self.total_steps = self.data.total_steps(self.config)
         self.reporter.progress.total_steps = self.total_steps
-        self.amounts = self.config.augmentation_for(self.data.structured)
-        vocabulary = Vocabulary(self.base.tokenizer)
-        self.augment = Augmenter(self.data.train, vocabulary, self.amounts, self.spec.seed)
+        self.amounts = self.config.augmentation_for(self.data.structured, self.base.parameters)
+        encoder = Encoder.of(self.base, self.config.max_length)
+        self.augment = Augmenter(self.data.conversations, encoder, self.amounts, self.spec.seed)
         write_lines(self.spec.work_dir / HOLDOUT_FILE, self.data.holdout_lines)
         self.reporter.event("data.checked", sha256=self.data.sha256, **self.data.counts)
 
@@ -149,8 +149,8 @@ class Trainer:
             steps = steps_of_epoch(
                 self.data.train, self.step_size, seed=self.spec.seed, epoch=epoch, done=done
             )
-            for step, examples in enumerate(steps, start=done):
-                self.step(self.augment(examples, epoch=epoch, step=step))
+            for examples in steps:
+                self.step(self.augment(examples, epoch=epoch))
                 self._checkpoint_if_due()
             self._end_epoch(epoch)
 

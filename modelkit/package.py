@@ -214,5 +214,7 @@ def _read_config(stream: BufferedReader, size: int) -> object:
         raise PackageRefused(Refusal.BAD_CONFIG, CONFIG_FILE, "it is larger than 1 MiB")
     try:
         return json.loads(stream.read())
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise PackageRefused(Refusal.BAD_CONFIG, CONFIG_FILE, "it is nested too deeply") from None
+    except ValueError as error:
         raise PackageRefused(Refusal.BAD_CONFIG, CONFIG_FILE, str(error)[:200]) from None

@@ -48,7 +48,9 @@ def read_header(stream: BinaryIO, size: int, file: str) -> dict[str, Tensor]:
         header = json.loads(stream.read(length), object_pairs_hook=_unique)
         tensors = _tensors(header)
         _check_buffer(tensors, size - LENGTH_BYTES - length)
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise PackageRefused(Refusal.BAD_TENSORS, file, "the header is nested too deeply") from None
+    except ValueError as error:
         raise PackageRefused(Refusal.BAD_TENSORS, file, str(error)[:200]) from None
     return tensors
 

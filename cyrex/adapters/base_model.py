@@ -43,9 +43,9 @@ def base_sha256() -> str:
 def open_base() -> Base:
     """The base model's files, checked. Raises `UserError` saying what is wrong with them."""
     try:
-        return Base.open(base_model_dir())
+        return Base.open(base_model_dir(), get_settings().base_model_thinking)
     except BadBase as error:
-        raise UserError("bad_base_model", error.message, param="base_model") from error
+        raise UserError(error.code, error.message, param="base_model") from error
 
 
 def served_facts() -> BaseFacts | None:
@@ -61,7 +61,7 @@ def _facts_of(named: str) -> BaseFacts | None:
     try:
         return base_facts(folder)
     except BadBase as error:
-        raise UserError("bad_base_model", error.message, param="base_model") from error
+        raise UserError(error.code, error.message, param="base_model") from error
 
 
 def _from_hub(name: str, revision: str) -> Path:

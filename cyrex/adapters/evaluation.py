@@ -100,6 +100,7 @@ def spec_of(base_model: Path, folder: Path, arms: list[dict[str, Any]]) -> dict[
     settings = get_settings()
     return {
         "base_model": str(base_model.resolve()),
+        "enable_thinking": settings.base_model_thinking,
         "holdout": str(folder / "holdout.jsonl"),
         "candidates": arms,
         "out": str(folder / REPORT_FILE),

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from cyrex.adapters.promotion import AliasMoved, set_champion, swap
+from cyrex.adapters.alias import AliasMoved, set_champion, swap
 from cyrex.adapters.service import check_served, get_adapter
 from cyrex.errors import Conflict
 from database import claims

@@ -1,32 +1,28 @@
 """`decide`: whether a new adapter answers for its company. The only writer of `adapter_aliases`.
 
-`cyrex.adapters.lifecycle` writes it too, with this module's functions, when a person decides.
+But for `cyrex.adapters.lifecycle`, when a person decides. Both go through `cyrex.adapters.alias`.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
-from sqlalchemy import func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from cyrex.adapters.alias import AliasMoved, set_champion
 from cyrex.adapters.gate import Promote, judge
 from cyrex.adapters.service import champion_row
 from cyrex.work.lease import Finish, Outcome, Repeat
-from database.base import new_id
 from database.models import AdapterAlias, Decision, LoraAdapter, TrainingRun
 from database.session import company_session
 from modelkit.registry import get_registry
 from settings import get_settings
 
+__all__ = ["AliasMoved", "decide", "mirror", "set_champion"]
+
 # The alias in the registry.
 CHAMPION = "champion"
-
-
-class AliasMoved(RuntimeError):
-    """The champion changed between the judgement and its writing: judge again."""
 
 
 def decide(adapter: LoraAdapter) -> Outcome:
@@ -90,31 +86,3 @@ def mirror(company_id: str) -> None:
         champion = champion_row(session, company_id)
     version = champion.version if champion is not None else None
     get_registry(get_settings()).set_alias(company_id, CHAMPION, version)
-
-
-def set_champion(session: Session, row: LoraAdapter, alias: AdapterAlias | None) -> None:
-    """Move the alias by compare-and-swap. Raises `AliasMoved` if it is not as `alias` says."""
-    if alias is not None:
-        swap(session, alias, champion_id=row.adapter_id)
-        return
-    made = session.execute(
-        insert(AdapterAlias)
-        .values(alias_id=new_id(), company_id=row.company_id, champion_id=row.adapter_id)
-        .on_conflict_do_nothing()
-        .returning(AdapterAlias.alias_id)
-    ).first()
-    if made is None:
-        raise AliasMoved(f"company {row.company_id}: the champion has changed meanwhile")
-
-
-def swap(session: Session, alias: AdapterAlias, **values: Any) -> None:
-    """Change the alias if it is still as `alias` says. Raises `AliasMoved` otherwise."""
-    swapped = session.execute(
-        update(AdapterAlias)
-        .where(AdapterAlias.alias_id == alias.alias_id, AdapterAlias.version == alias.version)
-        .values(version=AdapterAlias.version + 1, updated_at=func.now(), **values)
-        .returning(AdapterAlias.alias_id)
-        .execution_options(synchronize_session=False)
-    ).first()
-    if swapped is None:
-        raise AliasMoved(f"company {alias.company_id}: the champion has changed meanwhile")

@@ -38,6 +38,7 @@ class EngineConfig:
     prefill_chunk: prompt tokens read in one step, between two steps of the rows that decode.
     max_waiting: requests of one company that may wait; one more is refused with QueueFull.
     prefix_cache_bytes: of the beginnings of prompts that are kept; 0 keeps none.
+    end_tokens: tokens that end an answer, beside those that the base model names.
     """
 
     base_model: str
@@ -53,6 +54,7 @@ class EngineConfig:
     prefill_chunk: int = 256
     max_waiting: int = 20_000
     prefix_cache_bytes: int = 256 * MIB
+    end_tokens: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.dtype not in get_args(Dtype):

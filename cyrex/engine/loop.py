@@ -24,10 +24,10 @@ from cyrex.engine.lora import Planner
 from cyrex.engine.model import LanguageModel
 from cyrex.engine.prefix import PrefixCache
 from cyrex.engine.request import AdapterRef, Request
-from cyrex.engine.row import Row
 from cyrex.engine.runner import MAX_MESSAGE, Runner
 from cyrex.engine.scheduler import Scheduler
-from cyrex.engine.scoring import Example, answer_losses
+from cyrex.engine.scoring import ScoredExample, answer_losses
+from cyrex.engine.sequence import TokenSequence
 
 logger = logging.getLogger(__name__)
 
@@ -52,10 +52,10 @@ class Errand:
 
 
 @dataclass(frozen=True, slots=True)
-class CancelledRow:
-    """The sender of this row does not want it any more."""
+class CancelledSequence:
+    """The sender of this sequence does not want it any more."""
 
-    row: Row
+    sequence: TokenSequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +65,9 @@ class Close:
     deadline: float
 
 
-# What other threads put before the loop. A row is a new request; None only wakes the loop, as an
-# adapter has been loaded.
-Item = Row | Errand | CancelledRow | Close | None
+# Messages of other threads to the loop. A sequence is a new request; None only wakes the loop, as
+# an adapter has been loaded.
+Item = TokenSequence | Errand | CancelledSequence | Close | None
 
 
 class Engine:
@@ -113,10 +113,10 @@ class Engine:
 
         Raises EngineClosed.
         """
-        rows: list[Row] = []
-        handle = Handle(request, on_cancel=lambda: self._inbox.put(CancelledRow(rows[0])))
+        sequences: list[TokenSequence] = []
+        handle = Handle(request, on_cancel=lambda: self._inbox.put(CancelledSequence(sequences[0])))
         try:
-            rows.append(Row(handle, self.model))
+            sequences.append(TokenSequence(handle, self.model))
         except EngineError as error:
             handle.fail(error)
         except Exception as error:
@@ -124,7 +124,7 @@ class Engine:
             logger.exception("a request cannot be read")
             handle.fail(RequestRefused(f"request: {type(error).__name__}: {error}"[:MAX_MESSAGE]))
         else:
-            self._put(rows[0])
+            self._put(sequences[0])
         return handle
 
     def load(self, ref: AdapterRef) -> Future[None]:
@@ -175,7 +175,7 @@ class Engine:
         """Done when the loop has come round."""
         return self._call(lambda: None)
 
-    def losses(self, adapter: AdapterRef | None, examples: Sequence[Example]) -> list[float]:
+    def losses(self, adapter: AdapterRef | None, examples: Sequence[ScoredExample]) -> list[float]:
         """Summed negative log-probability (nats) of each example's answer.
 
         Raises AdapterRefused. Holds up all other requests while it runs: for evaluation.
@@ -205,7 +205,7 @@ class Engine:
         self._put(Errand(work, future))
         return future
 
-    def _put(self, item: Row | Errand) -> None:
+    def _put(self, item: TokenSequence | Errand) -> None:
         # Under the lock, so that nothing can arrive after the inbox has been emptied for good.
         with self._gate:
             if self._is_closed:
@@ -266,10 +266,10 @@ class Engine:
         return min(max(0.0, min(known) - time.monotonic()), MAX_WAIT_SECONDS) if known else None
 
     def _receive(self, item: Item) -> None:
-        if isinstance(item, Row):
+        if isinstance(item, TokenSequence):
             self._scheduler.add(item)
-        elif isinstance(item, CancelledRow):
-            self._scheduler.drop(item.row)
+        elif isinstance(item, CancelledSequence):
+            self._scheduler.drop(item.sequence)
         elif isinstance(item, Close):
             self._closing = item
         elif isinstance(item, Errand):
@@ -278,7 +278,7 @@ class Engine:
     def _fail_inbox(self, error: EngineError) -> None:
         while not self._inbox.empty():
             item = self._inbox.get()
-            if isinstance(item, Row):
+            if isinstance(item, TokenSequence):
                 item.fail(error)
             elif isinstance(item, Errand):
                 item.future.set_exception(error)

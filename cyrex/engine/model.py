@@ -65,7 +65,7 @@ class LanguageModel:
         self.cache = SlotCache(
             text.num_hidden_layers, config.max_batch, self.max_context, config.threads
         )
-        self.end_tokens = self._end_tokens()
+        self.end_tokens = self._end_tokens(config.end_tokens)
         self.constraints = Constraints(
             self.tokenizer, self.vocabulary, self.end_tokens, config.threads
         )
@@ -165,10 +165,10 @@ class LanguageModel:
     def _name(self) -> str:
         return type(self.module).__name__
 
-    def _end_tokens(self) -> frozenset[int]:
+    def _end_tokens(self, given: Sequence[int]) -> frozenset[int]:
         stated = self.module.generation_config.eos_token_id
         stated = stated if isinstance(stated, list) else [stated]
-        known = {*stated, self.tokenizer.eos_token_id} - {None}
+        known = {*given, *stated, self.tokenizer.eos_token_id} - {None}
         if not known:
             logger.warning("the base model names no end-of-turn token: answers end by length")
         return frozenset(known)

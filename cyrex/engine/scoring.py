@@ -20,7 +20,7 @@ PASS_LOGITS = 1 << 26
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class ScoredExample:
     """A prompt and the answer that should follow, both as tokens."""
 
     prompt: list[int]
@@ -35,7 +35,10 @@ class Example:
 
 
 def answer_losses(
-    model: LanguageModel, planner: Planner, adapter: Adapter | None, examples: Sequence[Example]
+    model: LanguageModel,
+    planner: Planner,
+    adapter: Adapter | None,
+    examples: Sequence[ScoredExample],
 ) -> list[float]:
     """For each example the summed negative log-probability (nats) of its answer's tokens.
 
@@ -47,8 +50,8 @@ def answer_losses(
     return losses
 
 
-def _groups(examples: Sequence[Example], vocabulary: int) -> Iterator[list[Example]]:
-    group: list[Example] = []
+def _groups(examples: Sequence[ScoredExample], vocabulary: int) -> Iterator[list[ScoredExample]]:
+    group: list[ScoredExample] = []
     tokens = answers = 0
     for example in examples:
         tokens += len(example)
@@ -62,7 +65,10 @@ def _groups(examples: Sequence[Example], vocabulary: int) -> Iterator[list[Examp
 
 
 def _losses(
-    model: LanguageModel, planner: Planner, adapter: Adapter | None, examples: Sequence[Example]
+    model: LanguageModel,
+    planner: Planner,
+    adapter: Adapter | None,
+    examples: Sequence[ScoredExample],
 ) -> list[float]:
     pieces: list[Piece] = []
     keep: list[int] = []

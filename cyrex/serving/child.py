@@ -27,10 +27,10 @@ from typing import TYPE_CHECKING, Any
 from cyrex.engine import Delta, EngineError, Handle
 from cyrex.serving.takeover import TakeoverListener
 from cyrex.serving.wire import (
-    Answer,
-    Call,
     Cancel,
     Done,
+    Query,
+    QueryAnswer,
     Ready,
     Said,
     StartFailed,
@@ -51,7 +51,7 @@ SWEEP_SECONDS = 0.02
 ROUND_SECONDS = 60.0
 
 
-class Outbox:
+class StepMessages:
     """What the engine says to one parent, gathered until its step is over and then sent as one
     message. What it says to one that is gone goes nowhere."""
 
@@ -173,7 +173,7 @@ class ParentLink:
     """The connection to the present parent."""
 
     def __init__(self) -> None:
-        self._outbox: Outbox | None = None
+        self._outbox: StepMessages | None = None
 
     def flush(self) -> None:
         outbox = self._outbox
@@ -183,7 +183,7 @@ class ParentLink:
     def serve(self, parent: Connection, engine: Engine) -> None:
         """Do what `parent` asks until it is gone."""
         handles: dict[int, Handle] = {}
-        self._outbox = outbox = Outbox(parent)
+        self._outbox = outbox = StepMessages(parent)
         outbox.add(Ready())
         outbox.flush()
         _receive(parent, engine, handles, outbox)
@@ -193,7 +193,7 @@ class ParentLink:
 
 
 def _receive(
-    parent: Connection, engine: Engine, handles: dict[int, Handle], outbox: Outbox
+    parent: Connection, engine: Engine, handles: dict[int, Handle], outbox: StepMessages
 ) -> None:
     """Hand on what comes until the parent is gone. Nothing here waits for the engine."""
     while True:
@@ -207,13 +207,15 @@ def _receive(
             handle = handles.get(message.number)
             if handle is not None:
                 handle.cancel()
-        elif isinstance(message, Call):
+        elif isinstance(message, Query):
             _call(message, engine, outbox)
         # On this thread: the engine refuses some things at once.
         outbox.flush()
 
 
-def _submit(message: Submit, engine: Engine, handles: dict[int, Handle], outbox: Outbox) -> None:
+def _submit(
+    message: Submit, engine: Engine, handles: dict[int, Handle], outbox: StepMessages
+) -> None:
     number = message.number
 
     def done(handle: Handle) -> None:
@@ -234,25 +236,25 @@ def _submit(message: Submit, engine: Engine, handles: dict[int, Handle], outbox:
     handle.add_done_callback(done)
 
 
-def _call(message: Call, engine: Engine, outbox: Outbox) -> None:
+def _call(message: Query, engine: Engine, outbox: StepMessages) -> None:
     def done(number: int, future: Future[Any]) -> None:
         error = future.exception()
         if error is None:
-            outbox.add(Answer(number, future.result()))
+            outbox.add(QueryAnswer(number, future.result()))
         else:
-            outbox.add(Answer(number, error=f"{type(error).__name__}: {error}"))
+            outbox.add(QueryAnswer(number, error=f"{type(error).__name__}: {error}"))
         outbox.flush()
 
     if message.name in ("resident", "stats"):
         value = engine.resident() if message.name == "resident" else engine.stats()
-        outbox.add(Answer(message.number, value))
+        outbox.add(QueryAnswer(message.number, value))
         return
     try:
         future: Future[Any] = (
             engine.load(message.argument) if message.name == "warm" else engine.ping()
         )
     except EngineError as error:
-        outbox.add(Answer(message.number, error=str(error)))
+        outbox.add(QueryAnswer(message.number, error=str(error)))
         return
     future.add_done_callback(partial(done, message.number))
 

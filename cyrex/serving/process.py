@@ -1,4 +1,7 @@
-"""The parent's side: many threads submit, one thread spawns, receives and respawns."""
+"""The parent's side: many threads submit, one thread spawns, receives and respawns.
+
+One module of more than 300 lines: both sides share one lock and all fields.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +32,11 @@ from cyrex.serving.spawn import Child
 from cyrex.serving.takeover import Adopted, code_sha256, take_over
 from cyrex.serving.waiters import Waiter, Waiters, fail
 from cyrex.serving.wire import (
-    Answer,
-    Call,
-    CallName,
     Cancel,
     Done,
+    Query,
+    QueryAnswer,
+    QueryName,
     Ready,
     StartFailed,
     Submit,
@@ -49,11 +52,11 @@ RETRY_SECONDS = 1.0
 MAX_RETRY_SECONDS = 30.0
 CALL_SECONDS = 60.0
 DRAIN_SECONDS = 10.0
-# So long an engine waits for its next parent: a worker's restart on a busy machine.
+# How long an engine waits for its next parent: a worker's restart on a busy machine.
 LINGER_SECONDS = 30.0
 # How often those who wait for an engine that starts are searched for late ones.
 SWEEP_SECONDS = 0.5
-# A child that is killed while it starts may have been in somebody's way; so many are not.
+# A child that is killed while it starts may have been in somebody's way: that many are chance.
 KILLED_STARTS = 3
 DIED_STARTING = "its process has died while it started"
 
@@ -149,7 +152,7 @@ class EngineProcess:
 
     @property
     def pid(self) -> int | None:
-        """Of the child, where one runs."""
+        """The child's process id, while one runs."""
         child = self._child
         return child.pid if child is not None else None
 
@@ -163,11 +166,11 @@ class EngineProcess:
                 self._child.kill()
         self._thread.join()
 
-    def _call(self, name: CallName, argument: Any, timeout: float) -> Answer | None:
-        """The child's Answer, or None where there is none in time or it is an error."""
-        future: Future[Answer] = Future()
+    def _call(self, name: QueryName, argument: Any, timeout: float) -> QueryAnswer | None:
+        """The child's QueryAnswer, or None where there is none in time or it is an error."""
+        future: Future[QueryAnswer] = Future()
         number = next(self._numbers)
-        self._post(Call(number, name, argument), future)
+        self._post(Query(number, name, argument), future)
         try:
             answer = future.result(timeout)
         except (EngineError, FutureTimeoutError) as error:
@@ -180,7 +183,7 @@ class EngineProcess:
             return None
         return answer
 
-    def _post(self, message: Submit | Call, waiter: Waiter) -> None:
+    def _post(self, message: Submit | Query, waiter: Waiter) -> None:
         """Register who waits, then send; or keep the message until an engine is ready."""
         with self._changed:
             if self._closing.is_set():
@@ -208,7 +211,7 @@ class EngineProcess:
             self._waiters.hand_on(Done(number, Cancelled("cancelled")))
             self._stepped()
 
-    def _send(self, connection: Connection, message: Submit | Cancel | Call) -> None:
+    def _send(self, connection: Connection, message: Submit | Cancel | Query) -> None:
         try:
             with self._sending:
                 connection.send(message)
@@ -225,12 +228,12 @@ class EngineProcess:
                 error = self._run_child()
             except Exception as unforeseen:  # no process to be had, or one that does not end
                 logger.exception("an engine's process cannot be attended to")
-                error = self._no_start(f"{type(unforeseen).__name__}: {unforeseen}")
+                error = self._start_error_of(f"{type(unforeseen).__name__}: {unforeseen}")
             if error is None:
                 retry_seconds = RETRY_SECONDS
             else:
                 logger.error("%s", error)
-                self._rest(error, retry_seconds)
+                self._pause(error, retry_seconds)
                 retry_seconds = min(2 * retry_seconds, MAX_RETRY_SECONDS)
         self._fail_all(EngineClosed("the engine is closed"))
 
@@ -262,7 +265,7 @@ class EngineProcess:
     def _judge(
         self, child: Child | Adopted, failure: str | None, code: str
     ) -> EngineStartError | None:
-        """Tell those whom a child's end concerns. Returns why the next start is to be put off."""
+        """Fail or spare the waiting requests. Returns a reason to put the next start off."""
         if failure is None:
             logger.warning("the engine's process %d has ended: %s", child.pid, code)
             self._fail_all(EngineDied(f"the engine's process has died ({code})"), keep_unsent=True)
@@ -275,9 +278,9 @@ class EngineProcess:
             if self._killed_starts < KILLED_STARTS:
                 logger.warning("the engine's process %d was killed while it started", child.pid)
                 return None
-        return self._no_start(failure)
+        return self._start_error_of(failure)
 
-    def _no_start(self, why: str) -> EngineStartError:
+    def _start_error_of(self, why: str) -> EngineStartError:
         return EngineStartError(f"no engine starts on {self.config.base_model}: {why}")
 
     def _await_ready(self, child: Child | Adopted) -> str | None:
@@ -330,7 +333,7 @@ class EngineProcess:
         self._waiters.fail_all(error, keep_unsent)
         self._stepped()
 
-    def _rest(self, error: EngineStartError, seconds: float) -> None:
+    def _pause(self, error: EngineStartError, seconds: float) -> None:
         """Refuse everything with `error` until an engine is ready; try again after a while."""
         with self._changed:
             self._start_error = error

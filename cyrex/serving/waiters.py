@@ -7,11 +7,11 @@ import threading
 from concurrent.futures import Future
 
 from cyrex.engine import DeadlineExceeded, EngineError, Handle
-from cyrex.serving.wire import Answer, Call, Done, Said, Submit, delta_of
+from cyrex.serving.wire import Done, Query, QueryAnswer, Said, Submit, delta_of
 
 logger = logging.getLogger(__name__)
 
-Waiter = Handle | Future[Answer]
+Waiter = Handle | Future[QueryAnswer]
 
 
 class Waiters:
@@ -20,20 +20,20 @@ class Waiters:
     def __init__(self, changed: threading.Condition) -> None:
         self._changed = changed
         self.handles: dict[int, Handle] = {}
-        self._questions: dict[int, Future[Answer]] = {}
-        self.unsent: dict[int, Submit | Call] = {}
+        self._queries: dict[int, Future[QueryAnswer]] = {}
+        self.unsent: dict[int, Submit | Query] = {}
 
     def add(self, number: int, waiter: Waiter) -> None:
         """With `changed` held."""
         if isinstance(waiter, Handle):
             self.handles[number] = waiter
         else:
-            self._questions[number] = waiter
+            self._queries[number] = waiter
 
     def forget(self, number: int) -> None:
         """Nobody waits for the answer to this question any more."""
         with self._changed:
-            self._questions.pop(number, None)
+            self._queries.pop(number, None)
             self.unsent.pop(number, None)
 
     def hand_on(self, message: Said) -> None:
@@ -48,13 +48,13 @@ class Waiters:
                 waiter: Waiter | None = self.handles.pop(message.number, None)
                 self._changed.notify_all()
             else:
-                waiter = self._questions.pop(message.number, None)
+                waiter = self._queries.pop(message.number, None)
         if isinstance(waiter, Handle) and isinstance(message, Done):
             if isinstance(message.outcome, EngineError):
                 waiter.fail(message.outcome)
             else:
                 waiter.resolve(message.outcome)
-        elif isinstance(waiter, Future) and isinstance(message, Answer):
+        elif isinstance(waiter, Future) and isinstance(message, QueryAnswer):
             waiter.set_result(message)
 
     def fail_all(self, error: EngineError, keep_unsent: bool = False) -> None:
@@ -64,8 +64,8 @@ class Waiters:
             failed: list[Waiter] = []
             for number in [n for n in self.handles if n not in spared]:
                 failed.append(self.handles.pop(number))
-            for number in [n for n in self._questions if n not in spared]:
-                failed.append(self._questions.pop(number))
+            for number in [n for n in self._queries if n not in spared]:
+                failed.append(self._queries.pop(number))
             if not keep_unsent:
                 self.unsent.clear()
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""What parent and child say to each other over their socket.
+"""The messages between parent and child over their socket.
 
 Messages are pickled. Both ends are the same code on one machine, and the socket is one that only
 processes of one user can open. The child sends lists: all that its engine said in a step, in order.
@@ -11,14 +11,14 @@ from typing import Any, Literal
 
 from cyrex.engine import Completion, Delta, EngineConfig, EngineError, Request
 
-CallName = Literal["warm", "resident", "stats", "ping"]
+QueryName = Literal["warm", "resident", "stats", "ping"]
 
 # ---- parent to child ----
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The very first thing sent: what an engine is started with, or taken over on.
+    """The first message: the terms on which an engine is started or taken over.
 
     place: who names the same one may take it over; with None it dies with its parent.
     linger_seconds: how long it waits for that.
@@ -45,19 +45,19 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class Query:
     """Ask the engine something: `warm` takes an AdapterRef, the others nothing."""
 
     number: int
-    name: CallName
+    name: QueryName
     argument: Any = None
 
 
 # ---- child to parent ----
 
-# What an engine says to a process that would be its next parent: it is its parent now; it has a
-# living one; it was started on other terms; the caller is another user's. The last is what one is
-# called that says nothing.
+# The answer of an engine to a process that wants to become its parent: taken (it is the parent
+# now), busy (it has a living one), unlike (started on other terms), unknown (another user's).
+# mute: the engine did not answer.
 Meeting = Literal["taken", "busy", "unlike", "unknown", "mute"]
 
 
@@ -71,8 +71,8 @@ class StartFailed:
     message: str
 
 
-# What a step added to the answer of Submit `number`. A plain tuple: there is one a token, and
-# pickle writes a tuple in a third of the time of a dataclass.
+# The text that a step added to the answer of Submit `number`. A plain tuple: there is one a token,
+# and pickle writes a tuple in a third of the time of a dataclass.
 DeltaRow = tuple[int, str, list[int], list[float], list[list[tuple[int, float]]]]
 
 
@@ -93,12 +93,12 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """The end of a Call; `error` says why there is no value."""
+class QueryAnswer:
+    """The end of a Query; `error` says why there is no value."""
 
     number: int
     value: Any = None
     error: str | None = None
 
 
-Said = DeltaRow | Done | Answer
+Said = DeltaRow | Done | QueryAnswer

@@ -119,6 +119,7 @@ def _write_spec(run: TrainingRun, work_dir: Path, threads: int) -> Path:
     data.write_bytes(b"\n".join(split.train) + b"\n")
     spec: Json = {
         "base_model": str(require_base(run.base_model).resolve()),
+        "enable_thinking": get_settings().base_model_thinking,
         "data": str(data),
         "work_dir": str(work_dir),
         "output_dir": str(work_dir / "adapter"),

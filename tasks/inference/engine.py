@@ -16,7 +16,7 @@ from celery.signals import worker_init, worker_shutdown, worker_shutting_down
 from celery.worker.control import control_command
 from sqlalchemy import select
 
-from cyrex.adapters.base_model import base_model_dir, base_sha256
+from cyrex.adapters.base_model import base_model_dir, base_sha256, open_base
 from cyrex.adapters.files import adapter_cache
 from cyrex.agents.state import StepInput
 from cyrex.chat.token_text import TokenText
@@ -40,6 +40,7 @@ from cyrex.work.lease import GivenBack
 from database.base import Json
 from database.models import Job, LoraAdapter
 from database.session import company_session
+from helox.base import Base
 from helox.render import ChatTemplate
 from settings import SettingsError, get_settings
 from tasks.broker.consumer import take_only_while
@@ -100,7 +101,7 @@ def adapters() -> AdapterWatch:
     return _adapters
 
 
-def _config() -> EngineConfig:
+def _config(base: Base) -> EngineConfig:
     settings = get_settings()
     return EngineConfig(
         base_model=str(base_model_dir().resolve()),
@@ -110,6 +111,7 @@ def _config() -> EngineConfig:
         threads=settings.engine_threads,
         max_batch=settings.engine_batch,
         max_adapters=settings.engine_adapters,
+        end_tokens=base.stop_ids,
     )
 
 
@@ -119,9 +121,10 @@ def _start(sender: Any = None, **_kwargs: Any) -> None:
     if QUEUE not in sender.app.amqp.queues.consume_from:
         return
     try:
-        _template = ChatTemplate.load(base_model_dir())
+        base = open_base()
+        _template = base.template
         _engine = EngineProcess(
-            _config(),
+            _config(base),
             on_step=_replies.flush,
             place=f"{get_settings().work_dir.resolve()} {sender.hostname}",
             base_sha256=base_sha256(),

@@ -124,7 +124,7 @@ def delete_tool(path: shapes.ToolPath, query: CompanyQuery) -> Response:
     summary="Call a tool once",
     responses={**documented((200, shapes.ToolTested), limited=True), **refusals(413, 415)},
 )
-def test_tool(path: shapes.ToolPath, query: CompanyQuery, body: shapes.CallTool) -> Response:
+def test_tool(path: shapes.ToolPath, query: CompanyQuery, body: shapes.ToolTrial) -> Response:
     """Makes a real call of at most ten seconds, under the tool's rate limit, and answers its
     outcome."""
     company_id = company_of(query.company_id)

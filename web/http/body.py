@@ -16,13 +16,13 @@ from cyrex.errors import TooMany, UserError
 from database.base import UNSTORABLE
 from helox.file_kinds import encoding_of
 from helox.json_text import unique_keys
+from helox.nesting import MAX_DEPTH
 from settings import get_settings
 from web.http.auth import caller
 from web.http.errors import path_of
 from web.http.uploads import FILE_TYPES, is_upload, read_upload, upload_of
 from web.live.waiting import Seats
 
-MAX_DEPTH = 64
 # A NUL or half a surrogate pair can only arrive as an escape: UTF-8 and JSON refuse them raw.
 SUSPECT = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 

@@ -60,7 +60,7 @@ class DeadLetters(AnswerBody):
     next_after: str | None
 
 
-class QueueState(AnswerBody):
+class QueueView(AnswerBody):
     name: str
     depth: int | None = Field(
         description="Messages that no worker has taken; null: Redis does not answer."
@@ -125,7 +125,7 @@ class LeaseState(AnswerBody):
 
 
 class Overview(AnswerBody):
-    queues: list[QueueState]
+    queues: list[QueueView]
     streams: list[StreamState]
     workers: list[WorkerState]
     leases: dict[str, LeaseState] = Field(description="Leases by kind of row.")

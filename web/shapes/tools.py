@@ -57,7 +57,7 @@ class ChangeTool(RequestBody):
     idempotent: bool | None = None
 
 
-class CallTool(RequestBody):
+class ToolTrial(RequestBody):
     model_config = ConfigDict(
         json_schema_extra={"example": {"arguments": {"email": "jo@example.com"}}}
     )

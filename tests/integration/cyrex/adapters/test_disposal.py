@@ -27,12 +27,12 @@ def acme() -> str:
     return rows.company()
 
 
-def registered(company_id: str, folder: Path, **values: object) -> LoraAdapter:
-    """A ready adapter with a package."""
+def registered(company_id: str, folder: Path, seed: int = 0, **values: object) -> LoraAdapter:
+    """A ready adapter with a package, whose bytes depend on `seed`."""
     adapter_id = rows.adapter(company_id)
     version = rows.get(LoraAdapter, adapter_id).version
     model = get_registry(get_settings()).register_model(
-        company_id, version, write_package(folder / str(version)), {"adapter_id": adapter_id}
+        company_id, version, write_package(folder / str(version), seed), {"adapter_id": adapter_id}
     )
     rows.change(
         LoraAdapter,
@@ -64,7 +64,7 @@ def test_the_registrys_alias_follows(acme: str, tmp_path: Path) -> None:
 
 def test_the_bytes_of_a_deleted_one_go_everywhere(acme: str, tmp_path: Path) -> None:
     run_id = rows.run(acme, status="succeeded", evaluation={"side_by_side": ["secret"]})
-    adapter = registered(acme, tmp_path, request_id=run_id)
+    adapter = registered(acme, tmp_path, seed=11, request_id=run_id)
     sha256 = str(adapter.sha256)
     rows.change(TrainingRun, run_id, package_sha256=sha256)
     checkpoint = TrainingCheckpoint(

@@ -51,7 +51,9 @@ def test_one_company_does_not_take_all_seats() -> None:
     assert waiters._taken == 86
 
 
-def test_being_woken_is_prompt_and_concerns_one_job() -> None:
+def test_being_woken_is_prompt_and_concerns_one_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    # So rarely that only the message can have been what woke it, however busy the machine is.
+    monkeypatch.setattr(waiting, "POLL_SECONDS", 60)
     waiters = WaitingClients(NO_REDIS, seats=2)
     ended = threading.Event()
 
@@ -66,9 +68,9 @@ def test_being_woken_is_prompt_and_concerns_one_job() -> None:
         assert seat is not None
         threading.Thread(target=end).start()
         started = time.monotonic()
-        found = seat.wait(lambda: "found" if ended.is_set() else None, 5)
+        found = seat.wait(lambda: "found" if ended.is_set() else None, 60)
     assert found == "found"
-    assert 0.15 < time.monotonic() - started < 1
+    assert 0.15 < time.monotonic() - started < 30
 
 
 def test_without_a_message_the_row_is_looked_at_now_and_then(
@@ -81,12 +83,14 @@ def test_without_a_message_the_row_is_looked_at_now_and_then(
         assert seat.wait(lambda: next(looks), 5) == "found"
 
 
-def test_waiting_ends_at_its_deadline() -> None:
+def test_waiting_ends_at_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "POLL_SECONDS", 60)
     started = time.monotonic()
     with WaitingClients(NO_REDIS, seats=1).seat("a", "acme") as seat:
         assert seat is not None
         assert seat.wait(lambda: None, 0.2) is None
-    assert 0.2 <= time.monotonic() - started < 1
+    # Not at its next look.
+    assert 0.2 <= time.monotonic() - started < 30
 
 
 def test_waiters_are_let_go_when_the_process_stops(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +102,7 @@ def test_waiters_are_let_go_when_the_process_stops(monkeypatch: pytest.MonkeyPat
     with WaitingClients(NO_REDIS, seats=1).seat("a", "acme") as seat:
         assert seat is not None
         assert seat.wait(lambda: None, 60) is None
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 30
 
 
 def test_a_closed_connection_is_noticed() -> None:

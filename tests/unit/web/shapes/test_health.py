@@ -10,7 +10,7 @@ from web.shapes.health import QueueReadiness, ReadinessQuery
 
 def test_every_state_of_a_queue_is_documented() -> None:
     described = str(QueueReadiness.model_fields["status"].description)
-    for state in (*queues.WELL, queues.STUCK, queues.DOWN):
+    for state in (*queues.HEALTHY, queues.STUCK, queues.DOWN):
         assert f"`{state}`" in described
 
 

@@ -22,7 +22,7 @@ from cyrex.engine.request import AdapterKey
 from cyrex.engine.sampling import Choice, Sampler
 
 
-class Row:
+class TokenSequence:
     """A request with its prompt as tokens. Raises RequestRefused or PromptTooLong.
 
     Waiting it has no slot; then its prompt is read, piece by piece (`computed` tokens so far);
@@ -77,7 +77,7 @@ class Row:
 
     @property
     def most_tokens(self) -> int:
-        """Columns of the KV cache that the row may come to need."""
+        """Columns of the KV cache that the sequence may come to need."""
         return len(self.prompt) + self.limit
 
     @property
@@ -86,7 +86,7 @@ class Row:
         return len(self.prompt) - self.computed
 
     def last_piece(self) -> Piece:
-        """What the row decodes next: its newest token, which is not in the cache yet."""
+        """What the sequence decodes next: its newest token, which is not in the cache yet."""
         past = len(self.prompt) + len(self.tokens) - 1
         return Piece(self.tokens[-1:], past, self.slot, self.adapter)
 
@@ -101,7 +101,7 @@ class Row:
             self.handle.fail(error)
 
     def give_up(self) -> bool:
-        """End the row if it was cancelled or is late; returns whether it has ended."""
+        """End the sequence if it was cancelled or is late; returns whether it has ended."""
         if self.handle.cancelled:
             self.fail(Cancelled("cancelled"))
         elif self.handle.request.is_late():
@@ -109,7 +109,7 @@ class Row:
         return self.finished
 
     def take(self, choice: Choice, model: LanguageModel) -> None:
-        """Add a token, and end the row if it is the last one."""
+        """Add a token, and end the sequence if it is the last one."""
         token, logprob, top = choice
         if not self.tokens:
             self.first_token_at = time.monotonic()
