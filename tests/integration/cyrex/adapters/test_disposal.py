@@ -24,7 +24,8 @@ pytestmark = pytest.mark.usefixtures("database_url")
 
 @pytest.fixture
 def acme() -> str:
-    return rows.company()
+    # The registry outlives the database of each test module.
+    return rows.company("disposal")
 
 
 def registered(company_id: str, folder: Path, seed: int = 0, **values: object) -> LoraAdapter:
@@ -109,7 +110,7 @@ def test_the_bytes_of_a_deleted_one_go_everywhere(acme: str, tmp_path: Path) -> 
 
 
 def test_equal_bytes_of_another_stay(acme: str, tmp_path: Path) -> None:
-    other_company = rows.company()
+    other_company = rows.company("disposal")
     other = registered(other_company, tmp_path / "other")
     adapter = registered(acme, tmp_path / "mine")
     assert adapter.sha256 == other.sha256
