@@ -7,6 +7,7 @@ from collections.abc import Callable
 from flask import Response, jsonify
 from sqlalchemy.orm import Session
 
+from cyrex.adapters import decisions as history
 from cyrex.adapters import lifecycle, service
 from database.base import Json
 from database.models import Decision, LoraAdapter
@@ -82,7 +83,7 @@ def _decide(
     def work() -> StoredAnswer:
         decision = act(session, caller().prefix)
         adapter = session.get_one(LoraAdapter, decision.adapter_id)
-        view = {**_view(session, adapter), "decision": lifecycle.decision_view(decision)}
+        view = {**_view(session, adapter), "decision": history.decision_view(decision)}
         return StoredAnswer(OK, view)
 
     with session_for(company_id) as session:
@@ -175,7 +176,7 @@ def delete_adapter(path: shapes.AdapterPath, query: shapes.Force) -> Response:
     company_id = _company_of(path.adapter_id)
     with session_for(company_id) as session:
         decision = lifecycle.delete(session, path.adapter_id, query.force, caller().prefix)
-        view = lifecycle.decision_view(decision)
+        view = history.decision_view(decision)
     handover.decided(company_id, None)
     return jsonify({"adapter_id": path.adapter_id, "deleted": True, "decision": view})
 
@@ -207,7 +208,7 @@ def list_decisions(query: shapes.DecisionQuery) -> Response:
 def _decisions(
     session: Session, company_id: str | None, adapter_id: str | None, page: Page
 ) -> Response:
-    rows = lifecycle.list_decisions(session, company_id, adapter_id, page.limit + 1, page.after)
+    rows = history.list_decisions(session, company_id, adapter_id, page.limit + 1, page.after)
     shown, next_after = page_of(rows, page.limit, "decision_id")
-    found = [lifecycle.decision_view(row) for row in shown]
+    found = [history.decision_view(row) for row in shown]
     return jsonify({"decisions": found, "next_after": next_after})

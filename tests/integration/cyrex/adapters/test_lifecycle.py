@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from cyrex.adapters import decisions as history
 from cyrex.adapters import lifecycle
 from cyrex.adapters import service as adapters
 from cyrex.adapters.promotion import decide
@@ -63,7 +64,7 @@ def refused(company_id: str, code: str, name: str, *arguments: Any) -> UserError
 
 def decisions(company_id: str) -> list[Decision]:
     with company_session(company_id) as session:
-        return lifecycle.list_decisions(session, company_id)
+        return history.list_decisions(session, company_id)
 
 
 def status(adapter_id: str) -> str:
@@ -243,12 +244,12 @@ def test_decisions_are_listed_by_pages(acme: str) -> None:
     first, second = reign(acme, 2)
     act(acme, "pin", second)
     with company_session(acme) as session:
-        found = lifecycle.list_decisions(session, acme)
+        found = history.list_decisions(session, acme)
         assert [d.outcome for d in found] == ["pinned", "promoted", "promoted"]
-        assert [d.adapter_id for d in lifecycle.list_decisions(session, acme, first)] == [first]
-        page = lifecycle.list_decisions(session, acme, limit=2, after=found[0].decision_id)
+        assert [d.adapter_id for d in history.list_decisions(session, acme, first)] == [first]
+        page = history.list_decisions(session, acme, limit=2, after=found[0].decision_id)
         assert [d.decision_id for d in page] == [d.decision_id for d in found[1:]]
-        assert lifecycle.list_decisions(session, rows.company()) == []
+        assert history.list_decisions(session, rows.company()) == []
 
 
 def test_of_two_first_champions_one_wins(acme: str) -> None:
