@@ -66,6 +66,23 @@ class DirectoryStore:
             sync_folder(final.parent)
         return document
 
+    def delete(self, name: str, version: int) -> bool:
+        """See Store. The whole version goes in one step, so that no reader meets half of it."""
+        final = self.models / name / str(version)
+        if not os.path.lexists(final):
+            return False
+        _refuse_link(final)
+        with locked(final.parent / ".lock"):
+            doomed = Path(tempfile.mkdtemp(dir=final.parent, prefix=_INCOMING))
+            try:
+                final.rename(doomed / "removed")
+            except FileNotFoundError:
+                return False
+            finally:
+                self._sweep(final.parent)
+            sync_folder(final.parent)
+        return True
+
     def document(self, name: str, version: int) -> bytes | None:
         """See Store. Returns empty bytes (never a valid document) for a version without one."""
         folder = self.models / name / str(version)

@@ -17,7 +17,7 @@ from modelkit import mlflow_client
 from modelkit.errors import ModelNotFound, RegistryDamaged, RegistryError
 from modelkit.store import Store
 from modelkit.store_registry import StoreRegistry
-from modelkit.versions import ModelVersion, checked_alias, checked_name
+from modelkit.versions import ModelVersion, checked_alias, checked_name, checked_version
 
 VERSION_TAG = "cyrex.version"
 SHA256_TAG = "sha256"
@@ -59,6 +59,15 @@ class MlflowRegistry(StoreRegistry):
                 entry = known.get((model.name, model.version))
                 self._checked(model, entry) if entry is not None else self._entry(model)
         return models
+
+    def delete_model(self, name: str, version: int) -> bool:
+        """See Registry. MLflow takes its aliases of the version away with its entry."""
+        checked_name(name)
+        checked_version(version)
+        for entry in list(self._search(name, version)):
+            with mlflow_client.outages(self._uri):
+                self._client.delete_model_version(name, entry.version)
+        return super().delete_model(name, version)
 
     def set_alias(self, name: str, alias: str, version: int | None) -> None:
         """See Registry."""

@@ -52,6 +52,9 @@ class Registry(Protocol):
     def list_models(self, name: str | None = None) -> list[ModelVersion]:
         """Every version of `name` (None: of all models), sorted by name, then version."""
 
+    def delete_model(self, name: str, version: int) -> bool:
+        """Delete a version and its bytes; returns whether it was there. Aliases stay."""
+
     def set_alias(self, name: str, alias: str, version: int | None) -> None:
         """Point `alias` to a version; None removes the alias. Raises ModelNotFound."""
 

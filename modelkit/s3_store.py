@@ -72,6 +72,17 @@ class S3Store:
             raise RegistryUnavailable(f"S3 bucket {self.bucket.name!r} has lost {key}")
         return written
 
+    def delete(self, name: str, version: int) -> bool:
+        """See Store."""
+        folder = f"models/{name}/{version}/"
+        keys = [item["Key"] for item in self._list(folder, "Contents")]
+        document = f"{folder}metadata.json"
+        # Without its document a version does not exist, however much of it is still there.
+        for key in sorted(keys, key=lambda key: key != document):
+            with outages(self.bucket):
+                self._client.delete_object(Bucket=self.bucket.name, Key=key)
+        return document in keys
+
     def document(self, name: str, version: int) -> bytes | None:
         """See Store."""
         return self._get(f"models/{name}/{version}/metadata.json")

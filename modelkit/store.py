@@ -31,6 +31,9 @@ class Store(Protocol):
         Raises PackageRefused if the files at `source` are not those of the manifest.
         """
 
+    def delete(self, name: str, version: int) -> bool:
+        """Delete a version, its document first; returns whether it was there."""
+
     def document(self, name: str, version: int) -> bytes | None:
         """The version's document, or None if the version does not exist."""
 

@@ -76,6 +76,10 @@ class StoreRegistry:
                     found.append(self._model(each, version, data))
         return found
 
+    def delete_model(self, name: str, version: int) -> bool:
+        """See Registry."""
+        return self.store.delete(checked_name(name), checked_version(version))
+
     def set_alias(self, name: str, alias: str, version: int | None) -> None:
         """See Registry."""
         checked_name(name)

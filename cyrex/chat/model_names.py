@@ -22,7 +22,7 @@ MAX_LISTED = 200
 
 VERSION = re.compile(r"v?([1-9]\d{0,8})")
 # Adapters in these states have no weights, or none that should answer.
-UNFIT = ("failed", "retired")
+UNFIT = ("failed", "retired", "deleted")
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,8 @@ from tasks.broker.routing import COMMON_QUEUE, DIRECT_PREFIX, route
 
 log = structlog.get_logger()
 
+# The task that follows a person's decision about an adapter.
+SETTLE = "adapter.settle"
 JOBS_ENDED_CHANNEL = "cyrex:jobs:ended"
 # How many messages go to the broker in one round trip.
 PORTION = 100
@@ -140,6 +142,13 @@ def hint_conversation(company_id: str, call_id: str, seconds: float, common: boo
     queue = COMMON_QUEUE if common else route(company_id, broker())
     with app.producer_pool.acquire(block=True) as producer:
         _send(producer, TASK, (company_id, call_id), queue, expires=seconds)
+
+
+def hint_settle(company_id: str) -> None:
+    """Ask the bridge to settle what a person has decided (`cyrex.adapters.disposal`). A hint: the
+    sweep makes good what matters of it. Raises what the broker raises."""
+    with app.producer_pool.acquire(block=True) as producer:
+        _send(producer, SETTLE, (company_id,), "bridge")
 
 
 def announce_end(job_id: str) -> None:

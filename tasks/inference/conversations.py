@@ -33,6 +33,7 @@ from helox.render import LineError
 from tasks import app
 from tasks.broker.connection import broker
 from tasks.inference import engine as inference
+from tasks.inference.adapters import Use
 from tasks.inference.replies import Reply
 
 log = structlog.get_logger()
@@ -88,6 +89,7 @@ class _Turn:
     engines: int = 0
     prompt: str = ""
     tokens: int = field(default=0)
+    use: Use = field(default_factory=Use)
 
     def run(self) -> None:
         try:
@@ -96,9 +98,10 @@ class _Turn:
             self.reply.say("error", _error(error.status, error.code, error.message, error.param))
             return
         outcome: Completion | EngineError | None = None
-        while outcome is None:
-            self.engines += 1
-            outcome = self._answer(request)
+        with inference.adapters().using(request.adapter) as self.use:
+            while outcome is None:
+                self.engines += 1
+                outcome = self._answer(request)
         if isinstance(outcome, Completion):
             self._meter(outcome.prompt_tokens, outcome.completion_tokens)
         elif self.tokens:
@@ -113,7 +116,8 @@ class _Turn:
             raise UserError("invalid_request", str(error), param="messages") from error
         adapter = None
         if ask.adapter_id is not None and ask.sha256 is not None:
-            adapter = inference.ref_of(ask.company_id, ask.adapter_id, ask.sha256)
+            adapters = inference.adapters()
+            adapter = adapters.ref_of(ask.company_id, ask.adapter_id, ask.sha256)
         try:
             return Request(
                 company=ask.company_id,
@@ -141,6 +145,7 @@ class _Turn:
             handle.subscribe(self._say_delta)
         handle.add_done_callback(self._say_end)
         self.reply.on_cancel(handle.cancel)
+        self.use.on_refusal(handle.cancel)
         try:
             handle.result(self.ask.seconds + OVERTIME_SECONDS)
         except TimeoutError:
@@ -186,7 +191,12 @@ class _Turn:
 
     def _say_failed(self, error: EngineError) -> None:
         if isinstance(error, Cancelled):
-            return  # Nobody listens.
+            refusal = self.use.refusal
+            # Without one, nobody listens.
+            if refusal is not None:
+                said = _error(refusal.status, refusal.code, refusal.message, refusal.param)
+                self.reply.say("error", said)
+            return
         for kind, status, code, param in REFUSALS:
             if isinstance(error, kind):
                 again = isinstance(error, EngineDied | EngineClosed)

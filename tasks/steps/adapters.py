@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from cyrex.adapters import promotion
+from cyrex.adapters import disposal, promotion
 from cyrex.adapters import steps as adapter_steps
 from cyrex.work.lease import Advance, Lease, Outcome
 from database.models import LoraAdapter
 from database.transitions import ADAPTER
+from tasks import app
 from tasks.broker import dispatch
 from tasks.inference import engine
 from tasks.steps.run import step
@@ -34,3 +35,10 @@ def warm(adapter: LoraAdapter, _lease: Lease) -> Outcome:
 @step(ADAPTER, "decide")
 def decide(adapter: LoraAdapter, _lease: Lease) -> Outcome:
     return promotion.decide(adapter)
+
+
+@app.task(name=dispatch.SETTLE)
+def settle(company_id: str) -> None:
+    """What follows a person's decision; the sweep does again what fails here."""
+    for sha256 in disposal.settle(company_id):
+        dispatch.broadcast("forget_package", {"sha256": sha256})

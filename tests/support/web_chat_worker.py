@@ -21,6 +21,7 @@ from cyrex.serving import EngineProcess
 from helox.render import ChatTemplate
 from tasks.broker.routing import COMMON_QUEUE
 from tasks.inference import engine as inference
+from tasks.inference.adapters import AdapterWatch
 from tasks.inference.conversations import answer
 from tasks.inference.replies import Replies
 
@@ -74,6 +75,9 @@ def chat_worker(redis_url: str, base: Path) -> Iterator[ChatWorker]:
         patch.setattr(inference, "_template", ChatTemplate.load(base))
         patch.setattr(inference, "_token_text", None)
         patch.setattr(inference, "_replies", replies)
+        watch = AdapterWatch()
+        patch.setattr(inference, "_adapters", watch)
+        watch.start()
         meter = Meter()
         patch.setattr(inference, "_meter", meter)
         meter.start()
@@ -89,6 +93,7 @@ def chat_worker(redis_url: str, base: Path) -> Iterator[ChatWorker]:
         engine.close(0)
         replies.stop()
         meter.stop()
+        watch.stop()
 
 
 class Impostor:

@@ -30,6 +30,10 @@ SUSPECT = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 # read at a time in a process.
 CHECK = "datasets.check_dataset"
 LARGE = {"training.train_adapter", CHECK}
+# Endpoints whose body may be left out.
+OPTIONAL = {
+    f"adapters.{name}_adapter" for name in ("promote", "rollback", "pin", "unpin", "retire")
+} | {"adapters.rollback"}
 # Where a file is given to a child process as it came.
 FILE = "cyrex.file"
 MAX_UPLOADS = 8
@@ -48,6 +52,9 @@ class JsonRequest(Request):
         return self.environ["cyrex.body"]
 
     def _read(self) -> dict[str, Any]:
+        sent = self.content_length or self.headers.get("Transfer-Encoding")
+        if not sent and self.endpoint in OPTIONAL:
+            return {}
         mimetype = self.mimetype
         content_type = self.headers.get("Content-Type", "")
         if self.endpoint in LARGE and is_upload(content_type):

@@ -67,7 +67,9 @@ class Once:
         if caller().scope == "operator":
             # A company and an operator who acts for it do not share keys.
             route += " (operator)"
-        body = request.get_json() if key is not None else {}
+        body = dict(request.get_json()) if key is not None else {}
+        # The ids in the path say what is asked for as much as the body.
+        body |= {f"({name})": value for name, value in (request.view_args or {}).items()}
         return cls(company_id or OPERATOR, route, key, digest(body))
 
     def seen(self, session: Session) -> StoredAnswer | None:

@@ -41,14 +41,26 @@ class _HandoverThread:
 
     def put(self, kind: str, company_id: str, row: Any | None) -> None:
         with self._changed:
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="handover", daemon=True)
-                self._thread.start()
+            self._start()
             if row is None:
                 self._next.companies.add((kind, company_id))
             else:
                 self._next.rows.append((MACHINES[kind], row))
             self._changed.notify_all()
+
+    def decided(self, company_id: str, adapter_id: str | None) -> None:
+        with self._changed:
+            self._start()
+            self._next.decided.add(company_id)
+            if adapter_id is not None:
+                self._next.adapters.add((company_id, adapter_id))
+            self._changed.notify_all()
+
+    def _start(self) -> None:
+        """Start the thread at the first call. Call with the lock held."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="handover", daemon=True)
+            self._thread.start()
 
     def flush(self, seconds: float) -> bool:
         """Wait until everything is handed over. False: it takes longer than `seconds`."""
@@ -76,6 +88,11 @@ _thread = _HandoverThread()
 def hand_over(kind: str, company_id: str, row: Any | None = None) -> None:
     """Soon give the broker `row`, already admitted, or whatever the company may have there."""
     _thread.put(kind, company_id, row)
+
+
+def decided(company_id: str, warm: str | None) -> None:
+    """After a person's decision about an adapter: settle it soon; `warm`: an adapter to load."""
+    _thread.decided(company_id, warm)
 
 
 def flush(seconds: float = FLUSH_SECONDS) -> bool:

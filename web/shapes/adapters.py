@@ -6,9 +6,19 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from web.shapes.common import AnswerBody, CompanyPage, Parameters, RowId
+from web.shapes.common import (
+    AnswerBody,
+    CompanyPage,
+    OwnCompanyId,
+    Parameters,
+    RequestBody,
+    RowId,
+)
 
-AdapterStatus = Literal["registered", "announced", "ready", "rejected", "failed", "retired"]
+AdapterStatus = Literal[
+    "registered", "announced", "ready", "rejected", "failed", "retired", "deleted"
+]
+Outcome = Literal["promoted", "rejected", "rolled_back", "pinned", "unpinned", "retired", "deleted"]
 
 
 class AdapterPath(Parameters):
@@ -17,6 +27,40 @@ class AdapterPath(Parameters):
 
 class AdapterQuery(CompanyPage):
     status: AdapterStatus | None = None
+
+
+class Retire(RequestBody):
+    force: bool = Field(False, description="Retire it although it is the champion.")
+
+
+class Rollback(RequestBody):
+    company_id: OwnCompanyId = None
+
+
+class Force(Parameters):
+    force: bool = Field(False, description="Delete it although it is the champion.")
+
+
+class DecisionQuery(CompanyPage):
+    adapter_id: RowId | None = None
+
+
+class DecisionView(AnswerBody):
+    decision_id: str
+    company_id: str
+    adapter_id: str
+    previous_id: str | None = Field(description="The champion until then.")
+    outcome: Outcome
+    reason: str
+    evidence: dict[str, Any] = Field(
+        description="The gate's figures, or the prefix of the API key of the person who decided."
+    )
+    created_at: str
+
+
+class Decisions(AnswerBody):
+    decisions: list[DecisionView]
+    next_after: str | None
 
 
 class AdapterView(AnswerBody):
@@ -28,6 +72,7 @@ class AdapterView(AnswerBody):
     adapter_type: str
     status: AdapterStatus
     champion: bool = Field(description="Whether it answers its company's requests.")
+    pinned: bool = Field(description="Whether it stays champion until a person unpins it.")
     sha256: str | None
     request_id: str | None
     config: dict[str, Any]
@@ -45,3 +90,13 @@ class ResidentAdapterView(AdapterView):
 class Adapters(AnswerBody):
     adapters: list[AdapterView]
     next_after: str | None
+
+
+class DecidedAdapter(AdapterView):
+    decision: DecisionView
+
+
+class AdapterDeleted(AnswerBody):
+    adapter_id: str
+    deleted: bool
+    decision: DecisionView
