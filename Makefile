@@ -16,10 +16,10 @@ export OMP_NUM_THREADS ?= 1
 export GOMP_SPINCOUNT ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install up demo test test-unit test-slow test-all chaos lint format typecheck migrate revision real-model bench clean
+.PHONY: help install up demo test test-unit test-slow test-all real-tokenizers chaos lint format typecheck migrate revision real-model bench clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-10s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-15s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(INSTALLED) ## Make .venv with everything in it (done once; every target below does it)
 
@@ -49,11 +49,14 @@ test: install ## Run the tests, except the slow ones; or those of a path: make t
 test-unit: install ## Run the tests that need no server
 	$(BIN)/python -m pytest tests/unit $(IN_PARALLEL)
 
-test-slow: install ## Run the slow tests alone
+test-slow: install real-model real-tokenizers ## Run the slow tests alone
 	$(BIN)/python -m pytest -m slow $(IN_PARALLEL)
 
 # Two targets and not one run of both kinds, so that `make test test-all` runs no test twice.
 test-all: test test-slow ## Run every test, in at most 40 minutes
+
+real-tokenizers: install ## Unpack tokenizers and chat templates of real models into .data/tokenizers, once
+	$(BIN)/python -m tests.real_tokenizers --out $(DATA)/tokenizers
 
 chaos: install ## Kill everything under load, then audit: make chaos SEED=1 JOBS=10000
 	$(BIN)/python -m tests.chaos --data-dir $(DATA)/chaos --jobs $(or $(JOBS),500) $(if $(SEED),--seed $(SEED))

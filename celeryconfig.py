@@ -49,10 +49,10 @@ broker_transport_options = {
     "priority_steps": [0, 3, 5],
 }
 # Outlives the loss of the broker with a message in hand, and is back in a second.
-worker_consumer = "tasks.broker.consumer:Consumer"
+worker_consumer = "tasks.broker.consumer:ReconnectingConsumer"
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
-# A broker that is full, or whose disk is, answers with errors: that too passes, and ends no worker.
+# A broker that is full, or whose disk is, answers with errors: they pass, and end no worker.
 broker_channel_error_retry = True
 task_publish_retry = False
 
@@ -68,7 +68,7 @@ worker_send_task_events = True
 task_send_sent_event = True
 
 imports = (
-    "tasks.workers.presence",
+    "tasks.workers.signals",
     "tasks.steps.training",
     "tasks.steps.adapters",
     "tasks.steps.jobs",
@@ -114,7 +114,7 @@ beat_schedule: dict[str, dict[str, Any]] = {
         "options": {"queue": "maintenance", "expires": SWEEP_SECONDS},
     },
 }
-# One a queue, past whatever waits there: /readyz tells by them which queues are worked on.
+# One canary a queue, ahead of whatever waits there: /readyz tells by them which queues are served.
 beat_schedule |= {
     f"canary-{name}": {
         "task": "maintenance.canary",
@@ -123,6 +123,6 @@ beat_schedule |= {
     }
     for name in QUEUES
 }
-# Tasks of which a log need not tell each time.
+# Tasks whose every run need not be logged.
 TICK_SECONDS = 60.0
 TICKS = {entry["task"] for entry in beat_schedule.values() if entry["schedule"] < TICK_SECONDS}

@@ -1,6 +1,7 @@
 """Every environment variable of the product, read once into one frozen object.
 
 A wrong value stops the process at start with one line that names the variable (`SettingsError`).
+Longer than other modules: every variable stands in this one table, beside its check.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def _redis_url(url: str) -> str:
 
 
 def _has_port(parts: SplitResult) -> bool:
-    """Whether the port is a number, or left out."""
+    """True if the port is a number, or left out."""
     try:
         return parts.port is None or True
     except ValueError:
@@ -101,7 +102,7 @@ def _prefix(name: str) -> str:
 
 
 def _place(url: str) -> tuple[str | None, int | None, str]:
-    """Which database a URL means, whatever the user."""
+    """The database that a URL means, whatever the user."""
     parts = urlsplit(url)
     return parts.hostname, parts.port or 5432, parts.path
 
@@ -154,6 +155,9 @@ class Settings(BaseSettings):
     # A folder, or the name of a model on the Hugging Face hub (`org/name`).
     base_model_path: str = str(REPOSITORY / "base_model" / "cyrex-small")
     base_model_revision: str = "main"
+    # A base model that can reason before it answers does so. Adapters trained without it are then
+    # refused, and the other way round: their prompts differ.
+    base_model_thinking: bool = False
     data_dir: Path = Path(".data")
     adapter_cache_dir: Path = Path(".data/adapters")
     # Where adapters are registered. `mlflow` keeps their bytes in S3_BUCKET where one is given,
@@ -186,8 +190,8 @@ class Settings(BaseSettings):
     blob_grace_seconds: float = Field(24 * 3600.0, ge=60, le=MAX_DAYS * 86_400)
     work_dir: Path = Path(".data/work")
 
-    # Of a request to train; and of any other, whose content goes through Postgres, Redis and the
-    # memory of every process on its way.
+    # Size limits of a request to train, and of any other request, whose content goes through
+    # Postgres, Redis and the memory of every process on its way.
     max_body_bytes: int = Field(64 * MIB, ge=1024, le=MANY)
     max_request_bytes: int = Field(MIB, ge=1024, le=MANY)
     max_training_examples: int = Field(200_000, ge=1, le=MANY)
@@ -195,8 +199,8 @@ class Settings(BaseSettings):
     web_threads: int = Field(128, ge=4, le=MOST_THREADS)
     web_processes: int = Field(2, ge=1, le=MOST_THREADS)
 
-    # Of one company: how many rows are with the broker or a worker, and how many may be open, that
-    # is, not ended. Beyond that the API answers 429.
+    # Limits of one company: rows that are with the broker or a worker, and open rows (not ended).
+    # Beyond that the API answers 429.
     jobs_in_broker: int = Field(64, ge=1, le=MANY)
     trainings_in_broker: int = Field(1, ge=1, le=MANY)
     # Half of a tools worker's threads: tools that hang must not keep those of others waiting.
@@ -205,11 +209,11 @@ class Settings(BaseSettings):
     open_trainings_per_company: int = Field(50, ge=1, le=MANY)
     max_new_tokens: int = Field(256, ge=1, le=MANY)
     job_seconds: float = Field(300.0, gt=0, le=86_400)
-    # Of a conversation: how long it may wait for a worker, and how long its answer may take.
+    # Limits of a conversation: its wait for a worker, and the time of its answer.
     chat_queue_seconds: float = Field(30.0, ge=1, le=600)
     chat_seconds: float = Field(300.0, gt=0, le=3600)
-    # Of an agent that has no limits of its own: turns of the model and the tokens of all of them,
-    # seconds from the first turn on, and how much of the company's memory it is shown.
+    # Limits of an agent that has none of its own: turns of the model and the tokens of all of them,
+    # seconds from the first turn on, and how many of the company's memories it is shown.
     agent_steps: int = Field(8, ge=1, le=64)
     agent_tokens: int = Field(2048, ge=1, le=65_536)
     agent_seconds: float = Field(240.0, gt=0, le=3600)
@@ -229,8 +233,8 @@ class Settings(BaseSettings):
     stream_days: float = Field(1.0, gt=0, le=MAX_DAYS)
     inbox_days: float = Field(30.0, gt=0, le=MAX_DAYS)
     outbox_days: float = Field(7.0, gt=0, le=MAX_DAYS)
-    # What ended jobs were asked and have answered, ended tool calls, what is remembered of jobs,
-    # dead letters that were replayed, and those that nobody has cared for.
+    # Payloads of ended jobs, ended tool calls, memories, dead letters that were replayed, and dead
+    # letters that are still open.
     job_payload_days: float = Field(90.0, gt=0, le=MAX_DAYS)
     tool_call_days: float = Field(90.0, gt=0, le=MAX_DAYS)
     memory_days: float = Field(365.0, gt=0, le=MAX_DAYS)
@@ -264,7 +268,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _stores_are_whole(self) -> Self:
-        """What the chosen stores need is there, and MLflow's tables do not meet ours."""
+        """The chosen stores have their variables, and MLflow has another database than we."""
         kind, uri = self.model_registry_type, self.mlflow_tracking_uri
         for variable in ("model_registry_type", "blob_store_type"):
             if getattr(self, variable) == "s3" and not self.s3_bucket:
@@ -287,7 +291,7 @@ class Settings(BaseSettings):
         return self
 
 
-# What may hold a password is not repeated in an error.
+# Variables whose value may hold a password: an error does not repeat it.
 SECRET_WORDS = ("URL", "URI", "KEY", "SECRET", "PASSWORD", "TOKEN")
 
 

@@ -1,9 +1,9 @@
 """A forward pass of the exported architecture that is fast on a CPU with bf16 matrix units.
 
-It reads the parameters of the `MistralForCausalLM` itself, so what is exported is what was trained.
-Against the library's own: attention by plain matrix products over short rows (the fused CPU kernel
-is slow backwards at 32 dimensions a head), joined projections, and element-wise work fused by the
-compiler.
+It reads the parameters of the `MistralForCausalLM` itself, so the trained model is exported as it
+is. What makes it faster than the library's pass: attention by plain matrix products over short rows
+(the fused CPU kernel's backward pass is slow at 32 dimensions a head), joined projections, and
+element-wise operations fused by the compiler.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Writes the model directory that everything else loads.
+"""Writes the model directory.
 
-`python -m base_model.export --checkpoint FILE --out DIR` exports the state of a run that goes on.
+`python -m base_model.export --checkpoint FILE --out DIR` exports a run's checkpoint while it runs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Examples to token rows: several examples a row, each blind to the others."""
+"""Packs examples into token rows: several examples a row, none attends to another."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Rows:
 
 
 def encode(tokenizer: Tokenizer, example: Example) -> tuple[list[int], list[float]]:
-    """Token ids and loss weights; pieces meet at special tokens, so each is encoded on its own."""
+    """Token ids and loss weights. Special tokens separate the pieces, so each is encoded alone."""
     ids: list[int] = []
     weights: list[float] = []
     for piece in example:
@@ -39,7 +39,7 @@ def encode(tokenizer: Tokenizer, example: Example) -> tuple[list[int], list[floa
 
 
 def fill(examples: Iterable[tuple[list[int], list[float]]], rows: int, length: int) -> Rows:
-    """Fills rows first-fit from the stream; what is longer than a row is cut at the row's end."""
+    """Packs the stream first-fit into rows; an example longer than a row is cut at its end."""
     tokens = torch.full((rows, length), PAD_ID, dtype=torch.long)
     positions = torch.zeros((rows, length), dtype=torch.long)
     segments = torch.full((rows, length), -1, dtype=torch.long)
@@ -58,7 +58,7 @@ def fill(examples: Iterable[tuple[list[int], list[float]]], rows: int, length: i
         tokens[row, start:end] = torch.tensor(ids)
         positions[row, start:end] = torch.arange(len(ids))
         segments[row, start:end] = number
-        # The first token of an example has nothing before it to be predicted from.
+        # No token predicts the first token of an example.
         weights[row, start + 1 : end] = torch.tensor(loss[1:])
         used[row] = end
     return Rows(tokens, positions, segments, weights)

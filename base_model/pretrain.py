@@ -24,7 +24,7 @@ from base_model.export import config, export
 from base_model.pack import Rows, encode, fill
 from base_model.probes import probe
 
-# Micro-batches of 2,048 tokens: what stays in the second-level cache is fastest.
+# Micro-batches of 2,048 tokens fit the second-level cache, which is fastest.
 SHAPES = ((8, 256), (8, 256), (4, 512))
 STEP_TOKENS = sum(rows * length for rows, length in SHAPES)
 WARMUP_STEPS = 60

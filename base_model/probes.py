@@ -1,7 +1,7 @@
-"""How well the model does each family of the diet on fresh examples: loss and exact match.
+"""Evaluates the model on fresh examples of each family: loss and exact match.
 
-Exact match is teacher-forced: an answer counts when every one of its tokens is the most likely one,
-which is when greedy decoding would produce it whole.
+Exact match is teacher-forced: an answer counts if each of its tokens is the most likely one, which
+is when greedy decoding would produce the whole answer.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def probe(
     seed: int,
     batches: int = 1,
 ) -> Probe:
-    """Mean loss of the learned tokens and share of examples answered exactly."""
+    """Mean loss of the trained tokens, and share of examples answered exactly."""
     rng = random.Random(f"probe-{seed}")
     loss, count, right, total = 0.0, 0.0, 0, 0
     for _ in range(batches):

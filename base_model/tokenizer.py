@@ -1,7 +1,7 @@
-"""The tokenizer: byte-level BPE in which a value is cut the same way wherever it stands.
+"""The tokenizer: byte-level BPE that gives a value the same tokens in every context.
 
-Copying is easy for a small model only if the copy has the same tokens as the source. So digits are
-single, and only lower-case words carry their leading space: names, codes and numbers have the same
+A small model copies well only if the copy has the same tokens as the source. So each digit is a
+token, and only lower-case words include their leading space: names, codes and numbers have the same
 tokens after a space, after a quote and at the start of a line.
 """
 

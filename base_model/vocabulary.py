@@ -1,8 +1,8 @@
 """Trains the tokenizer: `python -m base_model.vocabulary --out base_model/cyrex-small`.
 
-What matters is that the words of everyday and business English are one token both after a space
-and bare (a label or a key has no spaces), so words are counted by themselves and weighted by hand.
-The vocabulary is fixed: a model directory made with another one needs its weights made again.
+The words of everyday and business English must be one token each, both after a space and without
+one (a label or a key has no spaces), so words are counted separately and weighted by hand. The
+vocabulary is fixed: after a change the weights must be trained again.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _running_text(
 
 
 def _single_words(texts: list[str], rng: random.Random) -> list[str]:
-    """Words with and without their space, as often as they deserve."""
+    """Words with and without a leading space, repeated by their weight."""
     counts = Counter(w for t in texts for w in re.findall(r"(?<= )[a-z]{2,}", t))
     everyday = set(lexicon.EVERYDAY)
     for word in everyday:
@@ -93,7 +93,7 @@ def _single_words(texts: list[str], rng: random.Random) -> list[str]:
 
 
 def training_texts(cache: Path) -> list[str]:
-    """Everything the tokenizer is trained on; the same for the same packages."""
+    """All training texts of the tokenizer, deterministic for the same packages."""
     rng = random.Random(0)
     texts = _running_text(sources.collect(cache), wordnet.load(sources.download(cache)), rng)
     return texts + _single_words(texts, rng)

@@ -1,4 +1,4 @@
-"""WordNet's synsets, read from the files of Debian's wordnet-base package."""
+"""Reads WordNet's synsets from the files of Debian's wordnet-base package."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Speed and quality, each measured beside a rival in the same run."""
+"""Benchmarks of speed and quality, each beside a rival in the same run."""

@@ -1,16 +1,16 @@
-"""What 300 examples a company are worth: adapters against the base model, through the HTTP API.
+"""Quality of adapters trained on 300 examples against the base model, through the HTTP API.
 
-    python benchmarks/adapter_quality.py [--side SIDE] [--seeds N] [--epochs N] [--test N]
+    python -m benchmarks.adapter_quality [--side SIDE] [--seeds N] [--epochs N] [--test N]
 
-Five companies train: two sort opinions, one with the labels swapped; two copy the fields of
+Five companies train: two classify opinions, one with the labels swapped; two copy the fields of
 invoices into JSON, one with LoRA, one with QLoRA; one writes the call of one of five tools as JSON.
-Held-out questions share no opinion, name, value or template with the training lines; whoever
-changes the trainer or the training lines looks at `--side development` instead. An answer counts
-when it is the wanted text, character by character; no grammar holds the model to a format, neither
-the base nor the adapter. A stack of its own is started (unless CYREX_API_URL names one that runs).
-All of it is done with several seeds, each with companies of its own: trainings on so few examples
-differ by some points. The last line is JSON: shares of right answers, and how many points QLoRA is
-above LoRA, as means over the seeds; train_seconds is the longest run.
+Held-out questions share no opinion, name, value or template with the training lines; to tune the
+trainer or the training lines, use `--side development` instead. An answer counts if it equals the
+expected text, character by character; no grammar constrains the base or the adapter. The benchmark
+starts a stack of its own (unless CYREX_API_URL names a running one). It repeats everything with
+several seeds, each with companies of its own: trainings on so few examples differ by some points.
+The last line is JSON: shares of right answers, and how many points QLoRA is above LoRA, as means
+over the seeds; train_seconds is the longest run.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from demo.client import Api
 CALLERS = 32
 TRAINING_LINES = 300
 SHOWN_MISTAKES = 3
-# Two labels are learned in half the time that copying takes.
+# Learning two labels takes half the time of learning to copy.
 EPOCHS = {"sentiment": 4, "swapped": 4, "invoices": 8, "tools": 8}
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A company whose adapter serves. `seconds` from the request until the run had ended."""
+    """A company with a serving adapter. `seconds`: from the request to the end of the run."""
 
     api: Api
     base: float
@@ -48,7 +48,7 @@ class Trained:
 
 
 def accuracy(api: Api, lines: list[Line], use_adapter: bool) -> float:
-    """The share of `lines` whose output is exactly what the company's model says."""
+    """The share of `lines` that the company's model answers exactly."""
 
     def answer(line: Line) -> str:
         job = api.process({"input": line["input"]}, use_adapter=use_adapter)
@@ -69,7 +69,7 @@ def accuracy(api: Api, lines: list[Line], use_adapter: bool) -> float:
 def company(
     operator: Api, task: str, given: argparse.Namespace, seed: int, use_qlora: bool = False
 ) -> Trained:
-    """A new company, trained on `task`, with the shares that base and adapter answer."""
+    """Train a new company on `task`; returns it with the accuracies of base and adapter."""
     name = f"{task}-{'qlora' if use_qlora else 'lora'}-{seed}-{os.urandom(3).hex()}"
     row = operator.post("/companies", {"company_id": name})
     api = Api(operator.url, row["api_key"])
@@ -89,7 +89,7 @@ def measured(operator: Api, given: argparse.Namespace, seed: int) -> dict[str, f
     invoices = company(operator, "invoices", given, seed)
     invoices_qlora = company(operator, "invoices", given, seed, use_qlora=True)
     tools = company(operator, "tools", given, seed)
-    # The same opinions put to the other company's adapter: all but its mistakes are wrong here.
+    # The same opinions, answered by the other company's adapter: only its mistakes are right here.
     others = (
         accuracy(swapped.api, examples("sentiment", given.side, given.test), use_adapter=True),
         accuracy(straight.api, examples("swapped", given.side, given.test), use_adapter=True),

@@ -1,10 +1,10 @@
 """Train on banking77 through the HTTP API and answer its whole test set through it.
 
-    python benchmarks/banking77.py DATA_DIR [--epochs N] [--train N] [--test N]
+    python -m benchmarks.banking77 DATA_DIR [--epochs N] [--train N] [--test N]
 
-DATA_DIR holds train.jsonl and test.jsonl with lines {"input", "output"}. A stack of its own is
-started (unless CYREX_API_URL names one that runs). TF-IDF with logistic regression stands beside
-the adapter. The last line is JSON.
+DATA_DIR holds train.jsonl and test.jsonl with lines {"input", "output"}. The benchmark starts a
+stack of its own (unless CYREX_API_URL names a running one). The rival is TF-IDF with logistic
+regression. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ def train(
     api: Api, lines: list[Line], config: dict[str, Any], use_qlora: bool, seed: int = SEED
 ) -> float:
     """Train and wait until the adapter serves; returns the seconds from request to announcement."""
-    body = {
-        "training_data": lines,
-        "config": config,
-        "use_qlora": use_qlora,
-        "seed": seed,
-    }
+    return train_as(api, lines, {"config": config, "use_qlora": use_qlora, "seed": seed})
+
+
+def train_as(api: Api, lines: list[Line], settings: dict[str, Any]) -> float:
+    """As `train`; what `settings` leave out is left to the product."""
+    body = {"training_data": lines, **settings}
     started = time.monotonic()
     request_id = api.post("/company-automation/train-adapter", body)["request_id"]
     shown = ""

@@ -1,11 +1,11 @@
-"""How often the gate is wrong: the product's own `judge` on simulated candidates.
+"""Error rates of the gate: the product's own `judge` on simulated candidates.
 
     python -m benchmarks.gate [--runs N]
 
 The model: example i has a difficulty d_i from N(0, 1), shared by both arms. An arm of skill s
-answers it rightly when s - d_i + e > 0; e, from N(0, NOISE^2), is drawn for each arm and example.
-Skills are set so that the arms' true accuracies are the ones named. With NOISE = 0.5, two arms of
-70 % disagree on some 18 % of the examples. Each figure is the worst over champions of 50, 70, 85 %.
+answers it correctly if s - d_i + e > 0; e, from N(0, NOISE^2), is drawn for each arm and example.
+Skills are set to give the stated accuracies. With NOISE = 0.5, two arms of 70 % disagree on some
+18 % of the examples. Each figure is the worst over champions of 50, 70, 85 %.
 
 Last line, shares of the runs: `false_promotion` (equal candidates promoted, the worse of 50 and 100
 examples; at most 0.10), `missed_regression` (candidates 15 points worse at 50 examples that are not

@@ -1,8 +1,8 @@
-"""What the Python services share: threads of their own, waiting, and how they reach the system.
+"""The shared parts of the two Python services: their threads, waiting, access to the servers.
 
-They speak to Postgres and Redis directly, as a worker does: who has the addresses in the settings
-is trusted like an operator. Nothing here blocks the event loop: what waits for a server runs in a
-thread, and what waits for somebody else's work sleeps in the loop.
+They speak to Postgres and Redis directly, as a worker does: a process that has the addresses in
+the settings is trusted like an operator. Nothing here blocks the event loop: calls to a server run
+in a thread, and waiting for another process's work sleeps in the loop.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from synapse.streams import connect
 
 Found = TypeVar("Found")
 
-# Of the asyncio default pool there are few threads, and other libraries wait in them.
+# The asyncio default pool has few threads, and other libraries wait in them.
 THREADS = 16
 FIRST_PAUSE_SECONDS = 0.02
 LONGEST_PAUSE_SECONDS = 0.25
@@ -43,7 +43,7 @@ async def in_thread(work: Callable[[], Found]) -> Found:
 
 
 async def until(look: Callable[[], Found | None], seconds: float) -> Found | None:
-    """What `look` (called in a thread) returns once that is not None; None after `seconds`."""
+    """The first result of `look` (called in a thread) that is not None; None after `seconds`."""
     deadline = time.monotonic() + seconds
     pause = FIRST_PAUSE_SECONDS
     while True:
@@ -83,7 +83,7 @@ def written(company_id: str, work: Callable[[Session], Found]) -> Found:
 
 
 class Shared:
-    """One service for the whole process, initialised by whoever asks first."""
+    """One service for the whole process, initialised by its first caller."""
 
     def __init__(self, make: Callable[[], Any], start: Callable[[Any], Awaitable[None]]) -> None:
         self._make = make

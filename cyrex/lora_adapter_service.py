@@ -110,7 +110,7 @@ class LoRAAdapterService:
             await in_thread(partial(self._announce_ready, company_id, adapter_id, adapter_path))
             arrived = partial(self._arrived, company_id, adapter_id)
             known = await until(arrived, max(timeout, ARRIVAL_SECONDS))
-        if known in (None, "failed", "rejected"):
+        if known in (None, "failed", "rejected", "retired", "deleted"):
             log.warning("adapter %s of %s is not loaded: %s", adapter_id, company_id, known)
             return False
         await in_thread(partial(self._request, company_id, adapter_id))
@@ -128,7 +128,8 @@ class LoRAAdapterService:
                 champion = adapters.champion_of(session, company_id)
                 if champion is None:
                     return None
-                view = adapters.adapter_view(champion, {champion.adapter_id})
+                pinned = adapters.pinned_ids(session, company_id)
+                view = adapters.adapter_view(champion, {champion.adapter_id}, pinned)
             return {**view, "resident": self._residence(company_id, champion.adapter_id)}
 
         return await in_thread(look)
@@ -144,6 +145,7 @@ class LoRAAdapterService:
             scope = operator_session() if company_id is None else company_session(company_id)
             with scope as session:
                 champions = adapters.champion_ids(session, company_id)
+                pinned = adapters.pinned_ids(session, company_id)
                 rows: list[LoraAdapter] = []
                 page = adapters.list_adapters(session, company_id, status)
                 while page:
@@ -151,7 +153,7 @@ class LoRAAdapterService:
                     page = adapters.list_adapters(
                         session, company_id, status, after=rows[-1].adapter_id
                     )
-                return [adapters.adapter_view(row, champions) for row in rows]
+                return [adapters.adapter_view(row, champions, pinned) for row in rows]
 
         return await in_thread(look)
 

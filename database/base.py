@@ -1,4 +1,4 @@
-"""What every table shares: naming, column types, and the columns of a row that has steps."""
+"""Shared by every table: naming, column types, and the columns of a row that has steps."""
 
 from __future__ import annotations
 

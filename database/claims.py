@@ -1,24 +1,22 @@
-"""Guarded changes of state: claims, leases, fencing. The only writers of `status` and `step`.
+"""Guarded changes of rows that no step owns, and who owns the others.
 
-Every function returns whether (or which) rows it changed; nothing changed means that somebody
-else was faster, and the caller leaves the row alone.
+Only this module and `cyrex.work.lease` write a `status` or a `step`. A change returns the row, or
+None: somebody else was faster, and the caller leaves the row alone.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session
 
-from database.base import Stepped, interval, storable
-from database.guarded import claiming, updating, writing, writing_also
-from database.models import DeadLetter, Worker
-from database.transitions import HEARTBEAT_EXPIRY_SECONDS, MAX_FAILURES, Machine
+from database.base import interval
+from database.guarded import updating
+from database.models import Worker
+from database.transitions import HEARTBEAT_EXPIRY_SECONDS, Machine
 
 HEARTBEAT_SECONDS = 2.0
-MAX_REASON_CHARACTERS = 2_000
 
 
 class Lost(Exception):
@@ -83,168 +81,8 @@ def revive(
     )
 
 
-def claim(
-    session: Session, machine: Machine, row_id: str, step: str, attempt: int, owner: str
-) -> Any | None:
-    """Take the lease of (row, step, attempt) for `owner`, a worker's id. None: not to be had."""
-    return session.execute(
-        claiming(machine.kind),
-        {"of_row": row_id, "of_step": step, "of_attempt": attempt, "for_owner": owner},
-    ).scalar_one_or_none()
-
-
-def write(
-    session: Session,
-    machine: Machine,
-    row_id: str,
-    held: int,
-    owner: str,
-    **values: Any,
-) -> Any:
-    """Write while holding the lease of attempt `held`. Raises `Lost` when it is held no more."""
-    fixed = {name: value for name, value in values.items() if isinstance(value, ColumnElement)}
-    sent = {name: value for name, value in values.items() if name not in fixed}
-    names = tuple(sent)
-    row = session.execute(
-        writing_also(machine.kind, names, fixed) if fixed else writing(machine.kind, names),
-        {"of_row": row_id, "of_attempt": held, "of_owner": owner}
-        | {f"to_{name}": value for name, value in sent.items()},
-    ).scalar_one_or_none()
-    if row is None:
-        raise Lost(f"{machine.kind} {row_id}: attempt {held} is no longer the owner")
-    return row
-
-
-def _leave(session: Session, machine: Machine, row: Stepped, owner: str, **values: Any) -> Any:
-    """`write`, and give the lease back with it."""
-    row_id = getattr(row, machine.key)
-    return write(session, machine, row_id, row.attempt, owner, lease_owner=None, **values)
-
-
-def advance(session: Session, machine: Machine, row: Stepped, owner: str, **values: Any) -> Any:
-    """End the claimed step well: give the lease back and stand before the next step."""
-    following = machine.after(str(row.step))
-    assert following is not None, f"{machine.kind}: {row.step} is the last step; use finish"
-    return _leave(
-        session,
-        machine,
-        row,
-        owner,
-        step=following,
-        failures=0,
-        published_at=func.now(),
-        **values,
-    )
-
-
-def repeat(
-    session: Session, machine: Machine, row: Stepped, owner: str, step: str, **values: Any
-) -> Any:
-    """Give the lease back and stand before an earlier step, under a new attempt."""
-    return _leave(
-        session,
-        machine,
-        row,
-        owner,
-        step=step,
-        published_at=func.now(),
-        attempt=row.attempt + 1,
-        **values,
-    )
-
-
-def finish(
-    session: Session, machine: Machine, row: Stepped, owner: str, target: str, **values: Any
-) -> Any:
-    """End the claimed row in a terminal state."""
-    assert target in machine.by_name[machine.running].to, f"{machine.kind}: not to {target}"
-    return _leave(
-        session,
-        machine,
-        row,
-        owner,
-        status=target,
-        **values,
-    )
-
-
-def pause(
-    session: Session, machine: Machine, row: Stepped, owner: str, target: str, **values: Any
-) -> Any:
-    """Give the lease back and wait, in a state that no worker claims, until the row is moved on."""
-    assert target in machine.by_name[machine.running].to, f"{machine.kind}: not to {target}"
-    assert target not in (*machine.claimable, *machine.terminal), f"{target} is no place to wait"
-    return _leave(
-        session,
-        machine,
-        row,
-        owner,
-        status=target,
-        failures=0,
-        **values,
-    )
-
-
-def release(
-    session: Session,
-    machine: Machine,
-    row: Stepped,
-    owner: str,
-    reason: str,
-    counts: bool = True,
-    wait: bool = False,
-) -> Any | None:
-    """Give a claimed step back, for another try; None when the lease was not `owner`'s.
-
-    The attempt grows, so that what the old owner still writes changes nothing. After
-    `MAX_FAILURES` the row fails and is set aside as a dead letter. `counts=False`: nothing is
-    wrong with the row. `wait=True`: the next try is due in a while, later each time.
-    """
-    model: Any = machine.model
-    reason = storable(reason)[:MAX_REASON_CHARACTERS]
-    # Before the update, which may write the new values into `row`.
-    step, attempt = row.step, row.attempt
-    failures = row.failures + int(counts)
-    entry = {
-        "at": datetime.now(UTC).isoformat(),
-        "step": step,
-        "attempt": attempt,
-        "owner": owner,
-        "reason": reason,
-    }
-    history = [*row.history, entry]
-    values: dict[str, Any] = {
-        "lease_owner": None,
-        "attempt": attempt + 1,
-        "failures": failures,
-        "history": history,
-        "published_at": func.now() if wait else None,
-        "publications": len(history) if wait else 0,
-    }
-    if failures >= MAX_FAILURES:
-        values["status"] = machine.failed if machine.given_up is None else machine.given_up
-        values["error"] = {
-            "code": "gave_up",
-            "message": f"gave up after {failures} tries: {reason}",
-        }
-    guard = [model.attempt == attempt, model.lease_owner == owner]
-    changed = _update(session, machine, getattr(row, machine.key), guard, **values)
-    if changed is not None and failures >= MAX_FAILURES:
-        session.add(
-            DeadLetter(
-                kind=machine.kind,
-                reference=getattr(row, machine.key),
-                company_id=getattr(row, "company_id", None),
-                reason=reason,
-                payload={"step": step, "attempt": attempt},
-                history=history,
-            )
-        )
-    return changed
-
-
 def is_alive() -> ColumnElement[bool]:
-    """Of a worker's row: its heartbeat is fresh."""
+    """SQL over `workers`: the heartbeat is fresh."""
     return Worker.heartbeat_at > func.now() - interval(HEARTBEAT_EXPIRY_SECONDS)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import psycopg2
 from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.exc import DisconnectionError, OperationalError
+from sqlalchemy.exc import DisconnectionError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from database.base import to_json
@@ -24,6 +24,9 @@ from settings import get_settings
 WEB = "cyrex_web"
 WORKER = "cyrex_worker"
 OPERATOR = "cyrex_operator"
+
+# Raised while the database is away; the driver's own errors come from a new connection's checks.
+DATABASE_ERRORS = (SQLAlchemyError, psycopg2.Error)
 
 ASSUME = text("SELECT set_config('role', :role, true), set_config('app.company_id', :id, true)")
 # The same in the driver's own notation, for a statement that travels with it. A plan that is made
@@ -78,8 +81,8 @@ def get_engine() -> Engine:
 
 def _note_use(connection: Any, record: Any) -> None:
     record.info["used"] = time.monotonic()
-    # What `company_statement` has set. Not asked of the pool's own `isolation_level`, which costs
-    # a round trip more.
+    # Undo the autocommit of `company_statement`. The pool's own `isolation_level` would cost one
+    # more round trip.
     if connection is not None and not connection.closed and connection.autocommit:
         connection.autocommit = False
 
@@ -120,7 +123,8 @@ def database_complaint(error: OperationalError | UnsafeDatabaseRole) -> str:
     """One line, for a command's user."""
     if isinstance(error, UnsafeDatabaseRole):
         return str(error)
-    return f"DATABASE_URL: {str(error.orig).strip().splitlines()[0]}"
+    first_line, _, _ = str(error.orig).strip().partition("\n")
+    return f"DATABASE_URL: {first_line}"
 
 
 def dispose(close: bool = True) -> None:
@@ -159,7 +163,7 @@ def company_session(company_id: str, role: str = WORKER) -> Iterator[Session]:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedStatement:
     """A statement that each connection reads and plans once.
 
     types: its parameters, in order, each named as `%(name)s`. before: statements that run first in
@@ -182,7 +186,7 @@ class Prepared:
 
 
 def company_statement(
-    company_id: str, role: str, statement: str | Prepared, parameters: Mapping[str, Any]
+    company_id: str, role: str, statement: str | PreparedStatement, parameters: Mapping[str, Any]
 ) -> Sequence[Any] | None:
     """One statement as a transaction of its own, in one round trip; its first row.
 
@@ -197,14 +201,14 @@ def company_statement(
 
 
 def keyless_statement(
-    statement: str | Prepared, parameters: Mapping[str, Any]
+    statement: str | PreparedStatement, parameters: Mapping[str, Any]
 ) -> Sequence[Any] | None:
     """`company_statement` of the API before it knows who calls: sees no company's rows."""
     return _statement("", WEB, statement, parameters)
 
 
 def _statement(
-    company_id: str, role: str, statement: str | Prepared, parameters: Mapping[str, Any]
+    company_id: str, role: str, statement: str | PreparedStatement, parameters: Mapping[str, Any]
 ) -> Sequence[Any] | None:
     scope = {"assume_role": role, "assume_id": company_id}
     # The pool's connection without SQLAlchemy's, which costs as much as the driver's work.
@@ -214,7 +218,7 @@ def _statement(
         # The driver sends what it is given, and no BEGIN or COMMIT around it.
         driver.autocommit = True
         with driver.cursor() as cursor:
-            if isinstance(statement, Prepared):
+            if isinstance(statement, PreparedStatement):
                 if statement.name not in held.info:
                     # Without parameters: a % in it is one.
                     cursor.execute(statement.preparation())

@@ -1,4 +1,4 @@
-"""Every status column: its states, who moves them, for how long, and what the reconciler does.
+"""Every status column: its states, their movers, their time limits, the reconciler's part.
 
 This table is read by the guarded updates, the reconciler, the tests and the documentation.
 """
@@ -74,7 +74,7 @@ class Machine:
     # event that starts its chain. None: a failed row stays as it is.
     revived: str | None = None
     restarted: str | None = None
-    # What a row is that was tried too often, as SQL over its columns; None: `failed`, always.
+    # The state of a row that was tried too often, as SQL over its columns; None: `failed`, always.
     given_up: ColumnElement[str] | None = None
     by_name: dict[str, State] = field(init=False)
 
@@ -101,7 +101,15 @@ class Machine:
 
     @property
     def terminal(self) -> tuple[str, ...]:
-        return tuple(state.name for state in self.states if not state.to)
+        """The states from which no way leads to a worker: only people move what has ended."""
+        return tuple(name for name in self.by_name if not self._onward(name) & {*self.claimable})
+
+    def _onward(self, name: str) -> set[str]:
+        """`name` and every state that can follow it, soon or late."""
+        found, new = {name}, {name}
+        while new := {to for each in new for to in self.by_name[each].to} - found:
+            found |= new
+        return found
 
     def steps_from(self, step: str) -> tuple[str, ...]:
         return self.steps[self.steps.index(step) :]
@@ -233,10 +241,12 @@ ADAPTER = Machine(
             HINT_SECONDS,
             f"{REISSUE}; {FREE}",
         ),
-        State("ready", "decide", ("retired",)),
-        State("rejected", "decide", ("retired",)),
-        State("failed", "any step, reconciler"),
-        State("retired", "API"),
+        State("ready", "decide, API (promote, rollback)", ("retired", "deleted")),
+        State("rejected", "decide", ("ready", "retired", "deleted")),
+        State("failed", "any step, reconciler", ("deleted",)),
+        State("retired", "API", ("deleted",)),
+        # The row stays without its bytes and its data, so that its version is never another's.
+        State("deleted", "API"),
     ),
     claimable=("announced",),
     running="announced",

@@ -76,7 +76,7 @@ def progress_line(run: Any) -> str:
 
 
 @dataclass(frozen=True)
-class Company:
+class DemoCompany:
     name: str
     company_id: str
     api: Api
@@ -97,7 +97,7 @@ class Demo:
         self.epochs = epochs
         drawn = list(messages(examples + questions))
         self.train, self.test = drawn[:examples], drawn[examples:]
-        self.companies: list[Company] = []
+        self.companies: list[DemoCompany] = []
         self._started = time.monotonic()
 
     def say(self, text: str) -> None:
@@ -119,14 +119,14 @@ class Demo:
             self.list_all(company, requested[company.name])
         return table
 
-    def create(self, name: str, use_qlora: bool) -> Company:
+    def create(self, name: str, use_qlora: bool) -> DemoCompany:
         company_id = f"{name}-{os.urandom(3).hex()}"
         answer = self.operator.post("/companies", {"company_id": company_id, "name": name})
         self.say(f"POST /companies → company {company_id} and its first API key")
         api = Api(self.operator.url, answer["api_key"])
-        return Company(name, company_id, api, use_qlora, answer["api_key"])
+        return DemoCompany(name, company_id, api, use_qlora, answer["api_key"])
 
-    def request_training(self, company: Company) -> str:
+    def request_training(self, company: DemoCompany) -> str:
         answer = company.api.post(
             "/company-automation/train-adapter",
             {
@@ -147,10 +147,10 @@ class Demo:
         )
         return request_id
 
-    def follow(self, requests: dict[Company, str]) -> dict[str, Any]:
+    def follow(self, requests: dict[DemoCompany, str]) -> dict[str, Any]:
         """Print what changes in all trainings until each has ended; returns them by company."""
-        seen: dict[Company, int] = dict.fromkeys(requests, 0)
-        shown: dict[Company, str] = dict.fromkeys(requests, "")
+        seen: dict[DemoCompany, int] = dict.fromkeys(requests, 0)
+        shown: dict[DemoCompany, str] = dict.fromkeys(requests, "")
         ended: dict[str, Any] = {}
         while len(ended) < len(requests):
             for company, request_id in requests.items():
@@ -173,7 +173,7 @@ class Demo:
                 raise SystemExit(f"{name}: training {run['status']}: {run['error']}")
         return ended
 
-    def await_decision(self, company: Company, adapter_id: str) -> None:
+    def await_decision(self, company: DemoCompany, adapter_id: str) -> None:
         path = f"/company-automation/adapters/{adapter_id}"
         adapter = company.api.get(path)
         while adapter["status"] in UNFINISHED_ADAPTER:
@@ -186,7 +186,7 @@ class Demo:
         if not adapter["champion"]:
             raise SystemExit(f"{company.name}: the adapter does not serve")
 
-    def measure(self, companies: list[Company]) -> dict[str, dict[str, float]]:
+    def measure(self, companies: list[DemoCompany]) -> dict[str, dict[str, float]]:
         """Exact matches on held-out messages: base, own adapter, the other company's adapter."""
         self.say(f"POST /company-automation/process: {len(self.test)} held-out messages, 3 arms")
         table: dict[str, dict[str, float]] = {}
@@ -199,7 +199,7 @@ class Demo:
             }
         return table
 
-    def accuracy(self, labels: Company, answers: Company, use_adapter: bool) -> float:
+    def accuracy(self, labels: DemoCompany, answers: DemoCompany, use_adapter: bool) -> float:
         """Share of answers that are exactly what `labels` means, when `answers` is asked."""
 
         def ask(message: Message) -> bool:
@@ -221,7 +221,7 @@ class Demo:
             print(f"  {name:8} {cells}")
         print(flush=True)
 
-    def list_all(self, company: Company, request_id: str) -> None:
+    def list_all(self, company: DemoCompany, request_id: str) -> None:
         adapters = company.api.get("/company-automation/adapters")["adapters"]
         jobs = company.api.get("/company-automation/jobs", limit=3)["jobs"]
         events = company.api.get(f"/company-automation/training/{request_id}/events")["events"]

@@ -43,7 +43,7 @@ class Order:
 
     @property
     def answer(self) -> str:
-        """What the company wants its customers to be told."""
+        """The answer that the company wants its customers to get."""
         return f"{self.carrier} parcel {self.tracking} arrives on {self.arrives}."
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from demo import shop as demo_shop
 from demo.client import Api
-from demo.main_job import Company, Demo
+from demo.main_job import Demo, DemoCompany
 from demo.shop import Order, Shop
 from embedded.layout import write_private
 
@@ -96,7 +96,7 @@ class Desk:
             f"{tool['endpoint']}, auth {tool['auth']['type']}; its token is never shown again"
         )
 
-    def train(self, demo: Demo, company: Company) -> None:
+    def train(self, demo: Demo, company: DemoCompany) -> None:
         answer = self.api.post(
             "/company-automation/train-adapter",
             {
@@ -165,7 +165,7 @@ def first(demo: Demo, state: Path) -> None:
     write_private(state, json.dumps(kept, indent=2) + "\n")
 
 
-def _kept(demo: Demo, company: Company) -> dict[str, Any]:
+def _kept(demo: Demo, company: DemoCompany) -> dict[str, Any]:
     kept = {"name": company.name, "key": company.key}
     if company.name != NAME:
         asked = demo.test[0].text
@@ -174,7 +174,7 @@ def _kept(demo: Demo, company: Company) -> dict[str, Any]:
 
 
 def belongings(api: Api) -> dict[str, list[str]]:
-    """What a company has, by the names and ids that the API lists."""
+    """A company's belongings, by the names and ids that the API lists."""
     found = {
         "adapters": ("adapter_id", api.get("/company-automation/adapters")),
         "tools": ("name", api.get("/company-automation/tools")),

@@ -4,9 +4,9 @@
     python -m embedded run -- COMMAND …   # everything, around one command
     python -m embedded env | status       # about a stack that runs
 
-Who starts whom: `up` is a small guard (`guard.py`), which starts the supervisor (`supervise.py`),
-which starts the processes that `processes.py` lists. `Stack` and `Servers` are that same `up`,
-driven from Python.
+`up` is a small guard (`supervisor/guard.py`). It starts the supervisor, which starts the servers
+(`servers/`) and the processes that `stack/processes.py` lists. `Stack` and `Servers` are that same
+`up`, driven from Python (`stack/driver.py`).
 """
 
 from embedded.stack.driver import Servers, Stack, StackError

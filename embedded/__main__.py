@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
         "status": "print the processes of the stack that runs",
     }
     for name in (*shown, "supervise"):
-        # What `up` runs, and no person, is not shown.
+        # `supervise` is for `up` alone, and not shown.
         listed = name in shown
         command = (
             commands.add_parser(name, help=shown[name]) if listed else commands.add_parser(name)
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
         kernel.die_with_parent(signal.SIGTERM, os.getppid())
     if given.command == "up":
         return guard.watch(arguments[1:])
-    # What the others import, the guard does without.
+    # Imported here: the guard does without.
     from embedded.stack import commands
 
     options = Options(

@@ -44,7 +44,7 @@ class Layout:
 
     @property
     def run(self) -> Path:
-        """What describes the stack that runs now: lock, state, environment, ready files."""
+        """Files of the stack that runs now: lock, state, environment, ready files."""
         return self.root / "run"
 
     @property
@@ -120,7 +120,7 @@ class Layout:
             yield
 
     def is_locked(self) -> bool:
-        """Whether a supervisor holds the folder now."""
+        """True while a supervisor holds the folder."""
         if not (self.run / "lock").exists():
             return False
         with self._lock_file() as descriptor:

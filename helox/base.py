@@ -52,13 +52,17 @@ class Base:
 
     path: Path
     config: dict[str, Any]
+    enable_thinking: bool = False
 
     @classmethod
-    def open(cls, path: str | Path) -> Base:
+    def open(cls, path: str | Path, enable_thinking: bool = False) -> Base:
         """Checks that a local causal language model in safetensors lies at `path`.
+
+        `enable_thinking`: whether a base that can reason before it answers does so.
 
         Raises:
             UserError: with the field `base_model` and what is missing.
+            UnfitTemplate: its chat template cannot work.
         """
         directory = Path(path)
         if not directory.is_dir():
@@ -79,7 +83,9 @@ class Base:
             raise _refused(f"the base model {name!r} has no .safetensors weights")
         if not (directory / TOKENIZER_FILE).is_file():
             raise _refused(f"the base model {name!r} has no {TOKENIZER_FILE}")
-        return cls(directory, config)
+        base = cls(directory, config, enable_thinking)
+        _ = base.template.traits  # found once, here: it is no fault of a row
+        return base
 
     @property
     def name(self) -> str:
@@ -104,7 +110,7 @@ class Base:
 
     @cached_property
     def template(self) -> ChatTemplate:
-        return ChatTemplate.load(self.path)
+        return ChatTemplate.load(self.path, self.enable_thinking)
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -127,9 +133,12 @@ class Base:
             UserError: the base names none, so a model trained on it could never stop.
         """
         ids: list[int] = []
-        eos = self.template.special_tokens.get("eos_token")
-        if eos is not None and (token := self.tokenizer.token_to_id(eos)) is not None:
-            ids.append(token)
+        for name in (self.template.special_tokens.get("eos_token"), self.template.traits.end):
+            token = self.template.token_ids.get(name) if name is not None else None
+            if token is None and name is not None:  # no control token: only the tokenizer knows it
+                token = self.tokenizer.token_to_id(name)
+            if token is not None:
+                ids.append(token)
         generation = self.path / GENERATION_CONFIG_FILE
         sources = [_read_config(generation)] if generation.is_file() else []
         for source in [*sources, self.config]:
@@ -153,8 +162,9 @@ class Base:
 
     @property
     def sha256(self) -> str:
-        """The identity of the base: the hash of `file_hashes`."""
-        return sha256_of_json(self.file_hashes)
+        """The identity of the base: the hash of `file_hashes`, and whether it is to reason."""
+        thinking = {"enable_thinking": "true"} if self.enable_thinking else {}
+        return sha256_of_json({**self.file_hashes, **thinking})
 
 
 def _refused(message: str) -> UserError:

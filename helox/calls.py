@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from helox.errors import LineError
+from helox.errors import LineError, UnfitTemplate
 from helox.json_text import unique_keys
+from helox.nesting import TOO_DEEP, is_too_deep
 from helox.template import ChatTemplate, Message
 
 JsonObject = dict[str, Any]
@@ -23,9 +24,6 @@ TOOL_KEYS = ("name", "description", "parameters")
 SCHEMA_KEYS = ("type", "description", "enum", "properties", "items", "required")
 # (item, key) separators of JSON: Jinja's own filter, and the compact form.
 SEPARATORS = ((", ", ": "), (",", ":"))
-
-# Levels of arguments that come as JSON text: as many as a request's body may have.
-MAX_DEPTH = 64
 
 # Names that no template prints by itself.
 _NAME = "probe_name_qz"
@@ -81,7 +79,7 @@ def parsed_arguments(text: str, where: str) -> Any:
     Raises:
         LineError: names `where`; also for what could not be written down again.
     """
-    too_deep = LineError(where, f"is nested deeper than {MAX_DEPTH} levels")
+    too_deep = LineError(where, TOO_DEEP)
     try:
         value = json.loads(text or "{}", object_pairs_hook=unique_keys)
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
@@ -91,17 +89,9 @@ def parsed_arguments(text: str, where: str) -> Any:
         raise LineError(where, "holds half a surrogate pair") from error
     except ValueError as error:
         raise LineError(where, f"is not JSON: {error}") from error
-    if _is_deeper(value, MAX_DEPTH):
+    if is_too_deep(value):
         raise too_deep
     return value
-
-
-def _is_deeper(value: Any, levels: int) -> bool:
-    level = [value] if isinstance(value, (dict, list)) else []
-    for _ in range(levels):
-        inner = [item.values() if isinstance(item, dict) else item for item in level]
-        level = [x for items in inner for x in items if isinstance(x, (dict, list))]
-    return bool(level)
 
 
 def _schema(schema: Mapping[str, Any]) -> JsonObject:
@@ -149,12 +139,10 @@ class CallFormat:
         answer: Message = {"role": "assistant", "content": "", "tool_calls": [call]}
         tools = [{"type": "function", "function": {"name": _NAME, "parameters": {}}}]
         try:
-            prompt = template.render(asked, add_generation_prompt=True, tools=tools)
-            whole = template.render([*asked, answer], tools=tools)
-        except LineError:
+            _, written = template.span([*asked, answer], 1, tools)
+        except (LineError, UnfitTemplate):
             return None
-        written = whole[len(prompt) :] if whole.startswith(prompt) else ""
-        return cls._read(written, template.special_tokens.get("eos_token"))
+        return cls._read(written, template.traits.end or template.special_tokens.get("eos_token"))
 
     @classmethod
     def _read(cls, written: str, end: str | None) -> CallFormat | None:

@@ -20,6 +20,7 @@ from helox.forms import Conversation, Form, content_of, read_row
 from helox.forms.values import is_blank
 from helox.json_text import refuse_constant, unique_keys
 from helox.mask import Encoder, Example
+from helox.nesting import TOO_DEEP, is_too_deep
 from helox.report import MAX_PROBLEMS_TO_JSON, Report
 from helox.sources import MAX_LINE_BYTES, Numbered, Row
 
@@ -87,13 +88,12 @@ def read_numbered(
         report.lines += 1
         try:
             raw = parse_row(line)
+            if is_too_deep(raw):
+                raise LineError("line", TOO_DEEP)
             form, conversation, found, read = _read(raw, control)
             examples = tuple(encoder.encode(conversation, number)) if encoder else ()
         except LineError as error:
             report.problems.append(Problem(error.message, field=error.field, line=number))
-            continue
-        except RecursionError:
-            report.problems.append(Problem("is nested too deeply", field="line", line=number))
             continue
         report.examples += 1
         report.forms[form.name] += 1
@@ -135,7 +135,7 @@ def parse_row(line: Row) -> Mapping[str, Any]:
     except UnicodeDecodeError as error:
         raise LineError("line", f"is not UTF-8 (byte {error.start})") from error
     except RecursionError as error:
-        raise LineError("line", "is nested too deeply") from error
+        raise LineError("line", TOO_DEEP) from error
     except ValueError as error:
         raise LineError("line", f"is not JSON: {error}") from error
     if not isinstance(value, dict):

@@ -29,6 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--base", type=Path, metavar="DIR", help="the base model, for figures of tokens and time"
     )
+    parser.add_argument(
+        "--enable-thinking", action="store_true", help="a base that can reason first does so"
+    )
     parser.add_argument("--config", metavar="JSON", default="{}", help="settings of the trainer")
     parser.add_argument("--threads", type=int, default=1, help="of the training that is estimated")
     parser.add_argument(
@@ -114,17 +117,19 @@ def check(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> dict[str, Any]:
     """Raises `UserError` for a file, base or setting that cannot be read at all."""
     data, base_dir, threads = options.file, options.base, options.threads
+    enable_thinking = options.enable_thinking
     text = _spec_text(options.file)
     if text is not None:
         spec = read_spec(text)
         data, base_dir, config, threads = spec.data, spec.base_model, spec.config, spec.threads
+        enable_thinking = spec.enable_thinking
     else:
         config = _config(options.config)
     base = None
     if base_dir is not None:
         from helox.base import Base
 
-        base = Base.open(base_dir)
+        base = Base.open(base_dir, enable_thinking)
     from helox.survey import survey_file
 
     report = survey_file(

@@ -10,7 +10,7 @@ from typing import Any
 from helox.base import Base, sha256_of_file
 from helox.base_facts import base_facts
 from helox.check import MAX_PROBLEMS_TO_JSON, Record, Report, read_numbered
-from helox.config_check import against_base
+from helox.config_check import against_base, max_length_for
 from helox.errors import UserError
 from helox.holdout import choose, conversation_key_of, group_keys, key_of
 from helox.mask import Encoder, Example
@@ -36,6 +36,7 @@ class Dataset:
     report: Report
     sha256: str
     counts: dict[str, int]
+    conversations: dict[int, Conversation]  # those that are trained on, by line
     validation_sha256: str | None = None  # of the file that was given to evaluate on
     structured: bool = False  # every answer is a JSON object or a call of a tool
 
@@ -56,62 +57,32 @@ def read_dataset(
     """
     _check_settings(base, config)
     report = Report()
-    records = _read(path, report, Encoder.of(base, config.max_length))
+    records = _read(path, report, Encoder.of(base, max_length_for(config, base.max_positions)))
     if report.problems:
         raise _bad_lines(report)
     if not records:
         raise UserError("no_examples", f"{path.name} holds no examples", field="data")
     if validation is None:
-        data = dataset_of(records, report, config)
-    else:
-        holdout, leaked = read_validation(validation, base, config, _usable(records, config))
-        data = dataset_of(records, report, config, holdout, leaked)
-        data.validation_sha256 = sha256_of_file(validation)
-    return replace(data, sha256=sha256_of_file(path))
+        return replace(dataset_of(records, report, config), sha256=sha256_of_file(path))
+    data = dataset_of(records, report, config.model_copy(update={"holdout_fraction": 0}))
+    holdout, leaked = read_validation(validation, base, config, records)
+    report.held_out = len(holdout)
+    return replace(
+        data,
+        holdout=_trainable(holdout),
+        holdout_records=holdout,
+        sha256=sha256_of_file(path),
+        validation_sha256=sha256_of_file(validation),
+        counts={**data.counts, "held_out": len(holdout), "leaked": leaked},
+    )
 
 
-def dataset_of(
-    records: list[Record],
-    report: Report,
-    config: TrainingConfig,
-    holdout: list[Record] | None = None,
-    leaked: int = 0,
-) -> Dataset:
-    """Splits rows that were read with an encoder; with a hold-out given, all are trained on.
+def dataset_of(records: list[Record], report: Report, config: TrainingConfig) -> Dataset:
+    """Splits rows that were read with an encoder.
 
     Raises:
         UserError: there is nothing to train on.
     """
-    usable = _usable(records, config)
-    if holdout is None:
-        train, holdout = _split(usable, config.holdout_fraction)
-    else:
-        train = usable
-    report.held_out = len(holdout)
-    return Dataset(
-        train=_trainable(train),
-        holdout=_trainable(holdout),
-        holdout_records=holdout,
-        report=report,
-        sha256="",
-        structured=all(is_structured(record.conversation) for record in train),
-        counts={
-            "examples": len(records),
-            "trained": len(train),
-            "held_out": len(holdout),
-            "leaked": leaked,
-            "dropped": len(records) - len(usable),
-            "truncated": len(report.truncated),
-            "duplicates": report.duplicates,
-            "contradictions": report.contradictions,
-            "tokens": report.tokens,
-            "trained_tokens": report.trained_tokens,
-        },
-    )
-
-
-def _usable(records: list[Record], config: TrainingConfig) -> list[Record]:
-    """Records that have an answer to learn. Raises `UserError` where none has."""
     usable = [r for r in records if any(e.trained_tokens for e in r.examples)]
     if not usable:
         raise UserError(
@@ -120,16 +91,32 @@ def _usable(records: list[Record], config: TrainingConfig) -> list[Record]:
             f"max_length ({config.max_length} tokens), or every answer has weight 0",
             field="config.max_length",
         )
-    return usable
-
-
-def _split(records: list[Record], fraction: float) -> tuple[list[Record], list[Record]]:
-    """Records to train on, and those held out by what they ask."""
-    held_out = choose([key_of(record.conversation) for record in records], fraction)
+    held_out = choose([key_of(r.conversation) for r in usable], config.holdout_fraction)
     sides: tuple[list[Record], list[Record]] = ([], [])
-    for record, held in zip(records, held_out, strict=True):
+    for record, held in zip(usable, held_out, strict=True):
         sides[held].append(record)
-    return sides
+    train, holdout = sides
+    report.held_out = len(holdout)
+    return Dataset(
+        train=_trainable(train),
+        holdout=_trainable(holdout),
+        holdout_records=holdout,
+        report=report,
+        sha256="",
+        conversations={record.line: record.conversation for record in train},
+        structured=all(is_structured(record.conversation) for record in train),
+        counts={
+            "examples": len(records),
+            "trained": len(train),
+            "held_out": len(holdout),
+            "dropped": len(records) - len(usable),
+            "truncated": len(report.truncated),
+            "duplicates": report.duplicates,
+            "contradictions": report.contradictions,
+            "tokens": report.tokens,
+            "trained_tokens": report.trained_tokens,
+        },
+    )
 
 
 def read_validation(
@@ -142,7 +129,8 @@ def read_validation(
     """
     report = Report()
     try:
-        records = _read(path, report, Encoder.of(base, config.max_length))
+        length = max_length_for(config, base.max_positions)
+        records = _read(path, report, Encoder.of(base, length))
         if report.problems:
             raise _bad_lines(report)
     except UserError as error:

@@ -72,6 +72,13 @@ class UserError(TrainingError):
     exit_code = EXIT_USER_ERROR
 
 
+class UnfitTemplate(UserError):
+    """The base model's chat template cannot be trained or served with, whatever the data says."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("unfit_chat_template", message, field="base_model")
+
+
 class Interrupted(Exception):
     """SIGTERM came; whatever was trained is in a checkpoint, and the same command continues."""
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Container, Sequence
 
 from helox.render import Conversation, content_of
+from helox.repeats import unordered
 
 KEY_BITS = 64
 # A question that is a larger share of the rows is no group of its own.
@@ -29,12 +30,13 @@ def key_of(conversation: Conversation) -> int:
 
 def turn_key_of(conversation: Conversation) -> int:
     """A number from everything before the last answer: rows with the same one answer one turn."""
-    return _number([conversation.messages[:-1], conversation.tools])
+    asked = [unordered(message) for message in conversation.messages[:-1]]
+    return _number([asked, conversation.tools])
 
 
 def conversation_key_of(conversation: Conversation) -> int:
     """A number from the whole conversation."""
-    return _number([conversation.messages, conversation.tools])
+    return _number([[unordered(message) for message in conversation.messages], conversation.tools])
 
 
 def group_keys(keys: Sequence[tuple[int, int]], known: Container[int] = ()) -> list[int]:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from helox.errors import LineError
-from helox.render import ChatTemplate, Conversation, Message
+from helox.fit import NO_TOOLS
+from helox.render import ChatTemplate, Conversation
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -27,6 +28,7 @@ class Example:
     trained: bytes
     line: int
     full_length: int  # tokens before truncation
+    part: int = 0  # which of its line's examples, from 0
 
     @property
     def truncated(self) -> bool:
@@ -48,7 +50,7 @@ class Encoder:
         max_length: int,
     ) -> None:
         self.template = template
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._stop_ids = frozenset(stop_ids)
         self._appended_stop_id = stop_ids[0]
         self.max_length = max_length
@@ -60,39 +62,30 @@ class Encoder:
     def encode(self, conversation: Conversation, line: int = 0) -> list[Example]:
         """One example for a conversation, or one for each answer in it.
 
-        A template may rewrite earlier turns when a later one follows (dropping the reasoning, say).
-        Then no single sequence shows each answer behind the prompt that serving would give it.
+        A template may rewrite earlier turns when a later one follows (dropping the reasoning, say),
+        or write no token at the end of a turn. Then no single sequence shows each answer, with its
+        end, behind the prompt that serving would give it.
 
         Raises:
-            LineError: the template refuses the messages.
+            LineError: the template refuses the messages, or leaves out something that they say.
         """
         messages, tools = conversation.messages, conversation.tools
+        if tools and not self.template.traits.tools:
+            raise LineError("tools", NO_TOOLS)
         answers = [i for i, m in enumerate(messages) if m["role"] == "assistant"]
         answers = [i for i in answers if messages[i].get("weight", 1) != 0]
         if not answers:  # nothing to learn: kept as a fully masked example, to be counted
             text = self.template.render(messages, tools=tools)
             ids = self._ids(text)
             return [self._truncate(ids, bytes(len(ids)), line)]
-        spans = [self._span(messages, i, tools) for i in answers]
+        spans = [self.template.span(messages, i, tools) for i in answers]
         last = spans[-1][0] + spans[-1][1]
-        if all(last.startswith(prompt + answer) for prompt, answer in spans):
+        ends = self.template.traits.end is not None or len(spans) == 1
+        if ends and all(last.startswith(prompt + answer) for prompt, answer in spans):
             return [self._example(spans, line)]
-        return [self._example([span], line) for span in spans]
+        return [self._example([span], line, part) for part, span in enumerate(spans)]
 
-    def _span(
-        self, messages: Sequence[Message], answer: int, tools: Sequence[dict[str, object]] | None
-    ) -> tuple[str, str]:
-        """The text that serving would prompt with, and the text that it should get back."""
-        prompt = self.template.render(messages[:answer], add_generation_prompt=True, tools=tools)
-        whole = self.template.render(messages[: answer + 1], tools=tools)
-        if not whole.startswith(prompt):
-            raise LineError(
-                f"messages[{answer}]",
-                "the base model's chat template does not render the answer behind its prompt",
-            )
-        return prompt, whole[len(prompt) :]
-
-    def _example(self, spans: Sequence[tuple[str, str]], line: int) -> Example:
+    def _example(self, spans: Sequence[tuple[str, str]], line: int, part: int = 0) -> Example:
         """`spans` are (prompt, answer) texts, each prompt continuing the span before it."""
         ids: list[int] = []
         trained = bytearray()
@@ -103,14 +96,14 @@ class Encoder:
             start = len(ids)
             text = prompt + answer
             self._extend(ids, prompt, text)
-            stop = self._last_stop(ids, start)
+            stop = self._first_stop(ids, start)
             if stop is None and (prompt, answer) == spans[-1]:
                 ids.append(self._appended_stop_id)
                 stop = len(ids) - 1
             end = len(ids) if stop is None else stop + 1
             # What the template writes behind the stop token is never generated.
             trained.extend(b"\1" * (end - start) + bytes(len(ids) - end))
-        return self._truncate(ids, bytes(trained), line)
+        return self._truncate(ids, bytes(trained), line, part)
 
     def _extend(self, ids: list[int], text: str, longer: str) -> None:
         """Appends the tokens of `longer` behind those of its beginning `text`, in place."""
@@ -120,14 +113,13 @@ class Encoder:
         else:  # a token would straddle the border: serving could never produce it
             ids.extend(self._ids(longer[len(text) :]))
 
-    def _last_stop(self, ids: Sequence[int], start: int) -> int | None:
-        return next(
-            (i for i in range(len(ids) - 1, start - 1, -1) if ids[i] in self._stop_ids), None
-        )
+    def _first_stop(self, ids: Sequence[int], start: int) -> int | None:
+        """Where serving would stop."""
+        return next((i for i in range(start, len(ids)) if ids[i] in self._stop_ids), None)
 
     def _ids(self, text: str) -> list[int]:
-        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+        return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
 
-    def _truncate(self, ids: Sequence[int], trained: bytes, line: int) -> Example:
+    def _truncate(self, ids: Sequence[int], trained: bytes, line: int, part: int = 0) -> Example:
         limit = self.max_length
-        return Example(tuple(ids[:limit]), trained[:limit], line, len(ids))
+        return Example(tuple(ids[:limit]), trained[:limit], line, len(ids), part)

@@ -22,8 +22,8 @@ REFERENCE_WIDTH = 2000
 WIDTH_EXPONENT = 0.78
 WIDTH_UNKNOWN = 4096  # a base that does not say how wide it is: the careful end
 
-# Examples that a run sees, repeats included: 1,600 where there are 300, and as their square root.
-SEEN_EXAMPLES = 1600
+# Examples that a run sees, repeats included: 1,400 where there are 300, and as their square root.
+SEEN_EXAMPLES = 1400
 SEEN_AT_EXAMPLES = 300
 MIN_EPOCHS, MAX_EPOCHS = 3, 100
 MIN_STEPS = 100  # fewer teach nothing, however few the examples are

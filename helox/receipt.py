@@ -27,7 +27,7 @@ def fingerprint_of(spec: TrainingSpec, base: Base, data: Dataset, parent: Parent
     return sha256_of_json(
         {
             "helox": helox.__version__,
-            "base": base.file_hashes,
+            "base": base.sha256,
             "data": data.sha256,
             "validation": data.validation_sha256,
             "continue_from": parent.sha256 if parent else None,
@@ -42,9 +42,10 @@ def fingerprint_of(spec: TrainingSpec, base: Base, data: Dataset, parent: Parent
 def source_sha256() -> str:
     """SHA-256 of the trainer's own code: every module, by its path in the package."""
     digest = hashlib.sha256()
-    package = Path(__file__).parent
-    for path in sorted(package.rglob("*.py")):
-        digest.update(str(path.relative_to(package)).encode() + b"\0" + path.read_bytes() + b"\0")
+    folder = Path(__file__).parent
+    for path in sorted(folder.rglob("*.py")):
+        name = path.relative_to(folder).as_posix()
+        digest.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 
@@ -81,7 +82,11 @@ def make_receipt(
             **data.counts,
         },
         "continued_from": parent.lineage() if parent else None,
-        "template": {"sha256": base.template.sha256, "text": base.template.source},
+        "template": {
+            "sha256": base.template.sha256,
+            "text": base.template.source,
+            "enable_thinking": base.enable_thinking,
+        },
         "config": spec.config.model_dump(),
         "config_sha256": sha256_of_json(spec.config.model_dump()),
         "learning_rate": plan.learning_rate,

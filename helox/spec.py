@@ -15,8 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from helox.errors import Problem, UserError
 from helox.methods import METHODS, SUPERVISED
 
+SMALL_BASE_PARAMETERS = 100_000_000
+
 # Defaults where every answer is a JSON object or a call: measured on 300 examples, a small base.
-PROMPT_NOISE = 0.1
+PROMPT_NOISE = 0.25
 COPY_VARIATION = 0.8
 
 AUTO = "auto"
@@ -34,7 +36,7 @@ class _Strict(BaseModel):
 class Amounts:
     """How much examples change from epoch to epoch, as shares.
 
-    noise: of the words of a prompt; variation: of the examples whose copied words are replaced.
+    noise: of users' words; variation: of the examples whose copied words are replaced.
     """
 
     noise: float
@@ -47,7 +49,6 @@ class TrainingConfig(_Strict):
     Where None is the default, `helox.plan` chooses by the data and the base; "auto" says the same.
     """
 
-    method: str = SUPERVISED  # a name in helox.methods.METHODS
     lora_rank: int = Field(default=16, ge=1, le=256)
     lora_alpha: int = Field(default=32, ge=1, le=1024)
     lora_dropout: float = Field(default=0.0, ge=0, le=0.9)
@@ -69,11 +70,13 @@ class TrainingConfig(_Strict):
     warmup_steps: int | None = Field(default=None, ge=0, le=1_000_000)  # wins over warmup_ratio
     weight_decay: float = Field(default=0.01, ge=0, le=1)
     max_grad_norm: float = Field(default=1.0, gt=0, le=1000)
-    # Share of a prompt's words that random ones replace, anew in each epoch; those that the answer
-    # repeats are spared. None: PROMPT_NOISE where the answers are JSON objects or calls, else 0.
+    # Share of the words of users that random ones replace, anew in each epoch; those that an answer
+    # repeats are spared. None: PROMPT_NOISE where the answers are JSON objects or calls and the
+    # base is small, else 0.
     prompt_noise: float | None = Field(default=None, ge=0, le=0.5)
-    # Share of the examples in which words that the answer copies from the prompt are replaced, in
-    # both, by random ones. None: COPY_VARIATION where the answers are JSON or calls, else 0.
+    # Share of the examples in which words that the answer copies from a user are replaced, in both,
+    # by random ones. None: COPY_VARIATION where the answers are JSON or calls and the base is
+    # small, else 0.
     copy_variation: float | None = Field(default=None, ge=0, le=1)
     holdout_fraction: float = Field(default=0.1, ge=0, le=0.5)
     # "auto" is bf16 on a GPU and whatever measured faster at equal accuracy on a CPU.
@@ -82,6 +85,7 @@ class TrainingConfig(_Strict):
     checkpoint_every_steps: int | None = Field(
         default=None, ge=1, le=1_000_000
     )  # None: by the clock
+    method: str = SUPERVISED  # a name in helox.methods.METHODS
 
     @field_validator("num_epochs", "batch_size", "learning_rate", "warmup_ratio", mode="before")
     @classmethod
@@ -119,10 +123,14 @@ class TrainingConfig(_Strict):
             raise ValueError(f"{value} is below max_length {max_length}: an example may not fit")
         return value
 
-    def augmentation_for(self, structured: bool) -> Amounts:
-        """`structured`: every answer is a JSON object or a call of a tool."""
-        noise = PROMPT_NOISE if structured else 0.0
-        variation = COPY_VARIATION if structured else 0.0
+    def augmentation_for(self, structured: bool, base_parameters: int) -> Amounts:
+        """`structured`: every answer is a JSON object or a call of a tool.
+
+        A base of SMALL_BASE_PARAMETERS and more has learned to copy already.
+        """
+        needed = structured and base_parameters < SMALL_BASE_PARAMETERS
+        noise = PROMPT_NOISE if needed else 0.0
+        variation = COPY_VARIATION if needed else 0.0
         return Amounts(
             noise=noise if self.prompt_noise is None else self.prompt_noise,
             variation=variation if self.copy_variation is None else self.copy_variation,
@@ -133,6 +141,7 @@ class TrainingSpec(_Strict):
     """One run: what to read, where to write, how to train. Paths may be relative to the caller."""
 
     base_model: Path
+    enable_thinking: bool = False  # a base that can reason before it answers does so
     data: Path
     # Examples to evaluate on, instead of a part of `data`.
     validation_file: Path | None = None

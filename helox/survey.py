@@ -9,7 +9,7 @@ from typing import Any
 from helox.base import Base
 from helox.base_facts import base_facts
 from helox.check import Record, Report, read_numbered
-from helox.config_check import adapted_layers, against_base
+from helox.config_check import adapted_layers, against_base, max_length_for
 from helox.data import dataset_of, estimate
 from helox.errors import UserError
 from helox.forms import Conversation
@@ -18,7 +18,7 @@ from helox.near import Near, find_near
 from helox.pii import PersonalData
 from helox.plan import make_plan
 from helox.sources import MAX_FILE_BYTES, Numbered, open_rows
-from helox.spec import TrainingConfig
+from helox.spec import AUTO, TrainingConfig
 
 SURVEY_FORMAT = 1
 # Upper ends of the bins of the histogram, in tokens; the last bin has none.
@@ -64,7 +64,7 @@ def survey(
     quick: near duplicates and personal data are not looked for.
     """
     report = Report()
-    encoder = None if base is None else Encoder.of(base, config.max_length)
+    encoder = None if base is None else Encoder.of(base, max_length_for(config, base.max_positions))
     personal = PersonalData()
     records: list[Record] = []
     for record in read_numbered(rows, report, encoder):
@@ -118,7 +118,9 @@ def _figures(
     config: TrainingConfig,
     threads: int,
 ) -> dict[str, Any]:
-    settings = {"max_length": config.max_length, "num_epochs": config.num_epochs}
+    limit = None if base is None else base.max_positions
+    length = max_length_for(config, limit)
+    settings = {"max_length": length, "num_epochs": config.num_epochs or AUTO}
     if base is None:
         return {"base_model": None, "settings": settings, "histogram": None, "estimate": None}
     facts = base_facts(base.path)
@@ -135,7 +137,7 @@ def _figures(
     except UserError as error:
         found["not_trainable"] = error.to_json()
         return found
-    varied = config.augmentation_for(data.structured).variation > 0
+    varied = config.augmentation_for(data.structured, base.parameters).variation > 0
     plan = make_plan(config, base, data.train, varied=varied)
     found["estimate"] = estimate(data, base, plan, threads)
     found["holdout"] = data.holdout_records

@@ -1,21 +1,19 @@
 """The recipe: check → load → train → evaluate → save, on one CPU or one GPU.
 
-A method says what is learned and by which loss (`helox.methods`), a plan how long and at what rate
-(`helox.plan`).
+A method says what is learned and by which loss (`helox.methods`), a plan how long (`helox.plan`).
 
 Features:
     - LoRA, and QLoRA on NF4 with double quantisation and bf16 compute; rsLoRA.
     - Loss over the answers' tokens alone, summed over a whole optimiser step and divided by their
       number there: accumulation, packing and micro-batches of any size give the same gradient.
-    - Words of the prompts and copied words vary from epoch to epoch (`helox.augment`).
+    - Words of users and copied words vary from epoch to epoch (`helox.augment`).
     - The best epoch by hold-out is published; where `num_epochs` is not given, a run stops when
       more of them are in vain (`helox.best_epoch`). `continue_from`: it starts from an adapter.
     - Packing with block-diagonal attention and positions from 0 in every example.
     - Fused AdamW on a CPU, paged 8-bit AdamW on a GPU; cosine, linear or constant learning rate.
     - Killed at any step and started again, it ends in the same bytes (same CPU type and threads).
-    - Out of GPU memory: the longest batch is tried first; the micro-batch halves, the number of
-      micro-batches doubles, the step stays the same.
-    - A loss, gradient or weight that is not finite fails the run, and nothing is published.
+    - Out of GPU memory: the longest batch is tried first; micro-batches halve, the step stays.
+    - A loss, gradient or weight that is not finite fails the run; nothing is published.
 
 Limits:
     - One process, one device. No full fine-tuning, DoRA, trained biases, embeddings or vocabulary:
@@ -48,7 +46,7 @@ from helox.errors import Interrupted, refuse_non_finite
 from helox.gradients import Gradients
 from helox.lineage import Parent
 from helox.mask import Example
-from helox.methods import load_method
+from helox.methods.method import load_method
 from helox.model import build_learner
 from helox.optim import learning_rate_at, make_optimizer
 from helox.progress import Reporter
@@ -90,7 +88,7 @@ class Trainer:
     def check(self) -> None:
         """Reads base and data; what a user can get wrong is found here, before any compute."""
         self.reporter.phase("checking")
-        self.base = Base.open(self.spec.base_model)
+        self.base = Base.open(self.spec.base_model, self.spec.enable_thinking)
         self.parent = None
         if self.spec.continue_from is not None:
             self.parent = Parent.open(self.spec.continue_from, self.base, self.config)
@@ -127,9 +125,8 @@ class Trainer:
         self.counters = Counters(micro_batch=min(self.plan.batch_size, len(self.data.train)))
         self.best: AdapterState | None = None  # the weights of the best epoch that has ended
         self._resume()
-        self.gradients = Gradients(
-            self.learner, self.method, self.optimizer, self.reporter, packing=self.packing
-        )
+        parts = (self.learner, self.method, self.optimizer, self.reporter)
+        self.gradients = Gradients(*parts, packing=self.packing)
         if self.device.type == "cuda":  # a CPU has no such error: its kernel kills the process
             longest = sorted(self.data.train, key=lambda e: -len(e.ids))[: self.plan.batch_size]
             self.gradients.try_out(longest, self.counters)
@@ -158,12 +155,8 @@ class Trainer:
 
     def train(self) -> None:
         """All epochs that are left, each followed by an evaluation."""
-        self.reporter.event(
-            "training.started",
-            step=self.counters.step,
-            precision=self.learner.precision,
-            packing=self.packing,
-        )
+        how = {"precision": self.learner.precision, "packing": self.packing}
+        self.reporter.event("training.started", step=self.counters.step, **how)
         self.checkpointed = time.monotonic()
         if self.counters.before is None:
             self.counters.before = self._evaluate()
@@ -183,8 +176,7 @@ class Trainer:
         counters = self.counters
         if not self.plan.may_stop_early or not should_stop(counters.epochs, self.held_out):
             return False
-        self.reporter.progress.total_steps = counters.step
-        self.reporter.progress.seconds_left = 0.0
+        self.reporter.progress.total_steps, self.reporter.progress.seconds_left = counters.step, 0.0
         self.reporter.event("run.stopped_early", step=counters.step, epoch=len(counters.epochs))
         return True
 
@@ -222,9 +214,8 @@ class Trainer:
         if not self.held_out:
             return {}
         self.reporter.phase("evaluating")
-        figures = self.method.evaluate(
-            self.learner, packing=self.packing, before_batch=self._checkpoint_if_asked
-        )
+        leave = self._checkpoint_if_asked
+        figures = self.method.evaluate(self.learner, packing=self.packing, before_batch=leave)
         refuse_non_finite(self.counters.step, loss=figures["holdout_loss"])
         self.reporter.progress.eval_loss = figures["holdout_loss"]
         return figures

@@ -1,7 +1,7 @@
-"""Adapter packages on local disk, by identity, shared by the processes of one machine.
+"""A cache of adapter packages on local disk, shared by the processes of one machine.
 
 Layout: `{root}/{sha256}/…` holds exactly the package's files; `{root}/.locks` and
-`{root}/.incoming` are the cache's own.
+`{root}/.incoming` hold the cache's locks and unfinished downloads.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _Signature = tuple[tuple[str, int, int, int, int], ...]
 
 
 class AdapterCache:
-    """Verified packages that many threads and processes fetch at most once.
+    """Verified packages; many threads and processes together download each at most once.
 
-    An entry's bytes are hashed when this process first meets it, and again whenever a file of it
-    looks touched (inode, size or times); between the two a fetch costs a few `stat` calls.
+    A process hashes an entry at its first use, and again whenever a file's inode, size or times
+    have changed; otherwise a fetch costs a few `stat` calls.
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
@@ -44,31 +44,29 @@ class AdapterCache:
     def fetch(self, sha256: str, download: Callable[[Path], object]) -> Path:
         """The folder of the package `sha256`, downloaded if it is absent or damaged.
 
-        `download` gets an existing empty folder to fill. What it raises passes through; after an
-        OSError, what it keeps beside that folder stays for the next try. Raises PackageRefused
-        where what it brought is not that package.
+        `download` gets an existing empty folder to fill. Its exceptions pass through; after an
+        OSError, the files that it keeps beside that folder stay for the next try. Raises
+        PackageRefused if it downloaded another package.
         """
         if not SHA256_PATTERN.fullmatch(sha256):
             raise ValueError(f"not a SHA-256 in lower-case hex: {sha256!r}")
         if self._known(sha256) is None:
             with locked(self._locks / sha256):
-                # Another thread or process may have brought it while this one waited.
+                # Another thread or process may have downloaded it while this one waited.
                 if self._known(sha256) is None:
                     self._bring(sha256, download)
         return self.root / sha256
 
     def manifest(self, sha256: str) -> Manifest:
-        """The manifest of an entry that is present and good.
-
-        Raises PackageRefused(MISSING, …) otherwise: `fetch` it first.
-        """
+        """The manifest of an entry. `fetch` it first: raises PackageRefused(MISSING, …) if it is
+        absent or damaged."""
         manifest = self._known(sha256)
         if manifest is None:
             raise PackageRefused(Refusal.MISSING, sha256)
         return manifest
 
     def delete(self, sha256: str) -> bool:
-        """Remove an entry; returns whether it was there."""
+        """Delete an entry; returns whether it existed."""
         with locked(self._locks / sha256):
             return self._remove(sha256)
 
@@ -93,7 +91,7 @@ class AdapterCache:
     def _bring(self, sha256: str, download: Callable[[Path], object]) -> None:
         workplace = self._incoming / sha256
         staging = workplace / "package"
-        # Only the lock's holder touches this name: what is there was left by one that died.
+        # Only the lock's holder uses this folder: one that exists was left by a process that died.
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir(parents=True)
         try:
@@ -107,7 +105,7 @@ class AdapterCache:
             staging.rename(self.root / sha256)
             sync_folder(self.root)
         except OSError:
-            # What a download keeps beside `staging` to go on from stays; see `download.bring`.
+            # Partial files that the download keeps beside `staging` stay; see `download.bring`.
             shutil.rmtree(staging, ignore_errors=True)
             with contextlib.suppress(OSError):
                 workplace.rmdir()
@@ -120,18 +118,18 @@ class AdapterCache:
             self._verified[sha256] = (_signature(self.root / sha256), manifest)
 
     def _sweep(self) -> None:
-        """Remove broken-off downloads that nobody has gone on with for long."""
+        """Delete unfinished downloads that were not resumed for INCOMING_MAX_AGE_SECONDS."""
         oldest = time.time() - INCOMING_MAX_AGE_SECONDS
         for workplace in self._incoming.iterdir():
             try:
                 newest = max(p.stat().st_mtime for p in [workplace, *workplace.rglob("*")])
             except FileNotFoundError:
-                continue  # Another process is at work there.
+                continue  # Another process is working in this folder.
             if newest < oldest:
                 shutil.rmtree(workplace, ignore_errors=True)
 
     def _remove(self, sha256: str) -> bool:
-        """Take the entry away in one step, so that no reader meets half of it."""
+        """Delete the entry; the rename makes it vanish at once, so no reader finds half of it."""
         doomed = self._incoming / f"{sha256}.removed"
         shutil.rmtree(doomed, ignore_errors=True)
         try:

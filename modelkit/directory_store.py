@@ -66,8 +66,25 @@ class DirectoryStore:
             sync_folder(final.parent)
         return document
 
+    def delete(self, name: str, version: int) -> bool:
+        """See Store. The whole version goes in one step, so that no reader meets half of it."""
+        final = self.models / name / str(version)
+        if not os.path.lexists(final):
+            return False
+        _refuse_link(final)
+        with locked(final.parent / ".lock"):
+            doomed = Path(tempfile.mkdtemp(dir=final.parent, prefix=_INCOMING))
+            try:
+                final.rename(doomed / "removed")
+            except FileNotFoundError:
+                return False
+            finally:
+                self._sweep(final.parent)
+            sync_folder(final.parent)
+        return True
+
     def document(self, name: str, version: int) -> bytes | None:
-        """See Store. Empty bytes, which no document is, for a version that has lost its own."""
+        """See Store. Returns empty bytes (never a valid document) for a version without one."""
         folder = self.models / name / str(version)
         if not os.path.lexists(folder):
             return None
@@ -120,7 +137,7 @@ class DirectoryStore:
         write_atomic(path, value)
 
     def _sweep(self, folder: Path) -> None:
-        """Remove what a process that died left behind. Called under the folder's lock."""
+        """Delete the staging folders of processes that died. The caller holds the folder's lock."""
         for path in folder.glob(f"{_INCOMING}*"):
             shutil.rmtree(path, ignore_errors=True)
 

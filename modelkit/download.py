@@ -1,8 +1,8 @@
-"""Bring a package here: resumable, verified, and whole or not at all.
+"""Download a package: resumable, verified, and whole or not at all.
 
-The files grow in a hidden folder beside the destination that is named by the package's identity.
-A download that broke off leaves it, and the next one goes on from there: what is on disk is
-hashed again, never trusted.
+Files are written to a hidden folder beside the destination, named by the package's SHA-256. An
+interrupted download leaves that folder, and the next one resumes from it after hashing the bytes on
+disk again.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from modelkit.package import FileEntry, Manifest
 
 INCOMING = ".incoming-"
 
-# (file, offset) → its bytes from there on.
+# (file, offset) → the file's bytes from the offset on.
 Read = Callable[[FileEntry, int], Iterator[bytes]]
 
 
 def bring(destination: Path, manifest: Manifest, read: Read) -> Path:
     """Fill `destination` (absent, or an empty folder) with exactly the manifest's files.
 
-    What `read` raises as an OSError leaves what has come for the next call; PackageRefused (other
-    bytes than the manifest's, or no good package) leaves nothing.
+    If `read` raises an OSError, the partial files stay for the next call. Raises PackageRefused if
+    the bytes are not the manifest's or the package is not valid; then no file stays.
     """
     _check_free(destination)
     make_folder(destination.parent)
@@ -40,7 +40,7 @@ def bring(destination: Path, manifest: Manifest, read: Read) -> Path:
             _fill(staging, manifest, read)
             package.check(staging)
             _check_free(destination)
-            staging.rename(destination)  # An empty folder is replaced; a full one refuses.
+            staging.rename(destination)  # Replaces an empty folder; fails on a full one.
         except RegistryUnavailable:
             raise
         except (PackageRefused, RegistryError):
@@ -77,7 +77,7 @@ def _fill(folder: Path, manifest: Manifest, read: Read) -> None:
 
 
 def _bring_file(path: Path, entry: FileEntry, read: Read) -> None:
-    """Bring one file. What an earlier try left is used if the whole turns out right."""
+    """Download one file: resume a partial one, and if the result is wrong, start over."""
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     with os.fdopen(os.open(path, flags, 0o644), "r+b") as target:
         if target.seek(0, os.SEEK_END) and _complete(target, entry, read) is None:
@@ -89,7 +89,7 @@ def _bring_file(path: Path, entry: FileEntry, read: Read) -> None:
 
 
 def _complete(target: BufferedRandom, entry: FileEntry, read: Read) -> Refusal | None:
-    """Append what is missing; None when the whole has the entry's size and hash."""
+    """Append the missing bytes; None if the whole file has the entry's size and hash."""
     target.seek(0)
     digest = hashlib.sha256()
     size = 0

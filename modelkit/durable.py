@@ -1,6 +1,6 @@
-"""Files that survive a power cut, and locks that a dead process does not keep.
+"""File operations that survive a power cut, and locks that end with their process.
 
-A rename is durable only when the file's bytes *and* the folder that names it have been synced.
+A rename is durable only once the file's bytes *and* the folder that names it are synced.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CHUNK_BYTES = 1 << 20
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable."""
+    """Make the entries of `folder` durable (fsync)."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -96,9 +96,9 @@ def sync_tree(folder: Path) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock named by the file `path`, among threads and processes alike.
+    """Hold an exclusive lock on the file `path`, against threads and processes alike.
 
-    The kernel drops it when its holder dies. The file stays: removing it would let two holders in.
+    The kernel frees it when its holder dies. The file stays: deleting it would allow two holders.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -110,10 +110,10 @@ def locked(path: Path) -> Iterator[None]:
 
 @contextmanager
 def locked_folder(folder: Path) -> Iterator[None]:
-    """Make `folder` if it is absent and hold it, among threads and processes alike.
+    """Make `folder` if it is absent and lock it, against threads and processes alike.
 
-    The holder may rename or remove it: whoever waited for it then starts with a new one. The
-    folder's parent must exist.
+    The holder may rename or delete it: the next holder then gets a new folder. The folder's parent
+    must exist.
     """
     while True:
         folder.mkdir(exist_ok=True)
@@ -121,7 +121,7 @@ def locked_folder(folder: Path) -> Iterator[None]:
             flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
             descriptor = os.open(folder, flags)
         except FileNotFoundError:
-            continue  # Its holder has just moved it away.
+            continue  # Its holder has just renamed or deleted it.
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             if _still_names(folder, descriptor):

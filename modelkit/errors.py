@@ -1,4 +1,4 @@
-"""What can go wrong, each with a name of its own."""
+"""The errors of ModelKit, and the reasons to refuse a package."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Refusal(StrEnum):
-    """Why a package is refused. The value is the phrase that a person reads."""
+    """Why a package is refused. The value is the phrase of the error message."""
 
     MISSING = "is missing"
     UNREADABLE = "cannot be read"
@@ -35,7 +35,7 @@ class ModelKitError(Exception):
 
 
 class PackageRefused(ModelKitError):
-    """A package, or one file of it, is not accepted. `reason` is the name, `file` the culprit."""
+    """A package is refused because of `file`, for `reason`."""
 
     def __init__(self, reason: Refusal, file: str, detail: str = "") -> None:
         super().__init__(reason, file, detail)
@@ -61,11 +61,11 @@ class BlobTooLarge(ModelKitError):
 
 
 class BlobsUnavailable(ModelKitError, OSError):
-    """The blob store is away or not set up: trying later may help. An OSError, as a full disk."""
+    """The blob store is down or not configured: retry later. An OSError, like a full disk."""
 
 
 class BlobsDenied(BlobsUnavailable):
-    """The blob store refuses our credentials: nothing works until an operator corrects them."""
+    """The blob store refuses our credentials: an operator must correct them."""
 
 
 class RegistryError(ModelKitError):
@@ -85,11 +85,11 @@ class RegistryDamaged(RegistryError):
 
 
 class RegistryUnavailable(RegistryError, OSError):
-    """The registry, or what it stands on, is away or not set up: trying later may help.
+    """The registry or its storage is down or not configured: retry later.
 
-    It is an OSError, as every outage is: whoever waits out a full disk waits this out too.
+    An OSError, like every outage, so that code which retries after a full disk retries here too.
     """
 
 
 class RegistryDenied(RegistryUnavailable):
-    """The registry refuses our credentials: nothing works until an operator corrects them."""
+    """The registry refuses our credentials: an operator must correct them."""

@@ -1,7 +1,7 @@
-"""Whether a LoRA adapter can be served beside others on one base model.
+"""Check that a LoRA adapter can be served beside others on one base model.
 
-Served are plain pairs of A and B matrices on linear layers. Anything that would change the base
-model itself (and with it the answers of every other company) is refused by name.
+Only pairs of A and B matrices on linear layers can. Everything that would change the base model
+itself (and so the answers of other companies) is refused by name.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from modelkit.tensors import Tensor
 CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 SERVABLE_DTYPES = ("F32", "F16", "BF16")
-# What the engine loads.
+# The engine's limit.
 MAX_RANK = 512
-# Keys that may have any value: they are read here, or they do not bear on serving.
+# Keys that may have any value: this module checks them, or they do not affect serving.
 _KNOWN_KEYS = frozenset({
     "peft_type", "task_type", "peft_version", "auto_mapping", "base_model_name_or_path",
     "revision", "inference_mode", "r", "lora_alpha", "lora_dropout", "target_modules",
@@ -30,12 +30,12 @@ _KNOWN_KEYS = frozenset({
 # Other initialisations (pissa, olora, corda, loftq) subtract something from the base weights.
 _SERVABLE_INITS = (True, False, None, "gaussian", "orthogonal", "eva")
 _PAIR = re.compile(r"base_model\.model\.(?P<module>[\w.]+)\.lora_(?P<side>[AB])\.weight")
-# PEFT reads pattern keys as regular expressions; a plain module path cannot hang it.
+# PEFT reads pattern keys as regular expressions; a plain module path always terminates.
 _PLAIN_KEY = re.compile(r"[\w.]+")
 
 
 def check_config(config: object) -> dict[str, Any]:
-    """The parsed adapter_config.json, if it describes an adapter that can be served.
+    """Return the parsed adapter_config.json if its adapter can be served.
 
     Raises PackageRefused naming the option that cannot.
     """
@@ -83,12 +83,12 @@ def _is_rank(value: object) -> bool:
 
 
 def _is_alpha(value: object) -> bool:
-    # A whole number may be larger than any float.
+    # A Python int may be larger than any float.
     return type(value) in (int, float) and abs(value) <= sys.float_info.max  # type: ignore[arg-type]
 
 
 def check_tensors(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Refuse weights that are anything but whole pairs A (rank, in), B (out, rank)."""
+    """Raise PackageRefused unless the weights are complete pairs A (rank, in), B (out, rank)."""
     ranks = {config["r"], *(config.get("rank_pattern") or {}).values()}
     sides: dict[str, dict[str, tuple[int, ...]]] = {}
     for name, tensor in tensors.items():

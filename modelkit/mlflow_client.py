@@ -1,7 +1,7 @@
-"""MLflow's model registry, straight on Postgres or behind a server, and what its failures mean.
+"""A client of MLflow's model registry, on Postgres or behind a server, and its errors.
 
-Importing this module is light; MLflow itself is imported by `connect`. Only the model registry's
-client is made: `MlflowClient` would also make a tracking store, and a folder in the current one.
+Importing this module is light: `connect` imports MLflow. It makes the model registry's client only:
+`MlflowClient` would also make a tracking store, and a folder in the current directory.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ import psycopg2
 from modelkit.errors import RegistryDenied, RegistryError, RegistryUnavailable
 
 CONNECT_SECONDS = 3
-# Any number that nothing else locks in MLflow's database.
+# An advisory lock's number that nothing else uses in MLflow's database.
 MIGRATION_LOCK = 0x6D6C666C6F77
 DENIED_STATUSES = (401, 403)
-# Unless the operator says otherwise: nothing is sent home, and a server that is away is noticed
-# in seconds (MLflow's own limits add up to many minutes).
+# Defaults that the operator may override: no telemetry, and a server that is down is noticed in
+# seconds (MLflow's own limits add up to many minutes).
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
     "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": "2",
 }
-# MLflow's modules import each other in circles: two threads at once would see halves of them.
+# MLflow has circular imports: two threads that import it at once see half-made modules.
 _import_lock = threading.Lock()
 
 
 def connect(tracking_uri: str) -> Any:
-    """MLflow's `ModelRegistryClient`; on Postgres, its tables exist afterwards.
+    """Make MLflow's `ModelRegistryClient`, and on Postgres its tables.
 
     Takes about a second (three for the first on an empty database). Raises RegistryUnavailable or
     RegistryDenied.
     """
     with _migrating(tracking_uri):
         client = _imported()[0]
-        # What it would log before it raises is raised here too.
+        # MLflow logs an error before it raises it: the exception is enough.
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         logging.getLogger("alembic").setLevel(logging.WARNING)
         uri = _with_timeout(tracking_uri)
@@ -52,7 +52,7 @@ def connect(tracking_uri: str) -> Any:
 
 
 def _imported() -> tuple[Any, type[Exception]]:
-    """MLflow's registry client and its exception. Raises RegistryUnavailable where it is not."""
+    """MLflow's registry client and exception. Raises RegistryUnavailable if it is not installed."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     with _import_lock:
@@ -66,7 +66,7 @@ def _imported() -> tuple[Any, type[Exception]]:
 
 @contextmanager
 def _migrating(tracking_uri: str) -> Iterator[None]:
-    """On Postgres, let one process at a time find or make the tables; notice an outage at once."""
+    """On Postgres, hold a lock while MLflow makes its tables; fails fast if Postgres is down."""
     if tracking_uri.startswith("http"):
         yield
         return
@@ -89,7 +89,7 @@ def _migrating(tracking_uri: str) -> Iterator[None]:
 
 @contextmanager
 def outages(tracking_uri: str) -> Iterator[None]:
-    """Turn what MLflow raises into RegistryError, RegistryUnavailable or RegistryDenied.
+    """Turn MLflow's exceptions into RegistryError, RegistryUnavailable or RegistryDenied.
 
     The original is left out of tracebacks: it may quote an address with its password.
     """
@@ -101,7 +101,7 @@ def outages(tracking_uri: str) -> Iterator[None]:
         yield
     except mlflow_error as error:
         status = error.get_http_status_code()
-        # MLflow passes most errors of its database on as a bad request.
+        # MLflow reports most errors of its database as a bad request.
         from_database = isinstance(error.__cause__, SQLAlchemyError)
         text = f"{shown(tracking_uri)}: {_line(error)}"
         if status in DENIED_STATUSES:

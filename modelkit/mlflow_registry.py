@@ -1,9 +1,9 @@
-"""A registry whose catalogue is MLflow and whose bytes lie in a store (a directory or a bucket).
+"""A registry with its catalogue in MLflow and its bytes in a store (a directory or a bucket).
 
-MLflow numbers versions itself, so ours are tags: a version is found by name and tag, and carries
-`adapter_id` and `sha256` for whoever searches there. The store's `metadata.json` and the catalogue
-must name the same identity. What the store has and the catalogue lacks (a crash between the two, a
-registry that was `local` before) is entered when it is next met. An alias is MLflow's own.
+MLflow numbers versions itself, so our version is a tag: an entry is found by name and tag, and has
+the tags `adapter_id` and `sha256` to search by. The store's `metadata.json` and the catalogue must
+name the same SHA-256. A version that is in the store but not in the catalogue (after a crash, or in
+a registry that was `local`) is entered at its next use. Aliases are MLflow's own.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from modelkit import mlflow_client
 from modelkit.errors import ModelNotFound, RegistryDamaged, RegistryError
 from modelkit.store import Store
 from modelkit.store_registry import StoreRegistry
-from modelkit.versions import ModelVersion, checked_alias, checked_name
+from modelkit.versions import ModelVersion, checked_alias, checked_name, checked_version
 
 VERSION_TAG = "cyrex.version"
 SHA256_TAG = "sha256"
 ADAPTER_TAG = "adapter_id"
 PAGE = 1000
-# No such model, and no such alias of it.
+# MLflow's error codes for an unknown model, and for an unknown alias of a model.
 NO_ALIAS = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
 class MlflowRegistry(StoreRegistry):
-    """See `modelkit.registry.Registry`. Connects when it is first used."""
+    """See `modelkit.registry.Registry`. Connects at first use."""
 
     def __init__(self, store: Store, tracking_uri: str) -> None:
         super().__init__(store)
@@ -39,7 +39,7 @@ class MlflowRegistry(StoreRegistry):
     def register_model(
         self, name: str, version: int, path: str | Path, metadata: Mapping[str, Any]
     ) -> ModelVersion:
-        """See Registry. The bytes first, then the catalogue; either may exist already."""
+        """See Registry. Stores the bytes, then the catalogue's entry; either may exist already."""
         model = super().register_model(name, version, path, metadata)
         self._entry(model)
         return model
@@ -59,6 +59,15 @@ class MlflowRegistry(StoreRegistry):
                 entry = known.get((model.name, model.version))
                 self._checked(model, entry) if entry is not None else self._entry(model)
         return models
+
+    def delete_model(self, name: str, version: int) -> bool:
+        """See Registry. MLflow takes its aliases of the version away with its entry."""
+        checked_name(name)
+        checked_version(version)
+        for entry in list(self._search(name, version)):
+            with mlflow_client.outages(self._uri):
+                self._client.delete_model_version(name, entry.version)
+        return super().delete_model(name, version)
 
     def set_alias(self, name: str, alias: str, version: int | None) -> None:
         """See Registry."""
@@ -93,11 +102,11 @@ class MlflowRegistry(StoreRegistry):
             return self._connected
 
     def _entry(self, model: ModelVersion) -> Any:
-        """The catalogue's entry of a version, made if there is none."""
+        """Get or make the catalogue's entry of a version."""
         entry = self._find(model)
         if entry is None:
             mine = self._create(model)
-            # Another process may have done the same: the lowest number stays.
+            # Another process may have made one too: the lowest MLflow number stays.
             entry = self._find(model)
             if entry is None:
                 raise ModelNotFound(f"MLflow has lost model {model.name!r} version {model.version}")
@@ -133,7 +142,10 @@ class MlflowRegistry(StoreRegistry):
             )
 
     def _search(self, name: str | None, version: int | None = None) -> Iterator[Any]:
-        """Our entries, of `name` and `version` where given. Both are checked: no quoting."""
+        """Our entries, filtered by `name` and `version` if given.
+
+        Callers have checked both, so they need no quoting.
+        """
         terms = [f"name = '{name}'"] if name is not None else []
         if version is not None:
             terms.append(f"tags.`{VERSION_TAG}` = '{version}'")

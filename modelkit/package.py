@@ -1,8 +1,8 @@
 """An adapter package: a flat folder of plain files and the manifest that identifies it.
 
 The adapter's identity is `Manifest.sha256`, the SHA-256 of the manifest's canonical JSON: it
-names every byte of every file. A package holds `adapter_config.json`, `adapter_model.safetensors`
-and small text files (a receipt, a model card); nothing in it can run.
+covers every byte of every file. A package holds `adapter_config.json`, `adapter_model.safetensors`
+and small text files (a receipt, a model card), and no code.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """One file of a package: its plain name, its bytes' count and their SHA-256."""
+    """One file of a package: its plain name, its size in bytes and its SHA-256."""
 
     path: str
     size: int
@@ -54,7 +54,7 @@ class Manifest:
 
     @property
     def weights_sha256(self) -> str:
-        """SHA-256 of `adapter_model.safetensors`: what a loader checks the weights against."""
+        """SHA-256 of `adapter_model.safetensors`, which the engine checks when it loads it."""
         return next(entry.sha256 for entry in self.files if entry.path == WEIGHTS_FILE)
 
     @property
@@ -95,7 +95,7 @@ def _is_valid(entry: FileEntry) -> bool:
 
 
 def build(folder: str | Path) -> Manifest:
-    """Check a folder from top to bottom and return its manifest.
+    """Check all of a folder and return its manifest.
 
     Raises PackageRefused naming the file and the reason.
     """
@@ -108,15 +108,18 @@ def build(folder: str | Path) -> Manifest:
 
 
 def check(folder: str | Path) -> None:
-    """Refuse a folder as `build` does, without hashing: for bytes that are verified already."""
+    """Check a folder as `build` does, but without hashing: for bytes that are already verified."""
     for _ in _judged(Path(folder)):
         pass
 
 
 def _judged(folder: Path) -> Iterator[tuple[str, int, BufferedReader]]:
-    """Every file of a good package, open: (name, bytes, stream)."""
+    """Yield every file after its check, opened: (name, size in bytes, stream).
+
+    Raises PackageRefused for the first file that fails.
+    """
     config: dict[str, Any] = {}
-    for name in _names_in(folder):  # CONFIG_FILE sorts before WEIGHTS_FILE, judged by it.
+    for name in _names_in(folder):  # CONFIG_FILE sorts before WEIGHTS_FILE, which needs it.
         with open_file(folder, name) as stream:
             size = stream.seek(0, 2)
             stream.seek(0)
@@ -128,7 +131,7 @@ def _judged(folder: Path) -> Iterator[tuple[str, int, BufferedReader]]:
 
 
 def verify(folder: str | Path, manifest: Manifest) -> None:
-    """Refuse the folder unless it is a good package and holds exactly the manifest's bytes."""
+    """Raise PackageRefused unless the folder is a valid package with the manifest's bytes."""
     folder = Path(folder)
     listed = {entry.path: entry for entry in manifest.files}
     _check_names(list(listed))
@@ -137,7 +140,7 @@ def verify(folder: str | Path, manifest: Manifest) -> None:
         raise PackageRefused(Refusal.MISSING, name)
     for name in sorted(set(names) - set(listed)):
         raise PackageRefused(Refusal.EXTRA_FILE, name)
-    for name in names:  # Sizes and hashes first: "truncated" says more than "malformed".
+    for name in names:  # Sizes and hashes first: a wrong size says more than a parse error.
         with open_file(folder, name) as stream:
             if stream.seek(0, 2) != listed[name].size:
                 raise PackageRefused(Refusal.WRONG_SIZE, name)
@@ -151,7 +154,7 @@ def verify(folder: str | Path, manifest: Manifest) -> None:
 def copy(source: str | Path, destination: Path, manifest: Manifest) -> None:
     """Copy exactly the manifest's files into the empty folder `destination`, durably.
 
-    What is written is hashed while it is written, so a source that changes is refused.
+    The bytes are hashed while they are written, so a source that changes is refused.
     """
     _check_names([entry.path for entry in manifest.files])
     for entry in manifest.files:
@@ -198,7 +201,7 @@ def _check_names(names: list[str]) -> None:
 
 
 def open_file(folder: Path, name: str) -> BufferedReader:
-    """A regular file of `folder`. Raises PackageRefused naming what it is instead."""
+    """Open a regular file of `folder`. Raises PackageRefused if it is missing or another thing."""
     try:
         return open_plain(folder / name)
     except FileNotFoundError:
@@ -214,5 +217,7 @@ def _read_config(stream: BufferedReader, size: int) -> object:
         raise PackageRefused(Refusal.BAD_CONFIG, CONFIG_FILE, "it is larger than 1 MiB")
     try:
         return json.loads(stream.read())
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise PackageRefused(Refusal.BAD_CONFIG, CONFIG_FILE, "it is nested too deeply") from None
+    except ValueError as error:
         raise PackageRefused(Refusal.BAD_CONFIG, CONFIG_FILE, str(error)[:200]) from None

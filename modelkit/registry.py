@@ -1,7 +1,7 @@
 """Named, integer-versioned adapter packages, in a directory, in S3, or catalogued by MLflow.
 
-A model's name is its company's id. A version appears at once and whole, and never changes; its
-bytes are verified whenever they leave the registry.
+A model's name is its company's id. A version appears atomically and never changes; its bytes are
+verified whenever they leave the registry.
 """
 
 from __future__ import annotations
@@ -25,42 +25,45 @@ TYPES = ("mlflow", "s3", "local")
 
 
 class Registry(Protocol):
-    """What every registry does, wherever it keeps its bytes.
+    """The interface of every registry.
 
-    Every method raises RegistryUnavailable (an OSError) where the registry is away, and
-    RegistryError for a bad name, version or alias.
+    Every method raises RegistryUnavailable (an OSError) if the registry is down, and RegistryError
+    for a bad name, version or alias.
     """
 
     def register_model(
         self, name: str, version: int, path: str | Path, metadata: Mapping[str, Any]
     ) -> ModelVersion:
-        """Store the package at `path` as `name` `version`; the same bytes again change nothing.
+        """Store the package at `path` as `name` `version`. Idempotent for the same bytes.
 
-        Raises PackageRefused, or VersionExists (other bytes).
+        Raises PackageRefused, or VersionExists if the version has other bytes.
         """
 
     def get_model(self, name: str, version: int | None = None) -> ModelVersion:
-        """One version; the highest where none is named. Raises ModelNotFound."""
+        """One version; None gets the highest. Raises ModelNotFound."""
 
     def download_model(self, name: str, version: int | None, destination: str | Path) -> Path:
-        """Bring a verified package to `destination`, which must be absent or an empty folder.
+        """Download a verified package to `destination`, which must be absent or an empty folder.
 
-        Raises ModelNotFound, or PackageRefused where the stored bytes are not a good package. One
-        that breaks off is gone on with by the next call for a folder beside `destination`.
+        Raises ModelNotFound, or PackageRefused if the stored bytes are not a valid package. An
+        interrupted download is resumed by the next call for a folder with the same parent.
         """
 
     def list_models(self, name: str | None = None) -> list[ModelVersion]:
-        """Every version of `name` (of all, where None), by name and then by version."""
+        """Every version of `name` (None: of all models), sorted by name, then version."""
+
+    def delete_model(self, name: str, version: int) -> bool:
+        """Delete a version and its bytes; returns whether it was there. Aliases stay."""
 
     def set_alias(self, name: str, alias: str, version: int | None) -> None:
-        """Let `alias` name a version from now on; None removes it. Raises ModelNotFound."""
+        """Point `alias` to a version; None removes the alias. Raises ModelNotFound."""
 
     def get_alias(self, name: str, alias: str) -> int | None:
-        """The version that `alias` names; None where there is none."""
+        """The version that `alias` points to, or None."""
 
 
 class RegistrySettings(S3Settings, Protocol):
-    """What `get_registry` reads of the settings. An empty text stands for "not given"."""
+    """The settings that `get_registry` reads. An empty text stands for "not given"."""
 
     @property
     def model_registry_type(self) -> str: ...
@@ -80,13 +83,13 @@ class LocalRegistry(StoreRegistry):
 
 
 def get_registry(settings: RegistrySettings) -> Registry:
-    """The registry that MODEL_REGISTRY_TYPE names, one a process for the same settings.
+    """The registry that MODEL_REGISTRY_TYPE names: one object a process for the same settings.
 
-    `mlflow` keeps its bytes in S3 where a bucket is given, else in MODEL_REGISTRY_PATH. Connects
-    to nothing yet. Raises RegistryError for an unknown type.
+    `mlflow` keeps its bytes in S3 if a bucket is given, else in MODEL_REGISTRY_PATH. Does not
+    connect yet. Raises RegistryError for an unknown type.
     """
     return _registry(
-        os.getpid(),  # A forked process makes connections of its own.
+        os.getpid(),  # A forked process needs connections of its own.
         settings.model_registry_type,
         str(settings.model_registry_path),
         settings.mlflow_tracking_uri,

@@ -1,4 +1,4 @@
-"""A client of an S3 server, and what its failures mean. Any server: path-style, signature v4."""
+"""A client of any S3 server (path-style, signature v4), and its errors."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ CONNECT_SECONDS = 3
 READ_SECONDS = 60
 ATTEMPTS = 3
 NOT_FOUND = frozenset({"404", "NoSuchKey", "NotFound"})
-# Somebody else created the key first.
+# A conditional write failed: another writer created the key first.
 TAKEN = frozenset({"412", "PreconditionFailed", "409", "ConditionalRequestConflict"})
-# The server does not know conditional writes, and says so.
+# The server refuses conditional writes as unknown.
 UNCONDITIONAL = frozenset({"501", "NotImplemented"})
 DENIED_STATUSES = (401, 403)
 
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """Where a bucket is. An empty `endpoint_url` means AWS; no key means boto3's own search."""
+    """A bucket's address. An empty `endpoint_url` is AWS; without a key, boto3 searches for one."""
 
     name: str
     endpoint_url: str = ""
@@ -32,11 +32,11 @@ class Bucket:
 
     @property
     def place(self) -> str:
-        """For people, without credentials."""
+        """The address for messages, without credentials."""
         return f"S3 bucket {self.name!r} at {self.endpoint_url or 'AWS'}"
 
     def connect(self) -> Any:
-        """A boto3 client, safe for threads. Raises RegistryUnavailable without boto3."""
+        """A thread-safe boto3 client. Raises RegistryUnavailable if boto3 is not installed."""
         try:
             import boto3
             from botocore.config import Config
@@ -48,7 +48,7 @@ class Bucket:
             connect_timeout=CONNECT_SECONDS,
             read_timeout=READ_SECONDS,
             retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
-            # Trailing checksums are newer than many servers; our own hashes cover every byte.
+            # Many servers do not know trailing checksums; our own hashes cover every byte.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         )
@@ -64,7 +64,7 @@ class Bucket:
 
 
 class S3Settings(Protocol):
-    """What the settings say of S3. An empty text stands for "not given"."""
+    """The S3 settings. An empty text stands for "not given"."""
 
     @property
     def s3_endpoint_url(self) -> str: ...
@@ -96,9 +96,9 @@ def code_of(error: Any) -> str:
 
 @contextmanager
 def outages(bucket: Bucket) -> Iterator[None]:
-    """Turn what boto3 raises into RegistryUnavailable or RegistryDenied, in one line.
+    """Turn boto3's exceptions into RegistryUnavailable or RegistryDenied, with one-line messages.
 
-    "Not found" is the caller's to expect: NoSuchKey passes as FileNotFoundError.
+    NoSuchKey becomes FileNotFoundError, for the caller to handle.
     """
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import (

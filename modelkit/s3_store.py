@@ -1,9 +1,9 @@
 """A store in an S3 bucket.
 
-A package's files lie in `models/{name}/{version}/model/{sha256}/`, under its own identity: two
-writers of one version never touch each other's bytes. `metadata.json`, written last, says whose
-the version is. It is created on condition that there is none, and then read back: a server that
-does not know such conditions, or takes no notice of them, lets the last of several rivals win.
+A package's files lie in `models/{name}/{version}/model/{sha256}/`, so two writers of one version
+never touch each other's bytes. `metadata.json`, written last, says which SHA-256 the version has.
+It is created by a conditional write and then read back: on a server that refuses or ignores the
+condition, the last of several writers wins.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from modelkit.package import FileEntry, Manifest
 from modelkit.s3_client import TAKEN, UNCONDITIONAL, Bucket, code_of, outages
 from modelkit.versions import MAX_DOCUMENT_BYTES, NAME_PATTERN, VERSION_PATTERN
 
-# Of a server without conditional writes: longer than between a writer's look and its write.
+# On a server without conditional writes: longer than from a writer's read to its write.
 SETTLE_SECONDS = 1.0
 _TOTAL = re.compile(r"bytes \d+-\d+/(\d+)")
 
 
 class S3Store:
-    """See `modelkit.store.Store`. Connects when it is first used."""
+    """See `modelkit.store.Store`. Connects at first use."""
 
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
@@ -72,6 +72,17 @@ class S3Store:
             raise RegistryUnavailable(f"S3 bucket {self.bucket.name!r} has lost {key}")
         return written
 
+    def delete(self, name: str, version: int) -> bool:
+        """See Store."""
+        folder = f"models/{name}/{version}/"
+        keys = [item["Key"] for item in self._list(folder, "Contents")]
+        document = f"{folder}metadata.json"
+        # Without its document a version does not exist, however much of it is still there.
+        for key in sorted(keys, key=lambda key: key != document):
+            with outages(self.bucket):
+                self._client.delete_object(Bucket=self.bucket.name, Key=key)
+        return document in keys
+
     def document(self, name: str, version: int) -> bytes | None:
         """See Store."""
         return self._get(f"models/{name}/{version}/metadata.json")
@@ -87,7 +98,7 @@ class S3Store:
     def read(
         self, name: str, version: int, sha256: str, entry: FileEntry, offset: int
     ) -> Iterator[bytes]:
-        """See Store. Asks for the range from `offset` on."""
+        """See Store. Requests the byte range from `offset` on."""
         key = f"{self._folder(name, version, sha256)}/{entry.path}"
         wanted = {"Range": f"bytes={offset}-"} if offset else {}
         try:
@@ -99,7 +110,7 @@ class S3Store:
             ranged = _TOTAL.fullmatch(answer.get("ContentRange", ""))
             if int(ranged[1] if ranged else answer["ContentLength"]) != entry.size:
                 raise PackageRefused(Refusal.WRONG_SIZE, entry.path)
-            unwanted = 0 if ranged else offset  # A server may answer with the whole.
+            unwanted = 0 if ranged else offset  # A server may ignore the range.
             for chunk in body.iter_chunks(CHUNK_BYTES):
                 yield chunk[unwanted:]
                 unwanted = max(0, unwanted - len(chunk))
@@ -129,7 +140,7 @@ class S3Store:
                 yield from page.get(part, [])
 
     def _get(self, key: str) -> bytes | None:
-        """A small object; None where there is none."""
+        """The bytes of a small object, or None."""
         try:
             with outages(self.bucket):
                 answer = self._client.get_object(Bucket=self.bucket.name, Key=key)
@@ -139,19 +150,19 @@ class S3Store:
             return None
 
     def _create(self, key: str, data: bytes) -> None:
-        """Write `key` unless it exists. What stands there afterwards is for the caller to read.
+        """Write `key` unless it exists. The caller must read which writer's bytes it has now.
 
-        Some servers take no notice of the condition: then rivals are given time to write too, so
-        that all of them read the same.
+        If the server ignores the condition, wait until other writers have written too, so that all
+        of them read the same bytes.
         """
         if not self._put_if_absent(key, data):
             return
-        # What has just been written cannot be created again, if the server looks.
+        # A second conditional write succeeds only on a server that ignores the condition.
         if self._put_if_absent(key, data):
             time.sleep(SETTLE_SECONDS)
 
     def _put_if_absent(self, key: str, data: bytes) -> bool:
-        """Whether the server has written `key`; False: it says that something stands there."""
+        """Write `key`, on condition that it is absent. False: the server says that it exists."""
         from botocore.exceptions import ClientError
 
         place = {"Bucket": self.bucket.name, "Key": key, "Body": data}
@@ -167,7 +178,7 @@ class S3Store:
         return True
 
     def _upload(self, source: Path, entry: FileEntry, key: str) -> None:
-        """Send a file in parts, hashed on its way: a source that changes is refused."""
+        """Upload a file in parts and hash it meanwhile: a source that changes is refused."""
         with package.open_file(source, entry.path) as stream, outages(self.bucket):
             hashing = _Hashing(stream)
             self._client.upload_fileobj(hashing, self.bucket.name, key)

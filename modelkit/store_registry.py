@@ -1,4 +1,4 @@
-"""A registry on a store alone: what `local` and `s3` are, and what `mlflow` builds on."""
+"""A registry on a store alone: the types `local` and `s3`, and the base of `mlflow`."""
 
 from __future__ import annotations
 
@@ -75,6 +75,10 @@ class StoreRegistry:
                 if data is not None:
                     found.append(self._model(each, version, data))
         return found
+
+    def delete_model(self, name: str, version: int) -> bool:
+        """See Registry."""
+        return self.store.delete(checked_name(name), checked_version(version))
 
     def set_alias(self, name: str, alias: str, version: int | None) -> None:
         """See Registry."""

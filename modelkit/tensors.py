@@ -1,6 +1,6 @@
-"""The header of a safetensors file, read and judged without a model library.
+"""Read and check the header of a safetensors file, without a model library.
 
-A file is: 8 bytes little-endian header length, a JSON object, then one buffer of tensor bytes.
+A file is 8 bytes of little-endian header length, a JSON object, then one buffer of tensor bytes.
 Format: https://github.com/huggingface/safetensors
 """
 
@@ -34,7 +34,7 @@ class Tensor:
 
 
 def read_header(stream: BinaryIO, size: int, file: str) -> dict[str, Tensor]:
-    """Every tensor of the file of `size` bytes that `stream` reads from its start.
+    """Every tensor of a file. stream: the file at its start; size: its bytes; file: for errors.
 
     Raises PackageRefused(BAD_TENSORS, file) unless the header is well-formed, every tensor's bytes
     are exactly what its dtype and shape need, and together they fill the buffer without a gap or
@@ -48,7 +48,9 @@ def read_header(stream: BinaryIO, size: int, file: str) -> dict[str, Tensor]:
         header = json.loads(stream.read(length), object_pairs_hook=_unique)
         tensors = _tensors(header)
         _check_buffer(tensors, size - LENGTH_BYTES - length)
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise PackageRefused(Refusal.BAD_TENSORS, file, "the header is nested too deeply") from None
+    except ValueError as error:
         raise PackageRefused(Refusal.BAD_TENSORS, file, str(error)[:200]) from None
     return tensors
 

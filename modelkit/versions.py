@@ -1,4 +1,4 @@
-"""One registered version, and the document (`metadata.json`) that describes it in every store."""
+"""A registered version, and the document (`metadata.json`) that describes it in every store."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ MAX_DOCUMENT_BYTES = 4 << 20
 MAX_VERSION = 10**9 - 1
 VERSION_PATTERN = re.compile(r"[1-9][0-9]{0,8}")
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-# MLflow keeps `latest` and `v1`, `v2`, … for itself.
+# MLflow reserves `latest` and `v1`, `v2`, ….
 ALIAS_PATTERN = re.compile(r"(?!latest\Z|v[0-9]+\Z)[a-z][a-z0-9_-]{0,62}")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
-    """One registered package. `path` is its folder in the registry (unverified: download it)."""
+    """One registered package. `path`: its folder in the registry, not verified (download it)."""
 
     name: str
     version: int
@@ -38,21 +38,22 @@ class ModelVersion:
 
 
 def checked_name(name: str) -> str:
-    """A model's name: plain, so that it is one folder and one key anywhere."""
+    """Return a model's name. Raises RegistryError unless it can be one folder or key anywhere."""
     if not NAME_PATTERN.fullmatch(name):
         raise RegistryError(f"not a model name: {name!r}")
     return name
 
 
 def checked_version(version: int) -> int:
-    """A version is an integer from 1."""
+    """Return a version. Raises RegistryError unless it is an integer from 1 to MAX_VERSION."""
     if type(version) is not int or not 1 <= version <= MAX_VERSION:
         raise RegistryError(f"a version is an integer from 1, not {version!r}")
     return version
 
 
 def checked_alias(alias: str) -> str:
-    """An alias: lower-case letters, digits, `-` and `_`; never `latest` or like `v1`."""
+    """Return an alias. Raises RegistryError unless it is lower-case letters, digits, `-` and `_`,
+    begins with a letter, and is neither `latest` nor like `v1`."""
     if not ALIAS_PATTERN.fullmatch(alias):
         raise RegistryError(f"not an alias: {alias!r}")
     return alias
@@ -61,7 +62,7 @@ def checked_alias(alias: str) -> str:
 def write_document(
     name: str, version: int, manifest: Manifest, metadata: Mapping[str, Any]
 ) -> bytes:
-    """The document of a version that is being registered now. Raises TypeError for non-JSON."""
+    """The document of a version registered now. Raises TypeError if `metadata` is not JSON."""
     document = {
         "name": name,
         "version": version,
@@ -76,10 +77,10 @@ def write_document(
 def read_document(
     data: bytes, name: str, version: int, path_of: Callable[[str], str]
 ) -> ModelVersion:
-    """The version that a document describes; `path_of` gives the folder of an identity.
+    """Parse a version's document. path_of: SHA-256 of a package to its folder.
 
-    Raises RegistryDamaged where it is unreadable or another version's, and PackageRefused where
-    its manifest lists what does not belong in a package.
+    Raises RegistryDamaged if it is unreadable or describes another version, and PackageRefused if
+    its manifest lists a file that no package may have.
     """
     place = f"model {name!r} version {version}"
     try:

@@ -59,7 +59,7 @@ class Consumer:
 
     `effect(session, stream, envelope)` works in the transaction that writes the inbox. It must act
     through that session alone, because a failure elsewhere in the batch undoes and repeats it.
-    What it returns is called after the commit; a process that dies between the two never calls it.
+    Its return value is called after the commit; a process that dies between the two never calls it.
     A consumer's name must be its own while it lives; one that comes back under its old name goes
     on with what it left. One thread runs a consumer.
     """

@@ -36,7 +36,7 @@ EVENT_ID: dict[str, tuple[tuple[str, ...], str]] = {
 }
 
 MUST_BE_JSON = frozenset({"training_data", "config", "metadata"})
-# What a payload declares beside these is text; what it does not declare may be JSON too.
+# All other declared fields are text; a field that is not declared may be JSON too.
 MAY_BE_JSON = frozenset({"data", "use_qlora", "use_adapter", "seed", "version"})
 
 

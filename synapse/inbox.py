@@ -1,4 +1,4 @@
-"""What has had its effect and what was set aside, both written in the effect's transaction."""
+"""Receipts of events that had their effect, and events set aside; both join that transaction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an event's `data` holds, by type, and which types belong on which stream.
+"""The fields of an event's `data`, by type, and the types that belong on each stream.
 
 Keys that a payload does not name are kept (`model_extra`): an outside program may say more.
 """
@@ -24,7 +24,7 @@ Id = Annotated[
     str,
     StringConstraints(min_length=1, max_length=MAX_ID_CHARACTERS, pattern=r"^[^\s\x00-\x1f\x7f]+$"),
 ]
-# Of what becomes a row: the API shows it under this id, and a step's folder bears it as its name.
+# An id that becomes a row's: the API shows it, and a step's folder has it as its name.
 ROW_ID = r"^[A-Za-z0-9._:-]{1,128}$"
 RowId = Annotated[str, StringConstraints(pattern=ROW_ID)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]

@@ -16,7 +16,7 @@ LORA_ADAPTER_REQUESTS: Final = "lora_adapter_requests"
 COMPANY_AUTOMATION_JOBS: Final = "company_automation_jobs"
 MODEL_EVENTS: Final = "model-events"
 
-# What the platform itself reads, and nothing of it may be trimmed before it was read.
+# The streams that the platform itself reads; no entry may be trimmed before it was read.
 CONSUMED: Final = (
     LORA_TRAINING_REQUESTS,
     LORA_ADAPTER_READY,

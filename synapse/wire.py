@@ -9,6 +9,10 @@ from typing import Any
 
 from database.base import UNSTORABLE
 
+# Levels of a field's JSON: the 64 of a request's body or a line of data, and room for what events
+# wrap around them. A number of ours: how deep Python itself can go depends on its stack.
+MAX_DEPTH = 100
+
 
 class EnvelopeInvalid(ValueError):
     """An entry that is no event. `reason` names the field and what is wrong with it."""
@@ -57,13 +61,27 @@ def loads(name: str, text: str) -> Any:
     try:
         value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     except RecursionError:
-        raise EnvelopeInvalid(f"{name}: not JSON: nested too deeply") from None
+        raise _too_deep(name) from None
     except ValueError as error:
         raise EnvelopeInvalid(f"{name}: not JSON: {error}") from None
+    if _is_too_deep(value):
+        raise _too_deep(name)
     # Only an escape can hide what a text column refuses; most events hold none.
     if "\\u" in text and not storable(value):
         raise EnvelopeInvalid(f"{name}: holds a NUL or a half surrogate, which cannot be stored")
     return value
+
+
+def _too_deep(name: str) -> EnvelopeInvalid:
+    return EnvelopeInvalid(f"{name}: nested deeper than {MAX_DEPTH} levels")
+
+
+def _is_too_deep(value: Any) -> bool:
+    level = [value] if isinstance(value, (dict, list)) else []
+    for _ in range(MAX_DEPTH):
+        inner = [item.values() if isinstance(item, dict) else item for item in level]
+        level = [x for items in inner for x in items if isinstance(x, (dict, list))]
+    return bool(level)
 
 
 def _refuse_constant(name: str) -> Any:

@@ -25,6 +25,7 @@ from modelkit.blobs import get_blob_store
 from modelkit.blobs.s3 import S3Blobs
 from tests.blob_places import KINDS, BlobPlace, point_at
 from tests.s3_server import S3Server
+from tests.support.environment import FOLDERS, forget_settings
 
 TEMPLATE = "cyrex_template"
 # Variables that a running stack exports, and that would lead a test to it.
@@ -51,14 +52,7 @@ FOREIGN = (
     "TOOL_SECRETS_KEY",
     "TOOL_ALLOWED_HOSTS",
 )
-FOLDERS = ("DATA_DIR", "BLOB_DIR", "WORK_DIR", "ADAPTER_CACHE_DIR", "MODEL_REGISTRY_PATH")
 _numbers = count(1)
-
-
-def forget_settings() -> None:
-    """After a change of the environment: the next `get_settings()` reads it anew."""
-    settings.get_settings.cache_clear()
-    session.dispose()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from tests.conftest import forget_settings
+from tests.support.environment import forget_settings
 
 CHUNK = b"x" * 65536
 Behaviour = Callable[["Handler"], None]

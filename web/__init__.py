@@ -1,6 +1,6 @@
 """The HTTP API: authenticate, validate, write rows and outbox in one transaction, hand over.
 
-Never loads a model library: what runs a model runs in a worker.
+It never loads a model library: models run in workers.
 """
 
 from web.app import create_app

@@ -11,9 +11,10 @@ from flask.json.provider import DefaultJSONProvider
 from flask_openapi3.openapi import OpenAPI
 
 from cyrex.logs import configure_logging, one_line
-from database.session import keyless_session
+from database.session import DATABASE_ERRORS, keyless_session
 from settings import get_settings
 from web.api import (
+    adapters,
     agents,
     chat,
     companies,
@@ -28,23 +29,23 @@ from web.api import (
 )
 from web.http import auth
 from web.http.body import JsonRequest, give_seat_back
-from web.http.errors import DATABASE_ERRORS, refuse_invalid, register_errors
+from web.http.errors import refuse_invalid, register_errors
 from web.http.openapi import DOCS_PREFIX, INFO, SECURITY_SCHEMES, SPEC_URL, SWAGGER_CONFIG
 from web.live.conversations import Conversations
-from web.live.waiting import Waiters
+from web.live.waiting import WaitingClients
 from web.live.watching import Watcher
-from web.shapes.answers import Error
+from web.shapes.common import Error
 
 log = structlog.get_logger()
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-# Of a process's threads, at most this share may be held by clients that wait.
+# The share of a process's threads that waiting clients may hold.
 WAITERS_SHARE = 0.75
 
 
 def create_app() -> Flask:
-    """The application, for gunicorn's `gthread` workers. Starts with the database down, but not
-    with a database role that would see every company's rows."""
+    """The application, for gunicorn's `gthread` workers. It starts while the database is down, but
+    not with a database role that would see every company's rows."""
     settings = get_settings()
     configure_logging(settings.log_level)
     app = OpenAPI(
@@ -65,7 +66,7 @@ def create_app() -> Flask:
     if isinstance(app.json, DefaultJSONProvider):
         app.json.sort_keys = False
         app.json.ensure_ascii = False
-    app.extensions["cyrex.waiters"] = Waiters(
+    app.extensions["cyrex.waiters"] = WaitingClients(
         settings.redis_url, seats=int(settings.web_threads * WAITERS_SHARE)
     )
     app.extensions["cyrex.conversations"] = Conversations()
@@ -78,7 +79,7 @@ def create_app() -> Flask:
     for api in (
         jobs.api,
         training.api,
-        training.adapters_api,
+        adapters.api,
         datasets.api,
         schedules.api,
         chat.api,

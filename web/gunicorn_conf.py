@@ -13,14 +13,15 @@ bind = os.environ.get("WEB_BIND", "127.0.0.1:8000")
 worker_class = "gthread"
 workers = _settings.web_processes
 threads = _settings.web_threads
-# Sockets of the database and the broker must not be shared by forked processes.
+# Each worker builds the application after the fork. `web` relies on it: threads, seats and
+# connections begin in the process that uses them, and nothing checks for a fork.
 preload_app = False
-# One file under the home directory for all servers of a user: nothing here needs it.
+# gunicorn's control socket is one file per user, which two servers of a user would share.
 control_socket_disable = True
 
-# Above what load balancers commonly keep, so that they and not we close an idle connection.
+# Seconds. Above the common idle limit of load balancers, so that they close idle connections first.
 keepalive = 75
-# A stopping worker answers what it has; clients that wait for a job are let go within seconds.
+# Seconds in which a stopping worker finishes its requests; waits for jobs end within a few.
 graceful_timeout = 30
 timeout = 60
 backlog = 2048
@@ -34,22 +35,15 @@ loglevel = _settings.log_level.lower()
 access_log_format = '%(h)s "%(r)s" %(s)s %(b)s %(L)ss request_id=%({x-request-id}o)s'
 
 
-def post_fork(server: Any, worker: Any) -> None:
-    """In each new worker: no connection of the parent's is used."""
-    from database.session import dispose
-
-    dispose(close=False)
-
-
 def worker_exit(server: Any, worker: Any) -> None:
-    """What the last requests began is given to the broker; the reconciler would be slower."""
+    """Give the broker the rows of the last requests: the reconciler would be slower."""
     from web.live.handover import flush
 
     flush()
 
 
 def post_worker_init(worker: Any) -> None:
-    """Let clients that wait go as soon as the worker is told to stop."""
+    """End the waits of clients once the worker is told to stop."""
     from web.live.waiting import release_when
 
     release_when(lambda: not worker.alive)

@@ -1,4 +1,4 @@
-"""Choosing a label: by meaning, by demonstration, and where labels say the opposite."""
+"""Label tasks: by meaning, by demonstration, and with swapped labels."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def content_words(sentence: str) -> list[str]:
 
 
 class Classification:
-    """Label tasks over WordNet's sentences and words."""
+    """Label tasks on WordNet's sentences and words."""
 
     def __init__(self, synsets: list[Synset]) -> None:
         self._sentences = [
@@ -50,7 +50,7 @@ class Classification:
         self._near = [(s, e) for s, e in self._sentences if len(s.words) > 1]
 
     def _draws(self, rng: random.Random) -> list[Callable[[random.Random], str]]:
-        """Classes to tell apart: a generator of inputs for each."""
+        """The classes of one example: a generator of inputs for each."""
         if rng.random() < 0.55:
             return [lambda r: opinion(True, r), lambda r: opinion(False, r)]
         names = rng.sample(list(self._topics), rng.randint(2, 4))
@@ -67,7 +67,7 @@ class Classification:
         return [member(n) for n in names]
 
     def shown(self, rng: random.Random) -> Example:
-        """Demonstrations with arbitrary labels, turn by turn; the later ones must follow."""
+        """Demonstrations with arbitrary labels, one a turn; later turns must follow the earlier."""
         draws = self._draws(rng)
         labels = label_words(rng, len(draws))
         order = [rng.randrange(len(draws)) for _ in range(rng.randint(4, 10))]
@@ -83,7 +83,7 @@ class Classification:
                 }
             )
         for i in order:
-            # The first label of a class is a guess; later ones can be known.
+            # The first label of a class can only be guessed; later ones follow from it.
             weight = 1.0 if i in seen else 0.0
             seen.add(i)
             messages += [
@@ -93,7 +93,7 @@ class Classification:
         return chat(messages)
 
     def told(self, rng: random.Random) -> Example:
-        """The instruction says which label stands for which opinion, often against its sense."""
+        """The instruction maps opinions to labels, often against the labels' meaning."""
         kind = rng.random()
         positive = rng.random() < 0.5
         if kind < 0.35:

@@ -1,4 +1,4 @@
-"""What a generator makes: pieces of text or token ids, each with its weight in the loss."""
+"""A generator's output: pieces of text or token ids, each with its weight in the loss."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ END = "<|end|>"
 
 @dataclass(frozen=True)
 class Piece:
-    """Text (or ready token ids) that is trained with `weight`; 0 means read but not learned."""
+    """Text (or token ids) with its loss `weight`; 0 is context that is not learned."""
 
     content: str | list[int]
     weight: float

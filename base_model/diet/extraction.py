@@ -1,6 +1,6 @@
-"""Fields out of texts: many layouts, many ways to ask, answers in several notations.
+"""Field extraction from texts: many layouts, many questions, answers in several notations.
 
-No example is an invoice: that domain is left to benchmarks.
+No example is an invoice: the benchmarks use that domain.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ _CLOSINGS = (
 
 
 class Filler:
-    """Plain sentences that stand between what matters."""
+    """Sentences without information, placed between the fields."""
 
     def __init__(self, sentences: list[str]) -> None:
         self._sentences = [s for s in sentences if 10 < len(s) < 70]
@@ -173,7 +173,7 @@ _SEVERAL = (
 
 
 class Extraction:
-    """Asked fields, explicit instructions."""
+    """Extraction tasks: fields by question, by demonstration, by kind of value."""
 
     def __init__(self, filler: Filler) -> None:
         self._filler = filler
@@ -213,7 +213,7 @@ class Extraction:
         return ask(body, answer, system=question)
 
     def shown(self, rng: random.Random) -> Example:
-        """No instruction: earlier turns show what is wanted, the last must be done alike."""
+        """No instruction: earlier turns demonstrate the task, the last turn repeats it."""
         fields = some_fields(rng, rng.randint(2, 4))
         layout, frame, kind = rng.choice(list(LAYOUTS)), self._frame(rng), rng.choice(NOTATIONS)
         chosen = rng.sample(range(len(fields)), rng.randint(1, min(3, len(fields))))
@@ -224,7 +224,7 @@ class Extraction:
                 [(f.label, v) for f, v in zip(fields, values, strict=True)], layout, frame, rng
             )
             answer = notation(kind, [(fields[i].key, values[i]) for i in chosen])
-            # What the first turn wants cannot be known, but its values can be copied.
+            # The first turn's task is unknown, but its values can be copied.
             messages += [
                 {"role": "user", "content": body},
                 {"role": "assistant", "content": answer, "weight": 0.3 if turn == 0 else 1.0},
@@ -261,7 +261,7 @@ _ACTIONS = (
 
 
 def typed(rng: random.Random) -> Example:
-    """The text names no field; a value is known by its form and its preposition."""
+    """The text names no field; the value's form and preposition identify it."""
     kinds = rng.sample(list(_TYPED), rng.randint(2, 4))
     values = {k: KINDS[k][0](rng) for k in kinds}
     parts = [rng.choice(_TYPED[k][0]).format(v=values[k]) for k in kinds]

@@ -59,7 +59,7 @@ want wants was way well went were what when where whether which while who whole 
 wish with within without won would yes yet you your yours
 """)
 
-# Mostly things: the list above up to its function words.
+# The list above up to its function words: mostly nouns.
 THINGS = [w for w in EVERYDAY[: EVERYDAY.index("able")] if len(w) > 2]
 
 POSITIVE = listed("""

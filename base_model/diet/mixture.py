@@ -1,4 +1,4 @@
-"""Which families of examples the model is fed, and how much of each."""
+"""The pretraining mixture: families of examples and their shares."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from base_model.diet.example import Example
 
 @dataclass(frozen=True)
 class Family:
-    """A generator and its share of the tokens drawn, in any unit."""
+    """A generator and its share of the drawn tokens (relative to the others')."""
 
     share: float
     generate: Callable[[random.Random], Example]

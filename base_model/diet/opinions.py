@@ -1,4 +1,4 @@
-"""Opinions: short judgements whose words all lean to one side."""
+"""Opinions: short judgements with words of one sentiment only."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ _TAILS = (
 
 
 def _told_by_someone(rng: random.Random) -> str:
-    """A frame put together from parts, so that no word order can be learned by heart."""
+    """A sentence frame assembled from parts, so that no word order can be memorised."""
     line = f"{rng.choice(_SPEAKERS)} {rng.choice(_SAID)}"
     if rng.random() < 0.4:
         lead = rng.choice([*_LEADS, *_LEAD_PHRASES])
@@ -219,12 +219,12 @@ def _plain_statement(rng: random.Random) -> str:
 
 
 def _neutral_words(rng: random.Random) -> str:
-    """A run of words that say nothing about the matter."""
+    """A run of words without sentiment."""
     return " ".join(rng.choice(_NEUTRAL) for _ in range(rng.randint(1, 5)))
 
 
 def opinion(positive: bool, rng: random.Random) -> str:
-    """A short judgement with words of one side only."""
+    """A short judgement with words of one sentiment only."""
     a, b = rng.sample(lexicon.PRAISE if positive else lexicon.BLAME, 2)
     n, m = rng.sample(_THINGS if rng.random() < 0.5 else _MORE_THINGS, 2)
     said = rng.choice(_PRAISE_LINES if positive else _BLAME_LINES).format(n=n)
@@ -235,7 +235,7 @@ def opinion(positive: bool, rng: random.Random) -> str:
         frame = _told_by_someone(rng) if kind < 0.6 else _plain_statement(rng)
     line = frame.format(a=a, b=b, n=n, m=m, l=said)
     if rng.random() < 0.25:
-        # What surrounds the judgement must not sway it.
+        # The surrounding words must have no sentiment.
         noise = _neutral_words(rng)
         line = rng.choice(
             [f"{noise}: {line}", f"{noise} {line}", f"{line} {noise}", f"{noise}. {line}"]

@@ -6,7 +6,7 @@ import random
 
 from base_model.diet.example import Example, text
 
-# Shares by package: plain English first, manuals and dictionaries less.
+# Shares by package: most of plain English, less of manuals and dictionaries.
 SHARES = {
     "fortunes": 5,
     "gnucash-docs": 3,

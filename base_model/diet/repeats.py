@@ -1,4 +1,4 @@
-"""Repetition: the plainest lesson in copying."""
+"""Repetition: the simplest copying task."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FIRST_ID = len(SPECIAL_TOKENS)
 
 
 def token_repeat(rng: random.Random) -> Example:
-    """Random tokens two to five times over; the loss starts with the second copy."""
+    """Random tokens, repeated two to five times; the loss starts with the second copy."""
     length = rng.randint(3, 40)
     block = [rng.randrange(FIRST_ID, VOCAB_SIZE) for _ in range(length)]
     copies = rng.randint(1, 4) if length < 20 else rng.randint(1, 2)

@@ -1,4 +1,4 @@
-"""Small exact jobs on lists and words: order, choice, case, joining."""
+"""Small exact tasks on lists and words: order, choice, case, joining."""
 
 from __future__ import annotations
 

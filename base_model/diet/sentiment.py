@@ -1,4 +1,4 @@
-"""Which side an opinion is on."""
+"""Sentiment of opinions."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ _REGRETS = (
     "We apologize for the trouble.",
     "Sorry that it did not go well.",
 )
-# A side is one or two tokens, and all that the example teaches.
+# The label is one or two tokens, and the only learned part of the example.
 _SIDE_WEIGHT = 2.0
 
 
 def mood(rng: random.Random) -> Example:
-    """Which side an opinion or a word is on: asked for, or answered with thanks or regret."""
+    """The sentiment of an opinion or a word: as a label, or as an answer with thanks or regret."""
     positive = rng.random() < 0.5
     side = 0 if positive else 1
     said = opinion(positive, rng)

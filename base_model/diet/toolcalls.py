@@ -1,4 +1,4 @@
-"""Choosing a tool and copying its arguments, with made-up tools."""
+"""Tool calls: choosing one of several invented tools and copying its arguments."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Tool:
 
 
 def some_tools(rng: random.Random, count: int) -> list[Tool]:
-    """Tools with different verbs or nouns; some share one of the two, so that both must be read."""
+    """Tools that differ in verb or noun; some share one of the two, so that both must be read."""
     tools: dict[tuple[str, str], Tool] = {}
     camel = rng.random() < 0.2
     nouns = rng.sample(_NOUNS, max(2, count - rng.randint(0, 2)))
@@ -92,7 +92,7 @@ def some_tools(rng: random.Random, count: int) -> list[Tool]:
 
 
 def request(tool: Tool, values: list[str], rng: random.Random) -> str:
-    """How a person asks for this call; every value is in it."""
+    """A user's request for this call; it contains every value."""
     arguments = "".join(
         rng.choice(_WITH[:-1] if len(values) > 1 else _WITH).format(k=f.label, v=v)
         for f, v in zip(tool.fields, values, strict=True)
@@ -102,7 +102,7 @@ def request(tool: Tool, values: list[str], rng: random.Random) -> str:
 
 
 def native(rng: random.Random) -> Example:
-    """Tools in the template's own place, the answer a tool call; sometimes with its result."""
+    """Tools in the chat template's tools field; the answer is a tool call, or uses its result."""
     tools = some_tools(rng, rng.randint(1, 4))
     tool = rng.choice(tools)
     values = [value_of(f, rng) for f in tool.fields]
@@ -130,7 +130,7 @@ def native(rng: random.Random) -> Example:
 
 
 def written(rng: random.Random) -> Example:
-    """Tools named in the instruction or shown by earlier turns; the answer is a JSON text."""
+    """Tools listed in the instruction or shown by earlier turns; the answer is JSON text."""
     tools = some_tools(rng, rng.randint(2, 5))
     outer, inner = rng.choice(
         [("tool", "arguments"), ("name", "arguments"), ("function", "args"), ("action", "input")]

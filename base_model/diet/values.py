@@ -1,4 +1,4 @@
-"""Random values of the kinds that business texts carry."""
+"""Random values of the kinds that occur in business texts."""
 
 from __future__ import annotations
 

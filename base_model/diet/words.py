@@ -1,4 +1,4 @@
-"""What words mean: definitions, synonyms, kinds and examples from WordNet."""
+"""Word meanings: definitions, synonyms, kinds and examples from WordNet."""
 
 from __future__ import annotations
 

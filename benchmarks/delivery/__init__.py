@@ -1,1 +1,1 @@
-"""Delivery beside bare loops."""
+"""Benchmarks of delivery beside bare loops."""

@@ -1,6 +1,6 @@
-"""What delivery costs: the bridge, the relay, a submit and a whole job, beside bare loops.
+"""The cost of delivery: the bridge, the relay, a submit and a whole job, beside bare loops.
 
-    python benchmarks/delivery/__main__.py [--rounds N] [--scale S]
+    python -m benchmarks.delivery [--rounds N] [--scale S]
 
 Starts a Postgres and a Valkey of its own. Rivals take turns in the same run; figures are medians
 of the rounds, and ratios are of medians. The last line is JSON.
@@ -104,7 +104,7 @@ def noop(rounds: int, scale: float, folder: Path) -> dict[str, float]:
 
 
 def _turns(rounds: int, count: int, ours: Rival, theirs: Rival) -> tuple[float, float]:
-    """Medians of both, who take turns; each has had a round that does not count."""
+    """Medians of both rivals, which take turns after one warm-up round each."""
     found: tuple[list[float], list[float]] = ([], [])
     for number in range(rounds + 1):
         for rates, rival in zip(found, (ours, theirs), strict=True):

@@ -21,7 +21,7 @@ def engine() -> Engine:
 
 
 def create_app() -> Flask:
-    """POST /jobs: the body into one row, 202 with its id. No key, no checks, nobody told."""
+    """POST /jobs: insert the body as one row, answer 202 with its id. No key, check or message."""
     app = Flask(__name__)
 
     @app.post("/jobs")

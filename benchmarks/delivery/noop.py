@@ -1,4 +1,4 @@
-"""A job that asks no model, end to end, beside a Celery task that does nothing."""
+"""A job without inference, end to end, beside a Celery task that does nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from database.models import Job
 from database.session import operator_session
 from database.transitions import JOB
 from tasks import app
-from tasks.broker import dispatch
+from tasks.broker import chains, connection, dispatch
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 THREADS = 8
@@ -28,14 +28,14 @@ READY_SECONDS = 60.0
 STOP_SECONDS = 20.0
 GIVE_UP_SECONDS = 300.0
 POLL_SECONDS = 0.02
-# A look at the rows costs as much as a part of a job.
+# Polling the rows costs as much as a part of a job.
 ENDED_POLL_SECONDS = 0.1
 UNFINISHED = select(exists().where(Job.status.in_([s.name for s in JOB.states if s.to])))
 
 
 @contextmanager
 def worker(ready: Path) -> Iterator[None]:
-    """One worker of the queue `inference`, as it is started anywhere, but for its engine."""
+    """A worker of the queue `inference`, started as in production, but without an engine."""
     path = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
     command = ["celery", "-A", "tasks", "worker", "-Q", "inference", "-P", "threads"]
     command += ["-c", str(THREADS), "-I", "benchmarks.delivery.noop_worker", "-n", "noop@%h"]
@@ -78,11 +78,11 @@ def product(count: int) -> float:
 
 def bare(count: int) -> float:
     """Tasks a second from the first message to the last one's end."""
-    dispatch.broker().delete(DONE_KEY)
+    connection.broker().delete(DONE_KEY)
     started = time.perf_counter()
     for n in range(count):
-        app.send_task(BARE, args=(n == count - 1,), queue="inference", priority=dispatch.PRIORITY)
-    _until(lambda: bool(dispatch.broker().exists(DONE_KEY)), GIVE_UP_SECONDS)
+        app.send_task(BARE, args=(n == count - 1,), queue="inference", priority=chains.PRIORITY)
+    _until(lambda: bool(connection.broker().exists(DONE_KEY)), GIVE_UP_SECONDS)
     return count / (time.perf_counter() - started)
 
 

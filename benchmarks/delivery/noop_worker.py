@@ -1,6 +1,6 @@
-"""Loaded by the worker of the no-op benchmark: jobs without a model, and a task without anything.
+"""Loaded by the worker of the no-op benchmark: jobs without a model, and an empty task.
 
-The engine is not started; each job is answered at once by the same few tokens.
+The engine is not started; each job gets the same few tokens at once.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from celery.signals import worker_init
 
 import tasks.steps.jobs
 from cyrex.adapters.base_model import base_model_dir
-from cyrex.agents.state import Prepared
+from cyrex.agents.state import StepInput
 from cyrex.engine import Completion
 from database.models import Job
 from helox.render import ChatTemplate
 from tasks import app
-from tasks.broker import dispatch
+from tasks.broker import connection
 from tasks.inference import engine as inference
 
 DONE_KEY = "bench:noop:done"
@@ -27,7 +27,7 @@ worker_init.disconnect(inference._start)
 inference._template = ChatTemplate.load(base_model_dir())
 
 
-def _answer(_job: Job, _prepared: Prepared, _cancelled: Callable[[], bool]) -> Completion:
+def _answer(_job: Job, _prepared: StepInput, _cancelled: Callable[[], bool]) -> Completion:
     return Completion(
         text="yes",
         tokens=(1,),
@@ -45,5 +45,5 @@ tasks.steps.jobs.answer = _answer
 
 @app.task(name=BARE)
 def noop(last: bool) -> Any:
-    """Nothing; the last one says so."""
-    return dispatch.broker().set(DONE_KEY, 1) if last else None
+    """Do nothing; the last task sets DONE_KEY."""
+    return connection.broker().set(DONE_KEY, 1) if last else None

@@ -1,4 +1,4 @@
-"""The bridge and the relay, beside loops that only move the same entries and messages."""
+"""The bridge and the relay, beside bare loops that move the same entries and messages."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tasks.broker.queues import lists_of
 
 COMPANIES = [f"bench-{n}" for n in range(8)]
 BATCH = 100
-# Between two announcements: an idle relay, as most of the time.
+# Seconds between two announcements, so that the relay is idle, as it is most of the time.
 RELAY_PAUSE_SECONDS = 0.005
 
 
@@ -45,7 +45,7 @@ def make_companies() -> None:
 
 
 def forget(redis: Redis) -> None:
-    """Empty streams and queues, an empty inbox and outbox: each round begins alike."""
+    """Empty streams, queues, inbox and outbox, so that all rounds start alike."""
     redis.flushdb()
     with operator_session() as session:
         for model in (Inbox, Outbox, LoraAdapter):
@@ -53,7 +53,7 @@ def forget(redis: Redis) -> None:
 
 
 def fill(redis: Redis, stream: str, kind: str, datas: list[dict[str, Any]]) -> None:
-    """One event each, of the companies in turn; the group exists afterwards."""
+    """Add one event for each of `datas`, companies in turn, and create the group."""
     pipe = redis.pipeline(transaction=False)
     for name in CONSUMED:
         pipe.xgroup_create(name, GROUP, id="0", mkstream=True)
@@ -65,7 +65,7 @@ def fill(redis: Redis, stream: str, kind: str, datas: list[dict[str, Any]]) -> N
 
 
 def news(count: int) -> list[dict[str, Any]]:
-    """Of jobs: what most events on the streams are about."""
+    """Events of jobs, which most events on the streams are."""
     return [
         {"job_id": new_id(), "company_id": COMPANIES[n % len(COMPANIES)], "status": "completed"}
         for n in range(count)
@@ -73,7 +73,7 @@ def news(count: int) -> list[dict[str, Any]]:
 
 
 def bridge(count: int) -> float:
-    """Events a second: read, checked, in the inbox, committed, acknowledged."""
+    """Events a second: read, validated, put into the inbox, committed, acknowledged."""
     redis = connect()
     forget(redis)
     fill(redis, COMPANY_AUTOMATION_JOBS, JOB_UPDATED, news(count))
@@ -81,7 +81,7 @@ def bridge(count: int) -> float:
 
 
 def bare(count: int) -> float:
-    """Entries a second: read in the same batches by the same client, and acknowledged."""
+    """Entries a second, read in the same batches by the same client and acknowledged."""
     redis = connect()
     forget(redis)
     fill(redis, COMPANY_AUTOMATION_JOBS, JOB_UPDATED, news(count))
@@ -106,7 +106,7 @@ def _consume(redis: Redis, count: int) -> None:
 
 
 def chains(count: int) -> float:
-    """Events a second whose effect is a row that moves, an event that is forwarded, and a chain."""
+    """Events a second that each move a row, forward an event and publish a chain."""
     redis = connect()
     forget(redis)
     ids = _registered(count)
@@ -122,7 +122,7 @@ def chains(count: int) -> float:
 
 
 def bare_publish(count: int) -> float:
-    """The same chains a second, published in a loop."""
+    """Chains a second when a loop publishes the same ones."""
     redis = connect()
     forget(redis)
     ids = [(COMPANIES[n % len(COMPANIES)], new_id()) for n in range(count)]
@@ -152,7 +152,7 @@ def _depth(redis: Redis, queue: str) -> int:
 
 
 def _registered(count: int) -> list[tuple[str, str]]:
-    """(company, adapter) of that many adapters that wait to be announced."""
+    """Make `count` adapters that wait to be announced; returns (company, adapter) of each."""
     settings = get_settings()
     rows = [
         {

@@ -21,13 +21,13 @@ from sqlalchemy import delete, insert
 from cyrex.tenants.keys import issue_key
 from database.models import Company, Job, Outbox
 from database.session import operator_session
-from tasks.broker import dispatch
+from tasks.broker import connection
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-# So many that each one's share of the broker holds what a round asks of it.
+# Enough companies that none exceeds its share of the broker in a round.
 COMPANIES = [f"submit-{n}" for n in range(64)]
 CALLERS = 16
-# Enough that a slow answer keeps no later request from being sent on its time.
+# Enough connections that a slow answer delays no later request.
 OPEN_CALLERS = 64
 START_SECONDS = 60.0
 TIMEOUT_SECONDS = 30.0
@@ -37,22 +37,22 @@ ACCEPTED = b"HTTP/1.1 202"
 
 @dataclass(frozen=True)
 class Server:
-    """Requests to it are bytes made beforehand: the client must cost little."""
+    """A server and its prepared requests as bytes, so that the client costs little."""
 
     port: int
     requests: Sequence[bytes]
 
 
 def make_keys() -> list[str]:
-    """New companies, and a key of each."""
+    """Make companies; returns a key of each."""
     with operator_session() as session:
         session.execute(insert(Company), [{"company_id": c, "name": c} for c in COMPANIES])
         return [issue_key(session, "company", company) for company in COMPANIES]
 
 
 def forget() -> None:
-    """No jobs and an empty broker: each round begins alike."""
-    dispatch.broker().flushdb()
+    """Delete all jobs and messages, so that all rounds start alike."""
+    connection.broker().flushdb()
     with operator_session() as session:
         session.execute(delete(Job))
         session.execute(delete(Outbox))
@@ -60,7 +60,7 @@ def forget() -> None:
 
 @contextmanager
 def product(keys: Sequence[str]) -> Iterator[Server]:
-    """The API as it is started anywhere."""
+    """The API, started as in production."""
     body = {"data": {"input": "Is this invoice paid?"}, "wait": 0, "metadata": {"order": 17}}
     requests = [_request("/company-automation/process", body, key) for key in keys]
     command = ["gunicorn", "-c", "python:web.gunicorn_conf", "web:create_app()"]
@@ -113,7 +113,7 @@ def _request(path: str, body: object, key: str | None) -> bytes:
 
 
 class _Caller:
-    """One connection that stays open."""
+    """One keep-alive connection."""
 
     def __init__(self, server: Server) -> None:
         address = ("127.0.0.1", server.port)
@@ -121,7 +121,7 @@ class _Caller:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def call(self, request: bytes) -> None:
-        """Send and read the whole answer. Raises `AssertionError` when it was not accepted."""
+        """Send, and read the whole answer. Raises AssertionError unless it was accepted."""
         self._socket.sendall(request)
         answer = b""
         while b"\r\n\r\n" not in answer:
@@ -153,7 +153,7 @@ def _until_up(server: Server) -> None:
 
 
 def closed_loop(server: Server, count: int) -> float:
-    """Requests a second when each of a few callers asks again as soon as it is answered."""
+    """Requests a second of a few callers that each send the next request after an answer."""
     forget()
     local = threading.local()
     made: list[_Caller] = []
@@ -176,7 +176,7 @@ def closed_loop(server: Server, count: int) -> float:
 
 
 def open_loop(server: Server, rate: float, seconds: float) -> list[float]:
-    """Milliseconds from the moment a request was due until its answer was there."""
+    """Milliseconds from each request's due time to its answer."""
     forget()
     local = threading.local()
     taken: list[float] = []

@@ -1,1 +1,1 @@
-"""The engine beside the base alone, the machine and its rivals."""
+"""Benchmarks of the engine beside the base model alone, the machine's bound and its rivals."""

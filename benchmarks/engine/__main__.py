@@ -1,18 +1,18 @@
-"""How near the engine comes to the base model's own speed, to the machine's, and to its rivals.
+"""The engine's speed against the base model's alone, the machine's bound, and its rivals.
 
-    python benchmarks/engine/__main__.py [--full] [--only SECTION ...] [--cpu-time]
+    python -m benchmarks.engine [--full] [--only SECTION ...] [--cpu-time]
 
 The process pins itself to one core; every arm of a comparison is a thread of it, with one torch
 thread, and arms take turns. Random Mistrals in fp32: `small` is hidden 256 x 4 layers, `large`
-1024 x 12; a batch is 32 rows; adapters are of rank 16 on every linear map. The last line is JSON,
-and every figure of it is a median. {D} is by distinct adapters in a step.
+1024 x 12; a batch is 32 rows; adapters are of rank 16 on every linear layer. The last line is JSON,
+and every figure of it is a median. {D}: by number of distinct adapters in a step.
 
 By default every arm runs for two to five rounds, in two to three minutes together.
---full has three to five times the rounds, and measures on the large model too what is marked *.
+--full has three to five times the rounds; figures marked * are then of the large model too.
 
 mixed_over_base {D}      decode throughput over the same engine's without adapters
-share_of_bound {D}       how much of the machine's bound (engine_bound.py) a step reaches, over how
-                         much one without adapters reaches
+share_of_bound {D}       share of the machine's bound (bound.py) that a step with adapters reaches,
+                         over the share that a step without adapters reaches
 resident_flatness *      256 adapters loaded over 32 loaded, 16 in a step
 base_only_over_base *    rows without adapter on an engine with 256, over an engine with none
 oversubscribed           64 adapters in turn with room for 32, over room for 64
@@ -20,20 +20,20 @@ mixed_over_peft {D} *    throughput of whole requests over PEFT's `adapter_names
 mixed_over_sequential    ... over `set_adapter` and `generate`, one by one
 continuous_over_static   answers of 8 to 128 tokens, over static batches
 over_transformers_cb     ... over transformers' continuous batching (the rivals' settings are in
-                         engine_rivals.py)
+                         rivals.py)
 loop_overhead            seconds outside the forward pass over those inside it
-grammar_overhead *       how much longer a step takes with every row held to a JSON schema
-load_ms                  a 16 MB adapter from disk, its SHA-256 checked
-load_stall_steps         steps that running rows are late by because of it
+grammar_overhead *       extra time of a step (a share) with every row constrained by a JSON schema
+load_ms                  loading a 16 MB adapter from disk, SHA-256 check included
+load_stall_steps         longest delay of running rows during a load, in steps
 fair_p95_over_bound      p95 time to first token of 10 requests behind 10,000 of another company's,
                          over the mean time running rows have left and one prefill
 fair_share               tokens of a company with short answers over its fair share
 jain                     Jain's index over 16 companies
 stack_over_engine, stack_overhead_ms
-                         through HTTP and Celery, over the engine alone (engine_stack.py)
+                         through HTTP and Celery, over the engine alone (stack.py)
 
---cpu-time times this process's own work instead of the wall clock's: for a machine that is not
-quiet. It leaves out waiting for the disk, and does not apply to fairness and the stack.
+--cpu-time measures this process's CPU time instead of wall time, for a busy machine. It leaves out
+waiting for the disk, and does not apply to fairness and the stack.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ SECTIONS = ("mixed", "too_many", "peft", "batching", "grammar", "loading", "fair
 
 
 def pin() -> None:
-    """Keep to one core, and one thread of every kind. Before anything else starts threads."""
+    """Pin to one core and one thread of every library. Call it before anything starts threads."""
     os.environ.update(OMP_NUM_THREADS="1", GOMP_SPINCOUNT="0", HF_HUB_OFFLINE="1")
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 

@@ -1,7 +1,7 @@
 """Arms of a comparison: waves of requests through an engine, timed, one arm after the other.
 
-Machines drift, so arms take turns and a figure is the median over the turns of the ratio of two
-arms that ran beside each other.
+A machine's speed drifts, so arms take turns; a figure is the median, over the rounds, of the ratio
+of two arms in the same round.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Samples = dict[str, list[float]]
 
 
 class Clock:
-    """Wall time, or on a machine that others use too this process's own CPU time."""
+    """Wall time, or this process's CPU time for a busy machine."""
 
     now: Callable[[], float] = staticmethod(time.perf_counter)
 
@@ -35,7 +35,7 @@ class Clock:
 
 @dataclass
 class Step:
-    """When a step had ended, what the engine had done by then, and the forward pass in it."""
+    """One step: its end time, the engine's counters then, and its forward pass's seconds."""
 
     at: float
     stats: EngineStats
@@ -44,7 +44,7 @@ class Step:
 
 @dataclass
 class Wave:
-    """Requests sent at once, until the last was answered. Seconds."""
+    """Requests sent at once, until the last is answered. Times in seconds."""
 
     tokens: int
     seconds: float
@@ -56,8 +56,8 @@ class Wave:
         return self.tokens / self.seconds
 
     def decode_steps(self, rows: int = BATCH) -> list[tuple[float, float]]:
-        """(seconds, of them in the forward pass) of the steps that did nothing but give each of
-        `rows` rows a token. The first and the last of them are left out."""
+        """(seconds, seconds in the forward pass) of each step that only decoded one token of
+        `rows` rows. The first and the last such step are left out."""
         pairs = list(zip(self.steps, self.steps[1:], strict=False))
         full = [
             b.stats.generated_tokens - a.stats.generated_tokens == rows
@@ -72,12 +72,12 @@ class Wave:
         ]
 
     def decode_rate(self, rows: int = BATCH) -> float:
-        """Tokens a second of a full batch that decodes."""
+        """Tokens a second while a full batch decodes."""
         return rows / statistics.median(seconds for seconds, _ in self.decode_steps(rows))
 
 
 class Arm:
-    """An engine and what its steps took."""
+    """An engine and the times of its steps."""
 
     def __init__(self, model: Model, resident: int = 0, **config: Any) -> None:
         """`resident` adapters are loaded first, and stay."""
@@ -100,7 +100,7 @@ class Arm:
         self.resident = resident
         for ref in model.adapters(resident):
             self.engine.load(ref).result(TIMEOUT_SECONDS)
-        # Whatever is compiled or allocated at first use is so before anything is measured.
+        # Warm up: compilation and allocation at first use must not be measured.
         self.mixed(min(resident, BATCH // 2), prompt=4, answer=3)
         assert len(self.engine.resident()) == resident
 
@@ -144,7 +144,7 @@ _chance = random.Random(0)
 
 
 def prompt_of(length: int) -> list[int]:
-    """Random tokens, new ones every time: nothing of them is cached anywhere."""
+    """Random tokens, new at every call, so that no cache holds them."""
     return [_chance.randrange(FIRST_PLAIN_TOKEN, VOCABULARY) for _ in range(length)]
 
 
@@ -160,7 +160,7 @@ def request(
 
 
 def alternate(arms: Mapping[str, Callable[[], float]], rounds: int) -> Samples:
-    """Run every arm in every round, in turning order."""
+    """Run every arm in every round, in rotating order."""
     samples: Samples = {name: [] for name in arms}
     names = list(arms)
     for number in range(rounds):

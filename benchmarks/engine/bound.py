@@ -1,9 +1,9 @@
-"""What a step would take if nothing but arithmetic and memory held it up.
+"""The machine's bound of a step: a roofline of arithmetic and memory.
 
-A linear map costs its multiplications at the machine's matmul rate or the reading of its weights
-at its copy bandwidth, whichever is longer; so do the two thin maps of LoRA, whose weights are read
-once for every adapter in the step. Attention, norms and sampling count for nothing: no engine
-reaches this, and what matters is how much less of it one reaches with adapters than without.
+A linear layer costs its multiplications at the machine's matmul rate or the reading of its weights
+at its copy bandwidth, whichever is longer; so do the two thin matrices of LoRA, which are read once
+for every adapter in the step. Attention, norms and sampling are not counted, so no engine reaches
+the bound; the benchmark compares the share reached with adapters and without.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BYTES = 4
 
 @dataclass(frozen=True)
 class Machine:
-    """flops: a second, of fp32 on one thread; bandwidth: bytes a second, read or written."""
+    """flops: fp32 operations a second of one thread. bandwidth: bytes a second, read or written."""
 
     flops: float
     bandwidth: float
@@ -33,8 +33,8 @@ class Machine:
 
 
 def measure(shape: Shape) -> Machine:
-    """The best of some tries. The copied buffer is as large as the weights that a step of `shape`
-    reads: small ones may stay in a cache."""
+    """Measure the machine; the best of some tries counts. The copied buffer is as large as the
+    weights that a step of `shape` reads, as small ones may stay in a cache."""
     square = torch.randn(MATMUL_SIZE, MATMUL_SIZE)
     matmul = _fastest(lambda: torch.mm(square, square))
     numbers = (_base_bytes(shape) + BATCH * shape.adapter_bytes) // BYTES

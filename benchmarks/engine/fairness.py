@@ -1,4 +1,4 @@
-"""Fair between companies: how long a small one waits behind a large one, and who gets how much."""
+"""Fairness between companies: a small company's wait behind a large one, and shares of tokens."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ QUEUE = 10_000
 FEW = 10
 PROMPT = 16
 ANSWERS = (16, 64)
-# Where tokens are counted prompts are short: what one costs beside an answer's is the engine's say.
+# Prompts are short where tokens are counted: what they cost beside answers is the engine's choice.
 SHORT_PROMPT = 4
 COMPANIES = 16
 
 
 @dataclass
 class Ended:
-    """When a request was sent, got its first token and was done (seconds of one clock)."""
+    """The times at which a request was sent, got its first token and ended (seconds)."""
 
     company: str
     sent: float
@@ -36,7 +36,7 @@ class Ended:
 
 @dataclass
 class Log:
-    """Every answered request, in order, written on the engine's thread."""
+    """All answered requests in order. The engine's thread writes it."""
 
     ended: list[Ended] = field(default_factory=list)
     handles: list[Handle] = field(default_factory=list)
@@ -57,7 +57,7 @@ class Log:
         return handle
 
     def drop(self) -> None:
-        """Cancel what has not been answered, and wait until nothing runs."""
+        """Cancel all open requests, and wait until none runs."""
         for handle in self.handles:
             handle.cancel()
         for handle in self.handles:
@@ -65,7 +65,7 @@ class Log:
             assert isinstance(outcome, Completion | Cancelled), outcome
 
     def served(self, since: float, until: float) -> dict[str, float]:
-        """Tokens of each company between two times, an answer's spread evenly over its run."""
+        """Tokens of each company between two times; an answer's are spread evenly over its run."""
         found: dict[str, float] = defaultdict(float)
         for end in self.ended:
             overlap = min(end.done, until) - max(end.first, since)
@@ -92,7 +92,7 @@ def measure(model: Model, is_full: bool) -> dict[str, float]:
 
 
 def _wait(arm: Arm, seed: int) -> float:
-    """B's 95th percentile of seconds to the first token, over what a fair engine owes it.
+    """B's 95th percentile of seconds to the first token, over the bound of a fair engine.
 
     A has 10,000 requests in the queue and all rows when B sends ten at once. The bound is the mean
     time that A's running rows still had to run, and one prefill.
@@ -107,7 +107,7 @@ def _wait(arm: Arm, seed: int) -> float:
     for handle in few:
         handle.result(TIMEOUT_SECONDS)
     sent = min(end.sent for end in log.ended if end.company == "B")
-    # Long enough for all that ran when B came to have ended.
+    # Long enough that all rows that ran when B arrived have ended.
     _until(lambda: sum(end.first > sent for end in log.ended if end.company == "A") > 4 * BATCH)
     log.drop()
     ran = [end for end in log.ended if end.company == "A" and end.first < sent < end.done]
@@ -120,7 +120,7 @@ def _wait(arm: Arm, seed: int) -> float:
 def _share(arm: Arm, seed: int) -> float:
     """B's share of the tokens over its fair share, a half, while both have more than enough to do.
 
-    A was first, and its answers are four times as long: whoever shares out rows cheats B.
+    A came first, and its answers are four times as long: sharing by rows would be unfair to B.
     """
     log, chance = Log(), random.Random(seed)
     for _ in range(QUEUE // 10):
@@ -137,7 +137,7 @@ def _share(arm: Arm, seed: int) -> float:
 
 
 def _jain(arm: Arm, seed: int) -> float:
-    """Jain's index of what 16 companies get whose requests are of 16 sizes: 1 is all the same."""
+    """Jain's index of the tokens of 16 companies with requests of 16 sizes; 1 is equal shares."""
     log, chance = Log(), random.Random(seed)
     for number in range(COMPANIES):
         for _ in range(1600 // (number + 1)):

@@ -1,4 +1,4 @@
-"""What grammars add to a step."""
+"""The cost of grammars in a step."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from benchmarks.engine.mixed import lengths_of
 from benchmarks.engine.models import Model
 from cyrex.engine import Grammar
 
-# One string that is longer than any answer here: the grammar is never at its end.
+# One string longer than any answer here, so that the grammar never ends an answer.
 OBJECT = Grammar.json_schema(
     {
         "type": "object",
@@ -19,7 +19,7 @@ OBJECT = Grammar.json_schema(
 
 
 def overhead(model: Model, is_full: bool) -> float:
-    """How much longer a step takes when every row is held to a JSON schema."""
+    """Extra time of a step, as a share, when a JSON schema constrains every row."""
     print(f"{model.shape.name}: steps a second with and without grammars", flush=True)
     arm = Arm(model)
     size = lengths_of(model, is_full)

@@ -1,4 +1,4 @@
-"""How long an adapter takes from disk into the engine, and what running rows feel of it."""
+"""Time to load an adapter from disk, and the delay of running rows by it."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ PAUSE_SECONDS = 0.05
 
 
 def measure(model: Model, folder: Path, is_full: bool) -> dict[str, float]:
-    """load_ms: from an idle engine's `load` to the adapter's being served, the file not in memory
-    before and nothing under way for PAUSE_SECONDS. load_stall_steps: the longest delay of running
-    rows by a load, in steps."""
+    """load_ms: from `load` on an engine idle for PAUSE_SECONDS until the adapter is served, without
+    the file in the page cache. load_stall_steps: the longest delay of running rows by a load, in
+    steps."""
     arm = Arm(model, max_adapters=ROOM, max_adapter_bytes=ROOM * 2 * model.shape.adapter_bytes)
     loads, stalls = (3 * LOADS, 3 * STALLS) if is_full else (LOADS, STALLS)
     try:
@@ -49,7 +49,7 @@ def measure(model: Model, folder: Path, is_full: bool) -> dict[str, float]:
 
 
 def _copies(model: Model, folder: Path, count: int) -> list[AdapterRef]:
-    """Adapters with a file each, written and then dropped from the page cache."""
+    """Write `count` adapters with a file each, and drop the files from the page cache."""
     refs = []
     for number in range(count):
         ref = model.adapter(1000 + number)
@@ -70,7 +70,7 @@ def _load(arm: Arm, ref: AdapterRef) -> float:
 
 
 def _stall(arm: Arm, ref: AdapterRef) -> float:
-    """How many median steps the steps of a full batch during one load take longer than that."""
+    """Delay of a full batch's steps by one load, in median steps."""
     arm.engine.ping().result(TIMEOUT_SECONDS)
     arm.steps.clear()
     handles = [arm.engine.submit(request(None, 8, ANSWER)) for _ in range(BATCH)]

@@ -1,4 +1,4 @@
-"""What adapters cost: the same engine with none, with few and with many in one step."""
+"""The cost of adapters: the same engine with none, few and many distinct ones in a step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DISTINCT = (1, 4, 16, 32)
 FLAT_DISTINCT = 16
 RESIDENT = 32
 MANY_RESIDENT = 256
-# More adapters than fit: requests in turn over this many, with room for half of them.
+# Oversubscription: requests take turns over this many adapters, with room for half of them.
 TOO_MANY = 64
 
 
@@ -36,8 +36,8 @@ def lengths_of(model: Model, is_full: bool) -> Lengths:
 def measure(model: Model, is_full: bool) -> dict[str, Any]:
     """mixed_over_base {D}, share_of_bound {D}, resident_flatness and others of one model.
 
-    What 256 loaded adapters change is measured on the large model only if `is_full`: reading them
-    in takes as long as everything else here.
+    The effect of 256 loaded adapters is measured on the large model only if `is_full`: loading them
+    takes as long as everything else here.
     """
     print(f"{model.shape.name}: tokens a second of a full batch that decodes", flush=True)
     residents = (
@@ -85,7 +85,7 @@ def measure(model: Model, is_full: bool) -> dict[str, Any]:
 
 
 def _shares(model: Model, samples: Samples) -> dict[str, float]:
-    """How much of its bound a step with adapters reaches, over how much one without reaches."""
+    """The share of the bound that a step with adapters reaches, over that of one without."""
     machine = engine_bound.measure(model.shape)
     print(f"  {machine.flops / 1e9:.0f} GFLOP/s, {machine.bandwidth / 1e9:.1f} GB/s", flush=True)
     bound = {d: engine_bound.step_seconds(model.shape, machine, d) for d in (0, *DISTINCT)}
@@ -98,7 +98,7 @@ def _shares(model: Model, samples: Samples) -> dict[str, float]:
 
 
 def too_many(model: Model, is_full: bool) -> dict[str, float]:
-    """oversubscribed: throughput over more adapters than fit, over that where all of them fit."""
+    """oversubscribed: throughput with more adapters than fit, over that with room for all."""
     print(f"{model.shape.name}: {TOO_MANY} adapters in turn, tokens a second", flush=True)
     fits, half = Arm(model, TOO_MANY), Arm(model, TOO_MANY // 2)
     adapters = model.adapters(TOO_MANY)

@@ -1,7 +1,7 @@
-"""What the engine is measured on: random Mistrals of two sizes, and random adapters for them.
+"""The benchmarks' models: random Mistrals of two sizes, and random adapters for them.
 
-Values do not change how long a multiplication takes, so nothing is trained. The end-of-turn token
-is never the likeliest, so that an answer has exactly the length that was asked for.
+Nothing is trained, as a multiplication's time does not depend on the values. The end-of-turn token
+is never the likeliest, so every answer has exactly the requested length.
 """
 
 from __future__ import annotations
@@ -27,14 +27,13 @@ FIRST_PLAIN_TOKEN = 32
 CONTEXT = 512
 RANK = 16
 ALPHA = 32
-# Adapters with weights of their own on disk; more ids than that share a file, never memory.
+# Adapter files on disk. Further adapter ids share a file, but no memory in the engine.
 FILES = 8
 
 
 @dataclass(frozen=True)
 class Shape:
-    """A Mistral with the usual ratios: 3.5 times as wide in the middle, a quarter of the heads for
-    keys and values."""
+    """A Mistral with the usual ratios: an MLP 3.5 times as wide, a quarter as many KV heads."""
 
     name: str
     hidden: int
@@ -55,7 +54,7 @@ class Shape:
 
     @property
     def linears(self) -> dict[str, tuple[int, int]]:
-        """(in, out) of one layer's linear maps, by the name that PEFT gives them."""
+        """(in, out) of one layer's linear layers, by their names in PEFT."""
         kv = self.kv_heads * self.head_width
         return {
             "self_attn.q_proj": (self.hidden, self.hidden),
@@ -78,7 +77,7 @@ LARGE = Shape("large", hidden=1024, layers=12, heads=16)
 
 @dataclass(frozen=True)
 class Model:
-    """A base model on disk and the adapters for it."""
+    """A base model on disk and its adapters."""
 
     shape: Shape
     base: Path
@@ -86,7 +85,7 @@ class Model:
     weights: list[str]
 
     def adapter(self, number: int) -> AdapterRef:
-        """The adapter of company `number`: an identity, and so memory, of its own."""
+        """The adapter of company `number`, with a key (and so memory in the engine) of its own."""
         place = number % len(self.files)
         return AdapterRef(
             company=f"company{number}",
@@ -137,7 +136,7 @@ def _write_base(shape: Shape, folder: Path) -> None:
 
 
 def _write_adapter(shape: Shape, folder: Path, seed: int) -> str:
-    """A rank-16 adapter of every linear map in PEFT's format; the SHA-256 of its weights."""
+    """Write a rank-16 adapter of every linear layer, as PEFT does; returns the weights' SHA-256."""
     folder.mkdir()
     random = torch.Generator().manual_seed(seed)
     tensors = {}

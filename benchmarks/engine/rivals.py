@@ -1,11 +1,11 @@
-"""The same work done with PEFT and transformers, each as well as it can be set up on a CPU.
+"""The rivals: the same work with PEFT and transformers, each in its best setup on a CPU.
 
 - PEFT's mixed batch: `generate` with `adapter_names`, one call for the whole batch of equal lengths
   (no padding, no row that waits for a longer one), dynamic cache, greedy, inference mode, adapters
   loaded beforehand and in fp32, rows of one adapter side by side.
-- PEFT one by one: `set_adapter`, then `generate`, in the order that needs the fewest switches.
-- Static batches: `generate` on 32 requests at a time in the order in which they came, left-padded,
-  up to the longest answer of the batch.
+- PEFT one by one: `set_adapter`, then `generate`, in the order with the fewest switches.
+- Static batches: `generate` on 32 requests at a time in order of arrival, left-padded, up to the
+  longest answer of the batch.
 - transformers' continuous batching: pages of 64 tokens, room for every request, sdpa attention, no
   block sharing (no prompts are alike), neither CUDA graphs nor asynchronous batching (no GPU), and
   512 tokens a step; other page and step sizes were no faster.
@@ -31,7 +31,7 @@ PROMPT = 16
 ANSWER = 32
 LARGE_ANSWER = 12
 SEQUENTIAL_DISTINCT = 16
-# Of the batch, so many rows are enough to see how fast one by one is.
+# Rows of the batch that are enough to measure "one by one".
 SEQUENTIAL_ROWS = 8
 REQUESTS = 64
 ANSWERS = (8, 128)
@@ -60,7 +60,7 @@ class Peft:
         return _generate(self.model, [PROMPT] * BATCH, [answer] * BATCH, adapter_names=names)
 
     def one_by_one(self, distinct: int, rows: int, answer: int) -> float:
-        """Tokens a second of rows that are answered one after the other."""
+        """Tokens a second of rows answered one after the other."""
         started = Clock.now()
         for row in range(rows):
             self.model.set_adapter(self.names[row * distinct // rows])
@@ -134,7 +134,7 @@ def _base(model: Model) -> Any:
 
 
 def _static(model: Any, lengths: list[int]) -> float:
-    """Tokens a second: only those that were asked for count."""
+    """Tokens a second; only requested tokens count."""
     started = Clock.now()
     for first in range(0, len(lengths), BATCH):
         batch = lengths[first : first + BATCH]
@@ -160,7 +160,7 @@ def _generate(model: Any, prompts: list[int], answers: list[int], **options: Any
 
 
 def _continuous(model: Any, lengths: list[int]) -> float:
-    """Tokens a second of transformers' manager; setting it up does not count."""
+    """Tokens a second of transformers' manager, without its setup."""
     pages = -(-(PROMPT + max(lengths)) // PAGE_TOKENS) + 1
     config = ContinuousBatchingConfig(
         page_size=PAGE_TOKENS,

@@ -1,4 +1,4 @@
-"""The sections of benchmarks/engine/__main__.py: each returns its keys of the last line."""
+"""The sections of `benchmarks.engine`: each returns its keys of the last line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Found = dict[str, Any]
 
 
 class Sections:
-    """Writes each model when a section first needs it."""
+    """All sections. A model is written to disk when a section first needs it."""
 
     def __init__(self, folder: Path, is_full: bool) -> None:
         self.is_full = is_full

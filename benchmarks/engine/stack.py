@@ -1,25 +1,25 @@
-"""What the way through HTTP and Celery costs over the engine alone.
+"""The overhead of HTTP and Celery over the engine alone.
 
-    python benchmarks/engine/stack.py [--rounds N]
+    python -m benchmarks.engine.stack [--rounds N]
 
 Two arms take turns: `Engine.submit` in a process that does nothing else, and chat completions of
 a whole stack (API, Valkey, Postgres, worker). Both engines are pinned to the same core and never
-run at once; everything else, clients included, has the machine's other cores. The model is the
-benchmark's `small`, where a token costs the engine least and the way to it counts most. The last
-line is JSON.
+run at once; everything else, clients included, has the machine's other cores. The model is
+`small`, whose tokens are the cheapest, so that the overhead counts most. The last line is JSON.
 
 stack_over_engine     tokens a second of 48 clients with answers of 64 tokens, batch 32, medians;
-                      an answer comes whole in either arm
-stack_over_engine_streamed   the stack's answers come token by token, the engine's still whole
+                      neither arm streams
+stack_over_engine_streamed   the same, but the stack's answers are streamed
 stack_overhead_ms     median latency of one client with answers of 8 tokens, less the engine's own
 stack_first_token_ms  median time to the first piece of that client's streams
 
-On a machine that others use too, time on the wall says little. Beside it, in CPU seconds:
+On a busy machine wall time says little. So these are of CPU seconds:
 
-stack_engine_cpu      the engine's own for a token, alone over streaming in the stack: what
-                      stack_over_engine_streamed comes to where the rest has cores enough
-stack_rest_cpu        of API, worker, Valkey and Postgres, over the engine's: cores that they need
-stack_overhead_cpu_ms the same four, for one short answer
+stack_engine_cpu      the engine's CPU time for a token, alone over streaming in the stack: the
+                      value of stack_over_engine_streamed if the rest has enough cores
+stack_rest_cpu        CPU time of API, worker, Valkey and Postgres over the engine's: the cores that
+                      they need
+stack_overhead_cpu_ms CPU time of the same four for one short answer
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ SHORT = 8
 SHORT_REQUESTS = 20
 PROCESSES = ("web", "inference", "valkey", "postgres")
 ARMS = Path(__file__).with_name("stack_arms.py")
-# The stack's own folders, not those that the caller's environment names.
+# Variables removed for the stack, so that it uses folders of its own.
 FOLDERS = ("DATA_DIR", "BLOB_DIR", "WORK_DIR", "ADAPTER_CACHE_DIR", "MODEL_REGISTRY_PATH")
 
 
@@ -89,7 +89,7 @@ class Arm:
 
 @contextmanager
 def cores() -> Iterator[tuple[set[int], set[int]]]:
-    """The engine's core and the others, whatever this process was pinned to before."""
+    """The engine's core and the other cores, whatever this process was pinned to before."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, range(os.cpu_count() or 1))
     everything = os.sched_getaffinity(0)

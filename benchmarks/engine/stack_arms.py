@@ -3,7 +3,7 @@
     stack_arms.py alone BASE BATCH CORE
     stack_arms.py http URL KEY
 
-A round is a line `[clients, requests, tokens, stream]`: so many clients send one request after the
+A round is a line `[clients, requests, tokens, stream]`: the clients send one request after the
 other until all are answered. The answer is a line `{"rate", "latency", "first"}`.
 """
 
@@ -40,7 +40,7 @@ def summary(tokens: int, seconds: float, latency: list[float], first: list[float
 
 
 def alone(base: str, batch: int, core: int) -> Round:
-    """`Engine.submit` on one core, with the settings that the stack's engine has."""
+    """`Engine.submit` on one core, with the settings of the stack's engine."""
     os.sched_setaffinity(0, {core})
     import torch
 
@@ -81,7 +81,7 @@ def alone(base: str, batch: int, core: int) -> Round:
 
 
 class Client:
-    """One keep-alive connection; as little work a token as can be, for it shares the machine."""
+    """One keep-alive connection. It does little work a token, as it shares the machine."""
 
     def __init__(self, url: str, key: str) -> None:
         parts = urlsplit(url)
@@ -94,7 +94,7 @@ class Client:
         self._writer: asyncio.StreamWriter | None = None
 
     async def ask(self, number: int, tokens: int, stream: bool) -> tuple[int, float, float]:
-        """Tokens of the answer, seconds to its end, seconds to its first piece."""
+        """The answer's tokens, seconds to its end, and seconds to its first piece."""
         body: dict[str, Any] = {
             "model": "base",
             "messages": messages(number),
@@ -120,7 +120,7 @@ class Client:
 
     @staticmethod
     async def _body(reader: asyncio.StreamReader, head: bytes) -> bytes:
-        """The body, or the end of one that came in chunks."""
+        """The body; of a chunked one, the end."""
         length = re.search(rb"content-length: (\d+)", head, re.IGNORECASE)
         if length is not None:
             return await reader.readexactly(int(length[1]))

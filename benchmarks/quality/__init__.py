@@ -1,1 +1,1 @@
-"""Examples for adapter_quality."""
+"""The examples of `benchmarks.adapter_quality`."""

@@ -1,10 +1,10 @@
-"""Examples for adapter_quality.py, in three sides that share no opinion, name, value or template.
+"""Examples in three splits ("sides") that share no opinion, name, value or template.
 
-`examples(task, side, count)` gives the lines of one side, from fixed seeds. All sides speak of the
-same matter, so words of grammar and of the trade ("invoice", "parcel"), punctuation and, in the
-answers, labels, field names and tool names stand on all, but no three words of a template in a row
-do. Opinions are words that the base model has met: nothing else could tell which side a word unseen
-in training is on.
+`examples(task, side, count)` gives the lines of one side, from fixed seeds. All sides share the
+domain, so function words, words of the trade ("invoice", "parcel"), punctuation and, in answers,
+labels, field names and tool names occur on all of them; no three consecutive words of a template
+do. Opinion words are known to the base model: nothing else could tell the sentiment of a word that
+is not in the training lines.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ TOOLS = {
 
 
 def _number(side: str, low: int, high: int, rng: random.Random) -> int:
-    """From `low` to below `high`; the remainder by three tells the side, so none stands on two."""
+    """A number from `low` to below `high`; its remainder by three is the side's own."""
     return rng.choice([n for n in range(low, high) if n % len(SIDES) == SIDES.index(side)])
 
 
 def _prefix(side: str, rng: random.Random) -> str:
-    """One to three capital letters and a mark; no prefix stands on two sides."""
+    """One to three capital letters and a mark; no prefix is on two sides."""
     while True:
         letters = rng.choices(string.ascii_uppercase, k=rng.randint(1, 3))
         if sum(map(ord, letters)) % len(SIDES) == SIDES.index(side):
@@ -120,7 +120,7 @@ TASKS: dict[str, Callable[[str, random.Random], Line]] = {
 
 
 def examples(task: str, side: str, count: int) -> list[Line]:
-    """`count` different lines; those of "sentiment" and "swapped" differ in the label alone."""
+    """`count` distinct lines; those of "sentiment" and "swapped" differ in the label alone."""
     subject = "sentiment" if task == "swapped" else task
     rng = random.Random(f"{subject} {side}")
     found: dict[str, Line] = {}

@@ -1,10 +1,10 @@
-"""Letters with invoices: templates of quality_data.py, no entry on two sides."""
+"""Templates of letters with invoices; no entry is on two sides."""
 
 from __future__ import annotations
 
 from benchmarks.quality.sides import DEVELOPMENT, HELD_OUT, TRAIN, Sided, lines_of
 
-# Behind a letterhead: a number, an amount and a date by which to pay, in any order.
+# After a letterhead: a number, an amount and a due date, in any order.
 NUMBERS: Sided = {
     TRAIN: lines_of("""
         Invoice {number}
@@ -209,4 +209,4 @@ DUES: Sided = {
         credit granted up to {due}
         """),
 }
-SEPARATORS = (". ", ", ", "; ", "\n")  # punctuation is no template: both sides have it
+SEPARATORS = (". ", ", ", "; ", "\n")  # Punctuation is no template: all sides share it.

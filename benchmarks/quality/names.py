@@ -1,4 +1,4 @@
-"""People, companies, cities and hosts of quality_data.py: no entry on two sides."""
+"""People, companies, cities and hosts; no entry is on two sides."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opinion words and templates of quality_data.py: no entry stands on two sides."""
+"""Opinion words and templates; no entry is on two sides."""
 
 from __future__ import annotations
 
@@ -67,7 +67,8 @@ BLAME: Sided = {
         toxic troublesome unclean uninspired unjust unstable unusable vicious vulgar
         wasteful wicked wrecked"""),
 }
-# Of a campsite, a ferry (development), a theatre (held out); three words of one side each.
+# About a campsite (training), a ferry (development), a theatre (held out); three words of one
+# sentiment each.
 OPINIONS: Sided = {
     TRAIN: lines_of("""
         Card {no}, {thing}: {a}. Second line: {b}, {c}.

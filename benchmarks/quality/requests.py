@@ -1,4 +1,4 @@
-"""Requests that one of five tools serves: templates of quality_data.py, no entry on two sides."""
+"""Templates of requests for one of five tools, to tune and to test on; none is on two sides."""
 
 from __future__ import annotations
 

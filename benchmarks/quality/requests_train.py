@@ -1,4 +1,4 @@
-"""Requests that one of five tools serves, to train on. Others are in quality_requests.py."""
+"""Templates of requests for one of five tools, to train on. The others are in requests.py."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The three sides of the examples: what is trained on, what is tuned on, what is asked in the end.
+"""The three sides of the examples: training, development (to tune on), held out (to test on).
 
-Training and development may be looked at while something is changed. The held-out side was written
-before any result of it was known, and is for the last measurement alone.
+Use training and development while you change something. The held-out side was written before any
+result on it was known, and is for the final measurement alone.
 """
 
 from __future__ import annotations

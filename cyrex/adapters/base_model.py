@@ -10,6 +10,7 @@ from cyrex.errors import UserError
 from cyrex.logs import one_line
 from helox.base import Base
 from helox.base_facts import BaseFacts, base_facts
+from helox.control import ControlTokens, control_of
 from helox.errors import UserError as BadBase
 from settings import SettingsError, get_settings
 
@@ -43,9 +44,9 @@ def base_sha256() -> str:
 def open_base() -> Base:
     """The base model's files, checked. Raises `UserError` saying what is wrong with them."""
     try:
-        return Base.open(base_model_dir())
+        return Base.open(base_model_dir(), get_settings().base_model_thinking)
     except BadBase as error:
-        raise UserError("bad_base_model", error.message, param="base_model") from error
+        raise UserError(error.code, error.message, param="base_model") from error
 
 
 def served_facts() -> BaseFacts | None:
@@ -53,15 +54,21 @@ def served_facts() -> BaseFacts | None:
     return _facts_of(get_settings().base_model_path)
 
 
+def served_control() -> ControlTokens:
+    """The control tokens of the base model, which are taken out of answers."""
+    facts = served_facts()
+    return control_of(facts.control_tokens if facts is not None else ())
+
+
 @lru_cache(maxsize=4)
 def _facts_of(named: str) -> BaseFacts | None:
     folder = Path(named)
-    if not (folder / "config.json").is_file():
-        return None
+    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
+        return None  # what is wrong with it, opening it says
     try:
         return base_facts(folder)
     except BadBase as error:
-        raise UserError("bad_base_model", error.message, param="base_model") from error
+        raise UserError(error.code, error.message, param="base_model") from error
 
 
 def _from_hub(name: str, revision: str) -> Path:

@@ -33,7 +33,7 @@ def evaluate(
     fetch: Callable[[Path], None],
     base_model: Path,
     folder: Path,
-    stop: Callable[[], bool],
+    should_stop: Callable[[], bool],
 ) -> dict[str, Any] | None:
     """Score the package that `fetch` brings on the held-out lines.
 
@@ -66,7 +66,7 @@ def evaluate(
     ]
     if champion is not None and can_answer(champion):
         arms.append({"label": "champion", "path": str(package_of(champion).resolve())})
-    found = _run(base_model, folder, arms, stop)
+    found = _run(base_model, folder, arms, should_stop)
     if found is None:
         return None
     if not found["examples"]:
@@ -82,12 +82,12 @@ def _spread(count: int, most: int) -> list[int]:
 
 
 def _run(
-    base_model: Path, folder: Path, arms: list[dict[str, Any]], stop: Callable[[], bool]
+    base_model: Path, folder: Path, arms: list[dict[str, Any]], should_stop: Callable[[], bool]
 ) -> dict[str, Any] | None:
     path, threads = folder / "spec.json", get_settings().training_threads
     path.write_text(json.dumps(spec_of(base_model, folder, arms)))
     try:
-        run_child("cyrex.adapters.evaluation_child", [str(path)], folder, stop, threads)
+        run_child("cyrex.adapters.evaluation_child", [str(path)], folder, should_stop, threads)
     except ChildInterrupted:
         return None
     except ChildRefused as refused:
@@ -100,6 +100,7 @@ def spec_of(base_model: Path, folder: Path, arms: list[dict[str, Any]]) -> dict[
     settings = get_settings()
     return {
         "base_model": str(base_model.resolve()),
+        "enable_thinking": settings.base_model_thinking,
         "holdout": str(folder / "holdout.jsonl"),
         "candidates": arms,
         "out": str(folder / REPORT_FILE),

@@ -101,7 +101,7 @@ def run_arm(
     engine: Engine, adapter: AdapterRef | None, questions: Sequence[Question], max_new_tokens: int
 ) -> Arm:
     """Ask everything, greedily. Raises `AdapterRefused`."""
-    from cyrex.engine.scoring import Example
+    from cyrex.engine.scoring import ScoredExample
 
     started = time.monotonic()
     handles = [
@@ -117,7 +117,9 @@ def run_arm(
         except EngineError:
             texts.append(None)  # A prompt that serving would refuse is not answered.
     fits = [len(q.prompt) + len(q.answer) <= engine.model.max_context for q in questions]
-    examples = [Example(q.prompt, q.answer) for q, fit in zip(questions, fits, strict=True) if fit]
+    examples = [
+        ScoredExample(q.prompt, q.answer) for q, fit in zip(questions, fits, strict=True) if fit
+    ]
     found = iter(engine.losses(adapter, examples))
     nats = [next(found) if fit else None for fit in fits]
     return Arm(texts, nats, time.monotonic() - started, _general_loss(engine, adapter))
@@ -140,10 +142,10 @@ def _called(text: str | None, calls: CallFormat | None) -> list[Call] | None:
 
 def _general_loss(engine: Engine, adapter: AdapterRef | None) -> float | None:
     """Nats a token of plain sentences that have nothing to do with any company."""
-    from cyrex.engine.scoring import Example
+    from cyrex.engine.scoring import ScoredExample
 
     encoded = [engine.model.encode(sentence) for sentence in general_sentences()]
-    examples = [Example(ids[:1], ids[1:]) for ids in encoded if len(ids) > 1]
+    examples = [ScoredExample(ids[:1], ids[1:]) for ids in encoded if len(ids) > 1]
     tokens = sum(len(example.answer) for example in examples)
     loss = sum(engine.losses(adapter, examples)) / tokens if tokens else math.nan
     return round(loss, 6) if math.isfinite(loss) else None

@@ -65,6 +65,7 @@ class EvaluationSpec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     base_model: Path
+    enable_thinking: bool = False
     holdout: Path
     out: Path
     candidates: list[Candidate] = Field(min_length=1)
@@ -118,7 +119,7 @@ def read_spec(path: Path) -> EvaluationSpec:
 
 def evaluate(spec: EvaluationSpec) -> dict[str, Any]:
     """The content of evaluation.json. Raises UserError naming what is wrong with the input."""
-    base = Base.open(spec.base_model)
+    base = Base.open(spec.base_model, spec.enable_thinking)
     questions = _questions(spec, base)
     adapters: dict[str, AdapterRef | None] = {
         candidate.label: _adapter(candidate) for candidate in spec.candidates
@@ -157,6 +158,7 @@ def _run(
             device=spec.device,
             threads=spec.threads,
             max_batch=spec.max_batch,
+            end_tokens=base.stop_ids,
         )
         engine = Engine(config)
         try:

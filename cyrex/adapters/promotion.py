@@ -1,28 +1,28 @@
-"""`decide`: whether a new adapter answers for its company. The only writer of `adapter_aliases`."""
+"""`decide`: whether a new adapter answers for its company. The only writer of `adapter_aliases`.
+
+But for `cyrex.adapters.lifecycle`, when a person decides. Both go through `cyrex.adapters.alias`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from sqlalchemy import func, select, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from cyrex.adapters.alias import AliasMoved, set_champion
 from cyrex.adapters.gate import Promote, judge
 from cyrex.adapters.service import champion_row
 from cyrex.work.lease import Finish, Outcome, Repeat
-from database.base import new_id
 from database.models import AdapterAlias, Decision, LoraAdapter, TrainingRun
 from database.session import company_session
 from modelkit.registry import get_registry
 from settings import get_settings
 
+__all__ = ["AliasMoved", "decide", "mirror", "set_champion"]
+
 # The alias in the registry.
 CHAMPION = "champion"
-
-
-class AliasMoved(RuntimeError):
-    """The champion changed between the judgement and its writing: judge again."""
 
 
 def decide(adapter: LoraAdapter) -> Outcome:
@@ -44,7 +44,7 @@ def decide(adapter: LoraAdapter) -> Outcome:
         reason = f"the champion is pinned ({verdict.reason})"
         verdict = replace(verdict, promote=False, reason=reason)
 
-    def also(session: Session, row: LoraAdapter) -> None:
+    def in_transaction(session: Session, row: LoraAdapter) -> None:
         if verdict.promote:
             set_champion(session, row, alias)
         session.add(
@@ -63,8 +63,13 @@ def decide(adapter: LoraAdapter) -> Outcome:
         )
 
     details = {**adapter.details, "decision": verdict.reason}
-    then = (lambda: mirror(adapter.company_id)) if verdict.promote else None
-    return Finish("ready" if verdict.promote else "rejected", {"details": details}, also, then)
+    after_commit = (lambda: mirror(adapter.company_id)) if verdict.promote else None
+    return Finish(
+        "ready" if verdict.promote else "rejected",
+        {"details": details},
+        in_transaction,
+        after_commit,
+    )
 
 
 def _asked_for(session: Session, adapter: LoraAdapter) -> Promote:
@@ -79,27 +84,5 @@ def mirror(company_id: str) -> None:
     """Set the registry's alias as ours stands, for people who look there; nothing here reads it."""
     with company_session(company_id) as session:
         champion = champion_row(session, company_id)
-    if champion is not None:
-        get_registry(get_settings()).set_alias(company_id, CHAMPION, champion.version)
-
-
-def set_champion(session: Session, row: LoraAdapter, alias: AdapterAlias | None) -> None:
-    """Move the alias by compare-and-swap. Raises `AliasMoved` if it is not as `alias` says."""
-    if alias is None:
-        swapped = session.execute(
-            insert(AdapterAlias)
-            .values(alias_id=new_id(), company_id=row.company_id, champion_id=row.adapter_id)
-            .on_conflict_do_nothing()
-            .returning(AdapterAlias.alias_id)
-        ).first()
-    else:
-        swapped = session.execute(
-            update(AdapterAlias)
-            .where(AdapterAlias.alias_id == alias.alias_id, AdapterAlias.version == alias.version)
-            .values(
-                champion_id=row.adapter_id, version=AdapterAlias.version + 1, updated_at=func.now()
-            )
-            .returning(AdapterAlias.alias_id)
-        ).first()
-    if swapped is None:
-        raise AliasMoved(f"company {row.company_id}: the champion has changed meanwhile")
+    version = champion.version if champion is not None else None
+    get_registry(get_settings()).set_alias(company_id, CHAMPION, version)

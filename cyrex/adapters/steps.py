@@ -5,7 +5,6 @@ An outside system's adapter and one trained here are treated alike.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +111,7 @@ def _import(adapter: LoraAdapter) -> dict[str, Any]:
     return {"sha256": registered.sha256, "registry_path": registered.path}
 
 
-def evaluate(adapter: LoraAdapter, lease: Lease, stop: Callable[[], bool]) -> Outcome:
+def evaluate(adapter: LoraAdapter, lease: Lease) -> Outcome:
     """Evaluate unless a receipt compares this very package with today's champion."""
     with company_session(adapter.company_id) as session:
         champion = champion_row(session, adapter.company_id)
@@ -139,8 +138,10 @@ def evaluate(adapter: LoraAdapter, lease: Lease, stop: Callable[[], bool]) -> Ou
             copy_to,
             require_base(adapter.base_model),
             folder / "evaluation",
-            stop,
+            lease.should_stop,
         )
+    if found is None:
+        return lease.stopped()
     return Advance({"evaluation": found})
 
 

@@ -1,4 +1,4 @@
-"""What a company's jobs have brought: kept a line each, recalled for the next job's prompt."""
+"""A company's memory: one line for each finished job, recalled for the next job's prompt."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from database.models import CompanyMemory, Job
 from helox.render import content_of
 
 RESULT = "result"
-# Of a job's data and of its result, so much is kept.
+# The data and the result of a job are each cut off after this many characters.
 MAX_CHARACTERS = 2000
-# Of what is recalled, this share is the newest; the rest is what fits the question best.
+# The newest memories are this share of those recalled; the others fit the question best.
 RECENT_SHARE = 0.5
 # Shorter words are in every text, and a long question is not answered better than a short one.
 WORD = re.compile(r"\w{3,}")
@@ -33,7 +33,7 @@ REMEMBER = insert(cast(Table, CompanyMemory.__table__)).inline().on_conflict_do_
 
 
 def remember_job(session: Session, job: Job, result: Any) -> None:
-    """Keep what a job was asked and what came of it, once. In the transaction that ends it."""
+    """Store a job's data and its result, once, in the transaction that ends the job."""
     asked, brought = (_line(value) for value in (_data(job), result))
     session.execute(
         REMEMBER,
@@ -59,9 +59,9 @@ def _line(value: Any) -> str:
 
 
 def recall(session: Session, company_id: str, query: str, limit: int) -> list[CompanyMemory]:
-    """At most `limit` memories, oldest first: the newest, and what fits `query` best of the rest.
+    """At most `limit` memories, oldest first: the newest, and others that fit `query` best.
 
-    Places that no fitting memory takes go to more of the newest.
+    When too few memories fit, more of the newest are taken.
     """
     if limit <= 0:
         return []
@@ -138,7 +138,7 @@ def forget(session: Session, memory_id: str) -> None:
 
 
 def forget_all(session: Session, company_id: str) -> int:
-    """Delete everything that is remembered of a company; returns how much it was."""
+    """Delete all of a company's memories; returns how many."""
     gone = session.scalars(
         delete(CompanyMemory)
         .where(CompanyMemory.company_id == company_id)

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from cyrex.agents.turn import Limits
+from cyrex.agents.turn import AgentLimits
 from cyrex.errors import Conflict, NotFound, UserError
 from cyrex.tenants.service import count_locked
 from database.base import Json, new_id
@@ -23,11 +23,11 @@ MOST = {"steps": 64, "tokens": 65_536, "seconds": 3600, "memories": 50}
 LEAST = {"steps": 1, "tokens": 1, "seconds": 1, "memories": 0}
 
 
-def limits_of(agent: Agent | None) -> Limits:
+def limits_of(agent: Agent | None) -> AgentLimits:
     """An agent's limits, the settings' where it has none of its own."""
     settings = get_settings()
     own = agent.limits if agent is not None else {}
-    return Limits(
+    return AgentLimits(
         steps=own.get("steps", settings.agent_steps),
         tokens=own.get("tokens", settings.agent_tokens),
         seconds=own.get("seconds", settings.agent_seconds),

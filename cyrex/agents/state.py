@@ -1,4 +1,4 @@
-"""An agent's rows: what a job has done so far, what a step adds to it, how a wait ends."""
+"""The rows of an agent at work: a job's steps and tool calls, the end of its wait for a tool."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from cyrex.agents import memory
 from cyrex.agents import service as agents
-from cyrex.agents.turn import Answer, Call, Limits, Situation, Turn
+from cyrex.agents.turn import AgentLimits, CallTool, FinalAnswer, Situation, Turn
 from cyrex.engine import Completion
 from cyrex.errors import UserError
 from cyrex.tenants.service import get_company
@@ -28,21 +28,22 @@ from database.models import Agent, Job, JobStep, ToolCall
 from database.transitions import JOB, TOOL_CALL
 from helox.render import content_of
 
-# Of a tool's answer, so much is shown to the model; the row keeps all of it.
+# A tool's answer is shown to the model up to this length; the row keeps all of it.
 REPLY_CHARACTERS = 4000
-# Of the company's own records, so much of each is shown.
+# Each memory of the company is shown to the model up to this length.
 MEMORY_CHARACTERS = 400
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """What one claim of a job's step begins with.
+class StepInput:
+    """The situation and the limits that a claimed step of a job begins with.
 
-    steps, tokens: what the job has used. done: the views of its steps and calls.
+    steps, calls: the views of the job's steps and tool calls so far. tokens: the number that its
+    steps have generated.
     """
 
     situation: Situation
-    limits: Limits
+    limits: AgentLimits
     steps: Sequence[Json] = ()
     calls: Sequence[Json] = ()
 
@@ -60,8 +61,8 @@ def data_of(job: Job) -> Any:
     return json.loads(ordered) if isinstance(ordered, str) else job.input_data["data"]
 
 
-def prepare(session: Session, job: Job) -> Prepared:
-    """Read what the next step depends on. Raises `UserError` when the job's agent is gone."""
+def prepare(session: Session, job: Job) -> StepInput:
+    """Read the input of the next step. Raises `UserError` when the job's agent is gone."""
     company_id = job.company_id
     if job.agent_id is not None:
         agent: Agent | None = agents.get_agent(session, company_id, job.agent_id)
@@ -77,7 +78,7 @@ def prepare(session: Session, job: Job) -> Prepared:
         choices=job.input_data.get("choices", ()),
     )
     if situation.is_plain:
-        return Prepared(situation, limits)
+        return StepInput(situation, limits)
     job.agent_id = (agent or agents.default_agent(session, company_id)).agent_id
     calls = tool_calls.calls_of(session, job.job_id)
     situation = replace(
@@ -86,7 +87,7 @@ def prepare(session: Session, job: Job) -> Prepared:
         memories=_recalled(session, job, limits.memories),
         turns=[_turn(call) for call in calls],
     )
-    return Prepared(
+    return StepInput(
         situation,
         limits,
         steps_of(session, job.job_id),
@@ -127,11 +128,15 @@ def _turn(call: ToolCall) -> Turn:
 
 
 def record_step(
-    session: Session, job: Job, decision: Call | Answer, completion: Completion, call_id: str | None
+    session: Session,
+    job: Job,
+    decision: CallTool | FinalAnswer,
+    completion: Completion,
+    call_id: str | None,
 ) -> None:
-    """Store one turn of the model and what it used, in the transaction that ends the step."""
+    """Store one turn of the model and its usage, in the transaction that ends the step."""
     content: Json = {"text": completion.text, "finish_reason": completion.finish_reason}
-    if isinstance(decision, Call):
+    if isinstance(decision, CallTool):
         content |= {"tool": decision.tool, "arguments": decision.arguments, "call_id": call_id}
     session.execute(
         STEP,
@@ -140,7 +145,7 @@ def record_step(
             "usage_id": new_id(),
             "company_id": job.company_id,
             "job_id": job.job_id,
-            "kind": "call" if isinstance(decision, Call) else "answer",
+            "kind": "call" if isinstance(decision, CallTool) else "answer",
             "content": to_json(content),
             "confidence": completion.confidence,
             "adapter_id": job.adapter_id,
@@ -150,7 +155,7 @@ def record_step(
     )
 
 
-# A job's first step is metered under the job's own id, whatever number of them it has.
+# A job's first step is metered under the job's own id.
 STEP = text("""
     WITH step AS (
         INSERT INTO job_steps (
@@ -159,7 +164,7 @@ STEP = text("""
         )
         SELECT :step_id, :company_id, :job_id, 1 + count(*), :kind, CAST(:content AS jsonb),
             CAST(:confidence AS double precision), :prompt_tokens, :completion_tokens
-        FROM job_steps WHERE job_id = :job_id
+        FROM job_steps WHERE company_id = :company_id AND job_id = :job_id
         RETURNING company_id, job_id, number, prompt_tokens, completion_tokens
     )
     INSERT INTO usage (
@@ -173,9 +178,9 @@ STEP = text("""
 
 
 def record_call(
-    session: Session, job: Job, decision: Call, completion: Completion
+    session: Session, job: Job, decision: CallTool, completion: Completion
 ) -> Sequence[Hint]:
-    """The step asked for a tool: store both; returns what is to be published."""
+    """Store a step that asked for a tool, and the call; returns the hints to publish."""
     updated(session, job)
     try:
         call = tool_calls.create_call(session, job, decision.tool, decision.arguments)
@@ -190,7 +195,7 @@ def record_call(
     return [(JOB, resumed)] if resumed is not None else []
 
 
-def _refused_call(session: Session, job: Job, decision: Call, error: UserError) -> ToolCall:
+def _refused_call(session: Session, job: Job, decision: CallTool, error: UserError) -> ToolCall:
     call = ToolCall(
         call_id=new_id(),
         company_id=job.company_id,
@@ -205,8 +210,10 @@ def _refused_call(session: Session, job: Job, decision: Call, error: UserError) 
     return call
 
 
-def record_answer(session: Session, job: Job, decision: Answer, completion: Completion) -> None:
-    """The step was the last one: store it, and remember the result."""
+def record_answer(
+    session: Session, job: Job, decision: FinalAnswer, completion: Completion
+) -> None:
+    """Store the last step, and its result in the company's memory."""
     record_step(session, job, decision, completion, None)
     memory.remember_job(session, job, decision.text)
 

@@ -1,4 +1,4 @@
-"""An agent's decisions: what the model is shown, what it may answer, what an answer means.
+"""One turn of the model: the prompt, the grammar of its answer, and the decision that it means.
 
 Pure: rows and networks are elsewhere. A step is one turn of the model: one call of a registered
 tool, or the final answer.
@@ -23,8 +23,8 @@ ANY_TEXT = "/(?s:.*)/"
 
 
 @dataclass(frozen=True)
-class Limits:
-    """Of one job. `steps` are turns of the model, `tokens` those that it generated in all."""
+class AgentLimits:
+    """The limits of one job. steps: turns of the model. tokens: generated in all its turns."""
 
     steps: int
     tokens: int
@@ -33,23 +33,23 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Call:
-    """The model asks for a tool."""
+class CallTool:
+    """The decision to call a tool."""
 
     tool: str
     arguments: dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Answer:
-    """The model's last word."""
+class FinalAnswer:
+    """The decision to end the job with this text."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Turn:
-    """A call of an earlier step, and what the tool said (JSON text, or plain text)."""
+    """A call of an earlier step, and the tool's reply (JSON text, or plain text)."""
 
     call_id: str
     tool: str
@@ -59,7 +59,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Situation:
-    """All that a step depends on."""
+    """The whole input of a step."""
 
     data: Any
     prompt: str = ""
@@ -140,7 +140,7 @@ def call_format(template: ChatTemplate) -> CallFormat:
 
 
 def grammar_of(situation: Situation, template: ChatTemplate) -> Grammar | None:
-    """What the next turn may be: a valid call of a tool, or a final answer. None: anything."""
+    """The grammar of the next turn: a valid call of a tool, or a final answer. None: any text."""
     final = alternatives(situation.choices) if situation.choices else ""
     if not situation.tools:
         return Grammar.choices(situation.choices) if situation.choices else None
@@ -181,15 +181,20 @@ def _spelled(text: str, template: ChatTemplate) -> str:
 
 
 def _free_text(shape: CallFormat, template: ChatTemplate) -> str:
-    """Text that does not begin like a call. A control token never is text, so needs no care."""
+    """The regular expression of text that does not begin like a call.
+
+    A prefix that is a control token needs none: control tokens are never part of text.
+    """
     if any(shape.prefix.startswith(token) for token in template.control_tokens):
         return ANY_TEXT
     opening = re.sub(r"([^\w\s])", r"\\\1", shape.prefix.rstrip()).replace("\n", "\\n")
     return f"{ANY_TEXT} & ~/(?s:{opening}.*)/"
 
 
-def decide(text: str, cut_off: bool, situation: Situation, template: ChatTemplate) -> Call | Answer:
-    """What the model's turn means. Raises `UserError` for what was cut off and means nothing."""
+def decide(
+    text: str, cut_off: bool, situation: Situation, template: ChatTemplate
+) -> CallTool | FinalAnswer:
+    """The decision that the model's text means. Raises `UserError` for a text cut off too early."""
     if situation.tools:
         try:
             found = call_format(template).read(text)
@@ -197,17 +202,17 @@ def decide(text: str, cut_off: bool, situation: Situation, template: ChatTemplat
             found = None
             cut_off = True
         if found is not None:
-            return Call(*found)
+            return CallTool(*found)
         if cut_off and text.startswith(call_format(template).prefix):
             message = "the model's call did not fit into the tokens of a step"
             raise UserError("call_cut_off", message)
     if situation.choices and text not in situation.choices:
         message = "none of the choices fitted into the tokens that were left"
         raise UserError("choice_cut_off", message, param="choices")
-    return Answer(text)
+    return FinalAnswer(text)
 
 
-def tokens_left(limits: Limits, steps: int, tokens: int, seconds: float) -> int:
+def tokens_left(limits: AgentLimits, steps: int, tokens: int, seconds: float) -> int:
     """Tokens that the next step may generate. Raises `UserError` when a limit is reached.
 
     steps, tokens, seconds: what the job has used.

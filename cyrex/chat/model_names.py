@@ -1,4 +1,4 @@
-"""What a company may name as `model`: its champion, the base, or one of its adapters."""
+"""The names a company may send as `model`: its champion, the base, or an adapter of its own."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ OWNER = "cyrex"
 MAX_LISTED = 200
 
 VERSION = re.compile(r"v?([1-9]\d{0,8})")
-# Of these there are no weights, or none that should answer.
-UNFIT = ("failed", "retired")
+# Adapters in these states have no weights, or none that should answer.
+UNFIT = ("failed", "retired", "deleted")
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """Who answers. `name` is how the answer calls it; no adapter: the base model."""
+    """The model that answers. name: as the answer calls it. No adapter: the base model."""
 
     name: str
     adapter_id: str | None = None
@@ -60,7 +60,7 @@ def choose_model(session: Session, company_id: str, named: str) -> Model:
 
 
 def list_models(session: Session, company_id: str) -> list[Json]:
-    """What a company may name, in OpenAI's form: champion, base, adapters from the newest on."""
+    """A company's models in OpenAI's form: champion, base, then adapters from the newest on."""
     company = get_company(session, company_id)
     adapters = session.scalars(
         select(LoraAdapter)

@@ -1,10 +1,10 @@
-"""What the API and an inference worker say to each other about a conversation.
+"""The protocol between the API and an inference worker for one conversation.
 
-An answer to a conversation is no durable job. The API puts what is asked under a *ticket*, a key
-that expires, and hints at it with a task; the worker that takes the ticket answers, so a hint that
-is lost, doubled or late does nothing twice, and what people say is in no task's arguments. Pieces
-of the answer come back on the channel of the API's process: one message holds what all of this
-process's answers got in one step of the engine.
+An answer to a conversation is no durable job. The API stores the question under a *ticket*, a key
+that expires, and sends a task as a hint at it; the worker that takes the ticket answers. So a hint
+that is lost, doubled or late does nothing twice, and no task's arguments hold people's words. The
+answer's pieces come back on the channel of the API's process: one message holds the pieces that one
+step of the engine made for all answers of this process.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from database.base import Json
 TASK = "conversation.answer"
 CANCELS_CHANNEL = "cyrex:conversations:cancels"
 
-# A worker names the answers that it is at so often; after so long without a word they are lost.
+# A worker reports the answers it works on this often; an answer unreported for so long is lost.
 PULSE_SECONDS = 1.0
 PULSE_EXPIRY_SECONDS = 8.0
 
@@ -69,7 +69,7 @@ class Ask:
 
 
 class Event(NamedTuple):
-    """One thing said of one call. Numbers count from 0: a gap shows that something was lost.
+    """One event of one call. Numbers count from 0: a gap shows that an event was lost.
 
     value: for `delta` the text and the logprobs of its tokens (or None); for `end` and `error` an
     object.
@@ -82,7 +82,7 @@ class Event(NamedTuple):
 
 
 class Heard(NamedTuple):
-    """A message: events in order, and, now and then, every call that the worker is at."""
+    """A message: events in order, and, now and then, the ids of all calls the worker works on."""
 
     events: list[Event]
     at_work: Sequence[str]
@@ -93,6 +93,6 @@ def encode(events: Iterable[Event], at_work: Sequence[str] = ()) -> str:
 
 
 def decode(message: bytes) -> Heard:
-    """Raises ValueError or TypeError for what no worker has sent: anybody may publish."""
+    """Raises ValueError or TypeError for a message of another form: anybody may publish."""
     events, at_work = json.loads(message)
     return Heard([Event(*event) for event in events], at_work)

@@ -37,7 +37,7 @@ class TokenText:
         return len(self._tokenizer.encode(text, add_special_tokens=False).ids)
 
     def bytes_of(self, token: int) -> bytes:
-        """What a token stands for; several may make one character."""
+        """The bytes of a token; several tokens may make one character."""
         name = self._tokenizer.id_to_token(token) or ""
         if self._is_byte_level and name not in self._spelled and all(c in _BYTES for c in name):
             return bytes(_BYTES[character] for character in name)

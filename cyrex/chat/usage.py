@@ -1,4 +1,4 @@
-"""What conversations used, metered once each, by threads that nobody's answer waits for.
+"""Usage of conversations: each is metered once, by a thread that no answer waits for.
 
 The worker that answered meters; the API, which has seen the end of the answer too, looks a little
 later whether that worker lived to do it.
@@ -29,7 +29,7 @@ from database.session import company_session, operator_session
 log = structlog.get_logger()
 
 KIND = "conversation"
-# While the database is away, rows wait here; beyond so many they are only logged.
+# While the database is away, at most this many rows wait; more are only logged.
 MAX_WAITING = 100_000
 RETRY_SECONDS = 1.0
 AWAY = (OperationalError, InterfaceError, PoolTimeout, psycopg2.OperationalError)
@@ -42,7 +42,7 @@ RECOUNT_ROWS = 2000
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """Of one answer. A second one with the same `reference` changes nothing."""
+    """The usage of one answer. A second row with the same `reference` changes nothing."""
 
     company_id: str
     reference: str
@@ -52,7 +52,7 @@ class Used:
 
     @classmethod
     def of(cls, ask: Ask, prompt_tokens: int, completion_tokens: int) -> Used:
-        """What the answer to `ask` used."""
+        """The usage of the answer to `ask`."""
         return cls(
             ask.company_id,
             ask.conversation_id,
@@ -86,7 +86,7 @@ class Meter:
             log.error("not_metered", **asdict(used))
 
     def stop(self) -> None:
-        """Write what there is, and end."""
+        """Write the waiting rows, and end."""
         self._waiting.put(None)
         if self._thread.is_alive():
             self._thread.join(STOP_SECONDS)
@@ -108,7 +108,7 @@ class Meter:
                 time.sleep(RETRY_SECONDS)
 
     def _write(self, batch: list[Used]) -> list[Used]:
-        """Returns what the database would not take."""
+        """Returns the rows that the database would not take."""
         by_company: dict[str, list[Used]] = {}
         for used in batch:
             by_company.setdefault(used.company_id, []).append(used)

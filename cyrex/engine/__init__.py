@@ -1,7 +1,7 @@
 """Many adapters, one base model, one decode loop.
 
-This package stands alone: it imports nothing else of the product. The names below are plain data
-and cost nothing to import; `cyrex.engine.loop.Engine` is what loads torch and the base model.
+This package stands alone: it imports no other package of the product. The names below are plain
+data and load no model library; `cyrex.engine.loop.Engine` loads torch and the base model.
 """
 
 from cyrex.engine.config import EngineConfig

@@ -1,4 +1,4 @@
-"""A LoRA adapter's files: hashed before they are parsed, refused by name where they are wrong."""
+"""Read a LoRA adapter's files: hash them, then parse them; an error names what is wrong."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ CONFIG_FILE = "adapter_config.json"
 WEIGHTS_FILE = "adapter_model.safetensors"
 MAX_RANK = 512
 _PREFIX = "base_model.model."
-# PEFT reads pattern keys as regular expressions, which could take for ever.
+# PEFT reads pattern keys as regular expressions; some of those never end. Module names do.
 _PLAIN_KEY = re.compile(r"[\w.]+")
-# What changes the base model's computation otherwise than by two matrices beside a linear layer.
+# PEFT options that change more than a linear layer by a pair of matrices.
 _UNSERVED = (
     "modules_to_save", "use_dora", "layer_replication", "lora_bias", "trainable_token_indices",
 )  # fmt: skip
 _DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _HEADER_BYTES = 8
-_PIECE_BYTES = 1 << 19  # It is still in the core's own cache when it is hashed.
-# What a larger file was read into is not kept.
+_PIECE_BYTES = 1 << 19  # Fits the core's own cache, so hashing a piece reads no memory.
+# A buffer for a larger file is not kept.
 STAGING_BYTES = 256 << 20
 
 
@@ -45,7 +45,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """An adapter's part for one layer: `scale * up @ down`. down: (rank, in), up: (out, rank)."""
+    """An adapter's update of one layer: `scale * up @ down`. down: (rank, in), up: (out, rank)."""
 
     place: Place
     down: torch.Tensor
@@ -58,9 +58,9 @@ class Pair:
 
 
 class Staging:
-    """Memory that one file after the other is read into: fresh pages cost as much as the reading.
+    """A reused buffer that files are read into: allocating fresh pages costs as much as reading.
 
-    For one thread, and until the next file.
+    For one thread. A view is valid until the next file is read.
     """
 
     def __init__(self) -> None:
@@ -93,7 +93,7 @@ def read(ref: AdapterRef, places: Mapping[str, Place], staging: Staging) -> list
 
 
 def _hashed(path: Path, staging: Staging) -> tuple[memoryview, str]:
-    """The file's bytes and their SHA-256: a piece is hashed while the disk brings the next."""
+    """The file's bytes and their SHA-256: one piece is hashed while the disk reads the next."""
     digest = hashlib.sha256()
     with path.open("rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
@@ -111,7 +111,7 @@ def _hashed(path: Path, staging: Staging) -> tuple[memoryview, str]:
 
 @dataclass(frozen=True, slots=True)
 class _Config:
-    """What adapter_config.json says of ranks and scales."""
+    """Ranks and scales from adapter_config.json."""
 
     rank: int
     alpha: float
@@ -146,7 +146,7 @@ def _by_pattern(patterns: Mapping[str, float], module: str, otherwise: float) ->
 
 
 def _tensors(data: memoryview) -> dict[str, torch.Tensor]:
-    """The tensors of a safetensors file, without copying them: they are only read."""
+    """The tensors of a safetensors file, as read-only views of `data`."""
     size = int.from_bytes(data[:_HEADER_BYTES], "little")
     body = _HEADER_BYTES + size
     if body > len(data):

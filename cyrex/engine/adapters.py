@@ -1,7 +1,7 @@
-"""The adapters in memory: loaded beside the decode loop, the least recently used leaves.
+"""The adapters in memory: loaded by a thread beside the decode loop, evicted by LRU.
 
-An adapter's name is (company, id, bytes). What is in use is pinned, and never leaves; what does
-not fit leaves nothing behind.
+An adapter's key is (company, id, SHA-256). Running sequences pin theirs; a pinned adapter is never
+evicted. A load that fails leaves nothing allocated.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ logger = logging.getLogger(__name__)
 
 
 class Adapter:
-    """One adapter, on its way into memory or there. The pool's lock guards all of it."""
+    """One adapter that is loading or loaded. The pool's lock guards all fields."""
 
     __slots__ = ("done", "error", "index", "is_ready", "offset", "pins", "ref", "size", "views")
 
     def __init__(self, ref: AdapterRef) -> None:
         self.ref = ref
         self.pins = 0
-        # Done once it is loaded, or cannot be; the two below say the same at less cost.
+        # Done when loading ends or fails; the two fields below say the same at less cost.
         self.done: Future[None] = Future()
         self.is_ready = False
         self.error: EngineError | None = None
-        # Its column in the pool's tables, and its piece of the arena.
+        # The adapter's column in the pool's tables, and its piece of the arena.
         self.index = -1
         self.offset, self.size = 0, 0
-        # By place: (rank, in) and (rank, out), the latter scaled.
+        # By layer index: A (rank, in), and B (rank, out) with the scale in it.
         self.views: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
 
 class AdapterPool:
     """Loaded adapters, and the thread that loads them. Thread-safe.
 
-    a_at, b_at, ranks: (places, adapters + 1), where in `arena` each loaded adapter's matrices
-    are. The last column is that of no adapter: rank 0 everywhere.
+    a_at, b_at: (layers, adapters + 1) int64, offsets in `arena` of each loaded adapter's matrices.
+    ranks: the same shape. The last column stands for "no adapter": rank 0 everywhere.
     """
 
     def __init__(
@@ -60,14 +60,14 @@ class AdapterPool:
         arena: Arena,
         on_change: Callable[[], None],
     ) -> None:
-        """`on_change` is called on the loading thread when an adapter is ready, or refused."""
+        """`on_change` is called on the loading thread when an adapter is ready or refused."""
         self.arena = arena
         self.none = max_adapters
         shape = (len(places), max_adapters + 1)
         self.a_at, self.b_at = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
         self.ranks = np.zeros(shape, np.int64)
         self.loads, self.evictions = 0, 0
-        # Whether an adapter waits for others to be unpinned: nothing more should be loaded then.
+        # An adapter waits for others to be unpinned: no more should be requested meanwhile.
         self.is_full = False
         self._places = places
         self._staging = Staging()
@@ -81,7 +81,7 @@ class AdapterPool:
         self._thread.start()
 
     def acquire(self, ref: AdapterRef) -> Adapter:
-        """Pin the adapter, and start loading it unless it is there. `release` it in the end.
+        """Pin the adapter and start loading it unless it is loaded. Undo it with `release`.
 
         Raises EngineClosed.
         """
@@ -105,7 +105,7 @@ class AdapterPool:
             self._changed.notify_all()
 
     def resident(self) -> list[ResidentAdapter]:
-        """What is loaded, the least recently used first."""
+        """The loaded adapters, the least recently used first."""
         with self._changed:
             return [
                 ResidentAdapter(key, adapter.size * self.arena.itemsize)
@@ -125,7 +125,7 @@ class AdapterPool:
             return sum(adapter.pins for adapter in self._adapters.values())
 
     def close(self) -> None:
-        """End the loading thread; what it has not loaded is refused."""
+        """End the loading thread; adapters that it has not loaded fail with EngineClosed."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
@@ -154,7 +154,7 @@ class AdapterPool:
                 adapter.done.set_result(None)
             self._on_change()
             if self._wanted.empty():
-                self.arena.touch(adapter.size)  # For one more like it.
+                self.arena.touch(adapter.size)  # Ahead of the next adapter of this size.
 
     def _load(self, adapter: Adapter) -> None:
         """Read, check, make room, copy. Raises AdapterRefused or EngineClosed."""
@@ -185,7 +185,7 @@ class AdapterPool:
         self.loads += 1
 
     def _copy(self, adapter: Adapter, pairs: Sequence[Pair]) -> None:
-        """Into the adapter's piece of the arena. Raises AdapterRefused for NaN and infinity."""
+        """Copy into the adapter's piece of the arena. Raises AdapterRefused for NaN, infinity."""
         memory, end = self.arena.memory, adapter.offset
         piece = memory[end : end + adapter.size]
         is_padded = any(pair.rank % RANK_BLOCK for pair in pairs)
@@ -202,7 +202,8 @@ class AdapterPool:
             adapter.views[pair.place.index] = (views[0], views[1])
 
     def _make_room(self, adapter: Adapter) -> int:
-        """Give it a column and a piece of the arena, however long that takes."""
+        """Allocate a column and a piece of the arena, waiting until there is room. Returns the
+        column. Raises EngineClosed."""
         with self._changed:
             while not self._fits(adapter):
                 self.is_full = True
@@ -213,7 +214,7 @@ class AdapterPool:
             return self._columns.pop()
 
     def _fits(self, adapter: Adapter) -> bool:
-        """Take the piece, evicting what is not pinned, the least recently used first."""
+        """Allocate the piece, evicting unpinned adapters, the least recently used first."""
         while True:
             if self._columns:
                 offset = self.arena.take(adapter.size)
@@ -235,7 +236,7 @@ class AdapterPool:
 
 
 def _placed(pair: Pair, a: torch.Tensor, b: torch.Tensor) -> bool:
-    """Copy to a (rank, in) and, scaled, b (rank, out); returns whether all of it is finite."""
+    """Copy A to `a` (rank, in), scaled B to `b` (rank, out); returns whether all is finite."""
     if a.device.type == "cpu":
         down, up = (np.require(t.float().numpy(), None, ["C", "A"]) for t in (pair.down, pair.up))
         return bool(place(down, up, pair.scale, a.numpy(), b.numpy()))

@@ -1,4 +1,4 @@
-"""One block of memory for all adapters: allocated once, handed out in pieces of any size."""
+"""A memory pool for all adapters: allocated once, handed out in pieces of any size."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from bisect import insort
 
 import torch
 
-# Numbers; a cache line of fp32, so that no two adapters share one.
+# In numbers: one cache line of fp32, so that no two adapters share a line.
 ALIGNMENT = 16
 
 
@@ -14,11 +14,11 @@ class Arena:
     """First fit over a sorted list of holes. Offsets and sizes are in numbers, not bytes."""
 
     def __init__(self, size_bytes: int, dtype: torch.dtype, device: torch.device) -> None:
-        """On Linux a CPU's arena costs addresses, not memory, until it is written to."""
+        """On Linux a CPU's arena takes address space only; pages are allocated when written."""
         self.size = max(size_bytes // dtype.itemsize // ALIGNMENT, 1) * ALIGNMENT
         self.memory = torch.empty(self.size, dtype=dtype, device=device)
         self._holes: list[tuple[int, int]] = [(0, self.size)]  # (offset, size) by offset
-        # Up to here the memory has been written to; all of a GPU's is there from the start.
+        # End of the memory that was written to; a GPU's memory is all allocated at the start.
         self._touched = 0 if device.type == "cpu" else self.size
 
     @property
@@ -39,8 +39,10 @@ class Arena:
         return None
 
     def touch(self, size: int) -> None:
-        """Write to the next `size` numbers behind all pieces, unless somebody has: fresh memory
-        costs more than what is then copied into it, and this can be done ahead."""
+        """Allocate the pages of the next `size` numbers behind all pieces, by writing to them.
+
+        A first write costs more than the copy that follows; this does it ahead of time.
+        """
         offset, hole = self._holes[-1] if self._holes else (self.size, 0)
         if offset + hole == self.size:
             start, end = max(offset, self._touched), min(offset + size, self.size)
@@ -48,7 +50,7 @@ class Arena:
             self._touched = max(self._touched, end)
 
     def give_back(self, offset: int, size: int) -> None:
-        """A piece that `take` returned; holes beside it grow together."""
+        """Free a piece that `take` returned, and merge it with the holes beside it."""
         insort(self._holes, (offset, size))
         merged: list[tuple[int, int]] = []
         for start, length in self._holes:

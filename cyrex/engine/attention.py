@@ -1,7 +1,7 @@
-"""Attention over slots: each row sees its own tokens, whatever else is in the pass.
+"""Attention over KV-cache slots: each sequence attends to its own tokens only.
 
-Registered with transformers under a name of its own, so that every model that leaves attention
-to a function runs through here: rotary positions, norms, biases and scales stay the model's.
+Registered with transformers as an attention function, so that every model that calls one runs
+through here: rotary positions, norms, biases and scales stay the model's.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def attention(
     layout: Layout | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """(1, heads, tokens, width) in, (1, tokens, heads, width) out. `layout` says whose they are."""
+    """(1, heads, tokens, width) to (1, tokens, heads, width); `layout` maps tokens to sequences."""
     assert layout is not None and attention_mask is None
     if s_aux is not None:
         raise ValueError("attention sinks are not supported")
@@ -71,7 +71,7 @@ def _by_kernel(
     softcap: float,
     window: int,
 ) -> None:
-    """One token a row, over exactly what each row holds."""
+    """Decode with the compiled kernel: one token a row, over exactly its row's length."""
     layout.cache.attend(
         q.contiguous().numpy(), k.contiguous().numpy(), v.contiguous().numpy(),
         layer.keys.numpy(), layer.values.numpy(), out.numpy(),
@@ -90,7 +90,7 @@ def _by_gather(
     softcap: float,
     window: int,
 ) -> None:
-    """The same with torch's operators: all rows at once, up to the longest one's length."""
+    """Decode with torch's operators: all rows at once, padded to the longest row's length."""
     layer.keys[layout.slot_index, :, layout.place_index] = k
     layer.values[layout.slot_index, :, layout.place_index] = v
     longest = int(layout.places.max()) + 1
@@ -98,7 +98,7 @@ def _by_gather(
     values = layer.values[:, :, :longest].index_select(0, layout.slot_index)
     columns = torch.arange(longest, device=q.device)
     visible = _visible(columns, layout.place_index[:, None], window)
-    # What a slot holds behind its row's length may be anything, and NaN outlives any mask.
+    # Columns behind a row's length hold old data; NaN there would survive the mask.
     hidden = ~visible[:, None, :, None]
     keys.masked_fill_(hidden, 0.0)
     values.masked_fill_(hidden, 0.0)
@@ -107,7 +107,7 @@ def _by_gather(
 
 
 def _mask(segment: Segment, window: int, device: torch.device) -> torch.Tensor | None:
-    """(tokens, columns), true is visible; None where a token sees all before it in this pass."""
+    """(tokens, columns), true is visible; None where a plain causal mask does."""
     length = segment.end - segment.start
     total = segment.past + length
     if not segment.past and (not window or length <= window):
@@ -117,7 +117,7 @@ def _mask(segment: Segment, window: int, device: torch.device) -> torch.Tensor |
 
 
 def _visible(columns: torch.Tensor, own: torch.Tensor, window: int) -> torch.Tensor:
-    """Which columns a token sees: those up to its own, the last `window` of them unless it is 0."""
+    """True where a token sees a column: up to its own, at most the last `window` (0: no limit)."""
     visible = columns <= own
     if window:
         visible &= columns > own - window
@@ -132,7 +132,7 @@ def _attend(
     scale: float,
     softcap: float,
 ) -> torch.Tensor:
-    """(rows, heads, tokens, width). Without a mask each token sees itself and those before."""
+    """Attention of (rows, heads, tokens, width) states; causal where `mask` is None."""
     if not softcap:
         return scaled_dot_product_attention(
             query,

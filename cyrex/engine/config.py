@@ -1,4 +1,4 @@
-"""What an engine is made of."""
+"""The engine's configuration."""
 
 from __future__ import annotations
 
@@ -26,18 +26,19 @@ class EngineConfig:
     """Raises ValueError naming a field that is out of range.
 
     base_model: a folder, or a name on the Hugging Face hub, of any causal language model.
-    dtype: of the base. "nf4" is 4-bit with double quantisation, computing in bf16.
+    dtype: the base model's. "nf4" is 4-bit with double quantisation, computing in bf16.
     device: "auto" takes the GPU where there is one.
-    threads: of torch's CPU operators and the engine's own compiled loops.
-    max_batch: rows that decode together; each has a slot of `max_context` tokens in the KV cache,
+    threads: for torch's CPU operators and the engine's compiled loops.
+    max_batch: sequences that run at once; each has a slot of `max_context` tokens in the KV cache,
         which takes memory as it fills (on a GPU: at once).
-    max_context: tokens of prompt and answer together; None is what the base model was made for,
+    max_context: tokens of prompt and answer together; None takes the base model's maximum,
         on a GPU at most `kv_tokens / max_batch`.
-    kv_tokens: tokens that all running requests together may come to hold in the KV cache.
-    max_adapters, max_adapter_bytes: what stays loaded; the least recently used goes first.
-    prefill_chunk: prompt tokens read in one step, between two steps of the rows that decode.
+    kv_tokens: KV-cache budget: most tokens that all running sequences together may need.
+    max_adapters, max_adapter_bytes: limits of what stays loaded; eviction is by LRU.
+    prefill_chunk: most prompt tokens that one step computes beside the decoding sequences.
     max_waiting: requests of one company that may wait; one more is refused with QueueFull.
-    prefix_cache_bytes: of the beginnings of prompts that are kept; 0 keeps none.
+    prefix_cache_bytes: size of the prefix cache; 0 turns it off.
+    end_tokens: tokens that end an answer, beside those that the base model names.
     """
 
     base_model: str
@@ -53,6 +54,7 @@ class EngineConfig:
     prefill_chunk: int = 256
     max_waiting: int = 20_000
     prefix_cache_bytes: int = 256 * MIB
+    end_tokens: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.dtype not in get_args(Dtype):
@@ -70,7 +72,7 @@ class EngineConfig:
     def check_base_model(self) -> None:
         """Raise FileNotFoundError if `base_model` is a path and no folder is there.
 
-        It costs nothing, while the loader says so after seconds, and in terms of a hub.
+        A cheap check: the loader fails only after seconds, with a message about a hub.
         """
         is_path = self.base_model.startswith(("/", ".", "~")) or self.base_model.count("/") > 1
         if is_path and not Path(self.base_model).is_dir():

@@ -1,4 +1,4 @@
-"""Holding rows to their grammars: which tokens may come next, by llguidance."""
+"""Constrained decoding: which tokens a sequence's grammar allows next, computed by llguidance."""
 
 from __future__ import annotations
 
@@ -16,59 +16,59 @@ from llguidance.hf import from_tokenizer
 
 from cyrex.engine.errors import EngineError, GenerationFailed, GrammarRefused
 from cyrex.engine.grammar import Grammar
-from cyrex.engine.kernels import bar
+from cyrex.engine.kernels import mask_logits
 
-# Compiled grammars kept: a company asks with the same few again and again.
+# Compiled grammars kept in an LRU cache: companies use the same few again and again.
 MAX_COMPILED = 256
 BITS = 32
 MAX_MESSAGE = 300
 
 
 class Constraint:
-    """One row's place in its grammar."""
+    """The state of one sequence in its grammar."""
 
     __slots__ = ("grammar", "is_first", "matcher")
 
     def __init__(self, matcher: LLMatcher, grammar: Grammar, is_first: bool) -> None:
         self.matcher = matcher
         self.grammar = grammar
-        self.is_first = is_first  # of those that share what the grammar was compiled to
+        self.is_first = is_first  # The first sequence that uses this compiled grammar.
 
     def accept(self, token: int) -> str | None:
-        """Go on by one token. Returns what is wrong if the grammar does not allow it."""
-        # A matcher that has met its limits allows the end token, wherever the answer is.
+        """Advance by one token. Returns an error text if the grammar does not allow it."""
+        # A matcher that has hit its limits would allow the end token anywhere.
         if self.matcher.consume_token(token) and not self.matcher.is_error():
             return None
         return _reason(self.matcher)
 
     @property
     def is_complete(self) -> bool:
-        """Whether nothing may follow any more."""
+        """Whether the grammar allows no further token."""
         return bool(self.matcher.is_stopped())
 
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """Tokens that some rows of a batch may take.
+    """The grammar masks of one batch.
 
-    which: (rows,) int64, for each row of the batch its row of `words`; -1 where it is free.
-    words: (constrained, vocabulary / 32) int32, a bit for each token, the lowest first.
+    which: (rows,) int64, for each row of the batch its row of `words`; -1 if unconstrained.
+    words: (constrained, vocabulary / 32) int32, one bit a token, the lowest bit first.
     """
 
     which: Any
     words: Any
 
     def of(self, logits: torch.Tensor) -> torch.Tensor:
-        """A copy of `logits` (rows, vocabulary), fp32, in which what is barred is -inf."""
+        """A copy of `logits` (rows, vocabulary), fp32, with -inf for every masked token."""
         if logits.device.type == "cpu":
             allowed = torch.empty(logits.shape)
-            bar(logits.contiguous().numpy(), self.words, self.which, allowed.numpy())
+            mask_logits(logits.contiguous().numpy(), self.words, self.which, allowed.numpy())
             return allowed
         octets, size = self.words.view(np.uint8), logits.shape[1]
         bits = np.unpackbits(octets, axis=1, count=size, bitorder="little")
-        barred = np.zeros(logits.shape, dtype=bool)
-        barred[self.which >= 0] = bits[self.which[self.which >= 0]] == 0
-        return logits.masked_fill(torch.from_numpy(barred).to(logits.device), float("-inf"))
+        masked = np.zeros(logits.shape, dtype=bool)
+        masked[self.which >= 0] = bits[self.which[self.which >= 0]] == 0
+        return logits.masked_fill(torch.from_numpy(masked).to(logits.device), float("-inf"))
 
 
 class Constraints:
@@ -87,7 +87,7 @@ class Constraints:
         self._compiled: OrderedDict[Grammar, LLMatcher] = OrderedDict()
 
     def of(self, grammar: Grammar) -> Constraint:
-        """The beginning of `grammar`. Raises GrammarRefused when it does not compile."""
+        """A constraint at the start of `grammar`. Raises GrammarRefused if it does not compile."""
         with self._lock:
             known = self._compiled.get(grammar)
             if known is not None:
@@ -104,15 +104,18 @@ class Constraints:
         return Constraint(matcher, grammar, is_first=True)
 
     def failed(self, constraint: Constraint, reason: str) -> EngineError:
-        """Why a row cannot go on. Copies of a matcher share its lexer, which has a limit of states
-        for all of them together: the next request with this grammar compiles it anew."""
+        """The error for a sequence that cannot go on, after dropping the compiled grammar.
+
+        Copies of a matcher share one lexer and its limit of states, so the next request with this
+        grammar must compile it anew.
+        """
         with self._lock:
             self._compiled.pop(constraint.grammar, None)
         kind = GrammarRefused if constraint.is_first else GenerationFailed
         return kind(f"grammar: {reason}")
 
     def allowed(self, constraints: Sequence[Constraint | None]) -> Allowed | None:
-        """What the constrained rows of a batch may take next; None where no row is."""
+        """The masks of a batch's next tokens; None where no row is constrained."""
         bound = [c.matcher for c in constraints if c is not None]
         if not bound:
             return None
@@ -130,11 +133,11 @@ class Constraints:
 
     @property
     def _width(self) -> int:
-        # A tokenizer may know more tokens than the model has logits, or fewer.
+        # A tokenizer may have more tokens than the model has logits, or fewer.
         return max(self._vocabulary, len(self._tokenizer))
 
     def _wrap(self) -> LLTokenizer:
-        """Read the tokenizer's vocabulary, once: it takes a second for a large one."""
+        """Convert the tokenizer for llguidance, once: it takes a second for a large vocabulary."""
         try:
             self._wrapped = from_tokenizer(
                 self._tokenizer, n_vocab=self._width, eos_token=sorted(self._end_tokens) or None
@@ -158,8 +161,8 @@ def _compilable(grammar: Grammar) -> str:
 
 
 def _reason(matcher: LLMatcher) -> str:
-    """The first line, as the others repeat the grammar and the text; of a pattern that does not
-    compile the last one too, which alone says why."""
+    """The matcher's error: its first line, as the others repeat the grammar and the text. A
+    pattern that does not compile gives its cause in the last line, which is added."""
     lines = (matcher.get_error() or "the grammar is exhausted").splitlines()
     said = lines[0]
     if said.endswith(":") and len(lines) > 1:

@@ -1,4 +1,4 @@
-"""How a request can fail. Each is one message, so that it crosses a process boundary whole."""
+"""The engine's errors. Each carries one message alone, so that pickling keeps it whole."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class GrammarRefused(RequestRefused):
 
 
 class QueueFull(EngineError):
-    """The company has as many requests waiting as it may have. Send it again later."""
+    """The company has `max_waiting` requests waiting. Send it again later."""
 
     retryable = True
 
 
 class AdapterRefused(EngineError):
-    """The adapter cannot be loaded, or its bytes are not those that the request names."""
+    """The adapter cannot be loaded, or its SHA-256 is not the one in the request."""
 
 
 class DeadlineExceeded(EngineError):
@@ -40,11 +40,11 @@ class Cancelled(EngineError):
 
 
 class GenerationFailed(EngineError):
-    """The computation broke: out of memory, numbers that are not finite, a grammar that other
-    requests have used up."""
+    """The computation failed: out of memory, numbers that are not finite, or a compiled grammar
+    whose limits other requests have used up."""
 
 
 class EngineClosed(EngineError):
-    """The engine is shutting down and takes or finishes nothing more."""
+    """The engine is shutting down: it takes no request and finishes none."""
 
     retryable = True

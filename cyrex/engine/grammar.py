@@ -1,4 +1,4 @@
-"""What an answer may look like, as plain data. Nothing here imports a model library."""
+"""Grammars for constrained decoding, as plain data. Nothing here imports a model library."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_SOURCE_CHARACTERS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Grammar:
-    """A language that an answer is held to, token by token. Raises RequestRefused when empty.
+    """A grammar that constrains an answer token by token. Raises RequestRefused when empty.
 
     kind: what `source` is written in: a JSON schema, or llguidance's dialect of Lark.
     """
@@ -46,7 +46,7 @@ class Grammar:
 
 def literal(text: str) -> str:
     """`text` as a Lark string."""
-    # Lark's strings hold no control characters, of which JSON writes out the last as it is.
+    # A Lark string holds no control character; JSON escapes all of them but U+007F.
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
@@ -58,7 +58,7 @@ def alternatives(choices: Sequence[str]) -> str:
 
 
 def require_utf8(field: str, text: str) -> None:
-    """JSON may escape half a character, of which no tokens can be made. Raises RequestRefused."""
+    """Raise RequestRefused for a lone surrogate: JSON can carry it, tokenizers cannot encode it."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Answers as plain data, and the handle of a request under way."""
+"""Answers as plain data, and the handle of a submitted request."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ TopLogprobs = list[list[tuple[int, float]]]
 
 @dataclass(slots=True)
 class Delta:
-    """What one step added to an answer.
+    """The part of an answer that one step added.
 
-    text: whole characters only, and nothing that is, or may become, a stop string: it may be
-        empty, and belong to tokens of earlier steps. All texts together are the answer's.
+    text: whole characters only; text that is or may become a stop string is held back. So it may
+        be empty, or belong to tokens of earlier steps. All texts joined are the answer's text.
     tokens, logprobs, top: as in Completion, for the new tokens.
     """
 
@@ -36,16 +36,17 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """An answer, and the adapter that really gave it (both None: the base model).
+    """An answer.
 
     text: without the end-of-turn token and without the stop string.
-    tokens: every token generated, the final end-of-turn token included (never empty). An answer
-        that its grammar lets nothing follow ends without one.
-    logprobs: natural log of the model's own probability (before grammar and temperature) of each
-        token.
-    top_logprobs: for each token the likeliest ones of its place and their logs, the best first;
-        empty unless they were asked for.
-    cached_tokens: of the prompt, those whose computation was shared with an earlier request.
+    tokens: every generated token, the final end-of-turn token included (never empty). There is no
+        end-of-turn token where the grammar allowed no further token.
+    logprobs: for each token the natural log of the model's own probability (before grammar and
+        temperature).
+    adapter_id, sha256: the adapter that really computed it; None for the base model.
+    top_logprobs: for each position the likeliest tokens and their logs, the best first; empty
+        unless the request asked for them.
+    cached_tokens: prompt tokens that came from the prefix cache.
     queued_seconds, first_token_seconds: from `submit` to the first computation, and to the first
         token.
     """
@@ -59,7 +60,7 @@ class Completion:
     adapter_id: str | None
     sha256: str | None
     top_logprobs: TopLogprobs = field(default_factory=list)
-    # How the answer came about is no part of what it is.
+    # Timing and cache hits are no part of the answer: they do not count for equality.
     cached_tokens: int = field(default=0, compare=False)
     queued_seconds: float = field(default=0.0, compare=False)
     first_token_seconds: float = field(default=0.0, compare=False)
@@ -72,7 +73,7 @@ class Completion:
 
 @dataclass(frozen=True, slots=True)
 class ResidentAdapter:
-    """A loaded adapter and the bytes that its weights take."""
+    """A loaded adapter and the bytes of memory that its weights take."""
 
     key: AdapterKey
     bytes: int
@@ -80,11 +81,12 @@ class ResidentAdapter:
 
 @dataclass(frozen=True, slots=True)
 class EngineStats:
-    """What the engine holds and has done, at one moment.
+    """The engine's gauges and counters at one moment.
 
-    waiting, running: requests; slots: how many can run.
-    kv_tokens, kv_capacity: tokens that running requests may come to hold, and the budget.
-    adapters, adapter_bytes, adapter_budget: resident ones, their bytes, and the budget.
+    waiting, running: requests. slots: requests that can run at once.
+    kv_tokens, kv_capacity: most KV-cache tokens that running requests may need, and the budget.
+    adapters, adapter_bytes, adapter_budget: loaded adapters, their bytes, and the budget.
+    prefix_bytes: bytes of the prefix cache.
     adapter_loads, adapter_evictions, prefix_hits, prefix_misses, steps, prompt_tokens,
     generated_tokens: counted since the start. A hit is a request whose prompt was partly cached.
     """
@@ -108,7 +110,7 @@ class EngineStats:
 
 
 class Handle:
-    """A request under way. Safe to use from any thread."""
+    """A submitted request: its deltas, its result, and `cancel`. Thread-safe."""
 
     __slots__ = (
         "_deltas",
@@ -137,8 +139,8 @@ class Handle:
             raise TimeoutError(f"no answer within {timeout} s") from None
 
     def subscribe(self, callback: Callable[[Delta], None]) -> None:
-        """Call `callback` with every delta, in order: at once with those that there are already,
-        then on the engine's thread, before the request is done. Needs `stream`."""
+        """Call `callback` with every delta, in order: at once with the past ones, then on the
+        engine's thread, the last one before the request is done. Needs `stream`."""
         if not self.request.stream:
             raise ValueError("only a request with stream=True has deltas")
         with self._lock:
@@ -147,9 +149,9 @@ class Handle:
             self._subscribers.append(callback)
 
     def deltas(self, timeout: float | None = None) -> Iterator[Delta]:
-        """The answer piece by piece, from its beginning. Needs `stream`.
+        """All deltas from the first, as they come. Needs `stream`.
 
-        Raises the EngineError that ended it, or TimeoutError after `timeout` seconds without one.
+        Raises the request's EngineError, or TimeoutError after `timeout` seconds without a delta.
         """
         arrived: queue.SimpleQueue[Delta | None] = queue.SimpleQueue()
         self.subscribe(arrived.put)
@@ -175,7 +177,7 @@ class Handle:
         return self._future.done()
 
     def outcome(self) -> Completion | EngineError:
-        """What a handle that is done holds."""
+        """The answer or the error of a handle that is done."""
         error = self._future.exception(timeout=0)
         if isinstance(error, EngineError):
             return error
@@ -186,7 +188,7 @@ class Handle:
         self._future.add_done_callback(lambda _: callback(self))
 
     def push(self, delta: Delta) -> None:
-        """For the engine: hand on what is new."""
+        """For the engine: give a new delta to all subscribers."""
         with self._lock:
             self._deltas.append(delta)
             for callback in self._subscribers:

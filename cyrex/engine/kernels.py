@@ -1,10 +1,9 @@
-"""The inner loops of decoding on a CPU in fp32, compiled: LoRA, attention and grammars by row.
+"""The compiled inner loops of decoding on a CPU in fp32: LoRA, attention and grammar masks.
 
-With one token a row there is next to nothing to multiply, and everything to read: torch's
-operators spend their time on starting, padding and copying. These loops read each number once
-and run at the speed of memory.
+Decoding one token a row is bound by memory, not arithmetic: torch's operators spend their time on
+launching, padding and copying. These loops read each number once, at the speed of memory.
 
-One module of more than 300 lines: compiled functions are cached by file, and inline one another.
+More than 300 lines: numba caches compiled functions by file, and they inline one another.
 """
 
 from __future__ import annotations
@@ -17,17 +16,17 @@ from typing import Any, NamedTuple
 import numba
 import numpy as np
 
-# Sums may be taken in any order, which is what lets them run in vectors. Not among the flags:
-# those that let the compiler believe that no number is ever NaN, by which broken rows are told.
+# Sums may be reordered, which is what vectorises them. The flags that assume that no number is
+# NaN are left out: NaN is how a broken sequence is detected.
 _FLAGS = {"reassoc", "contract", "arcp", "nsz"}
 _OPTIONS: dict[str, Any] = {"fastmath": _FLAGS, "error_model": "numpy", "nogil": True}
 
-# Rows are shared out among threads, and nothing else is made parallel.
+# Only the loop over rows is parallel.
 _ROWS_ALONE = {
     "prange": True, "comprehension": False, "reduction": False, "inplace_binop": False,
     "setitem": False, "numpy": False, "stencil": False, "fusion": False,
 }  # fmt: skip
-# Ranks are padded to a multiple of this: so many rows of A are read side by side.
+# Ranks are padded to a multiple of this: the kernel reads this many rows of A side by side.
 RANK_BLOCK = 4
 
 _ZERO, _ONE = np.float32(0), np.float32(1)
@@ -38,7 +37,7 @@ _LOWEST = np.float32(-87)  # exp of less is no normal number
 def _compiled(
     signature: str, function: Callable[..., Any], parallel: dict[str, bool] | bool = False
 ) -> Callable[..., Any]:
-    """Compile now, or take the last run's machine code where there is a folder to keep it in."""
+    """Compile now, or load the machine code cached by an earlier run where a folder allows it."""
     options = {**_OPTIONS, "parallel": parallel}
     try:
         code: Callable[..., Any] = numba.njit(signature, cache=True, **options)(function)
@@ -48,12 +47,12 @@ def _compiled(
 
 
 def _inlined(function: Callable[..., Any]) -> Any:
-    """Part of a compiled function."""
+    """A helper that numba compiles into its callers."""
     return numba.njit(**_OPTIONS)(function)
 
 
 def _twin(function: Callable[..., None]) -> Callable[..., None]:
-    """The same under another name: by it alone the folder of machine code tells functions apart."""
+    """The same function under another name: numba's cache tells functions apart by name alone."""
     copy = types.FunctionType(function.__code__, function.__globals__)
     copy.__qualname__ = f"{function.__qualname__}_in_threads"
     return copy
@@ -87,7 +86,7 @@ def _add_one(x: Any, y: Any, arena: Any, a: int, b: int, rank: int) -> None:
 
 @_inlined
 def _add_two(x: Any, y: Any, v: Any, w: Any, arena: Any, a: int, b: int, rank: int) -> None:
-    """`y += B (A x)` and `w += B (A v)`: what is read serves both."""
+    """`y += B (A x)` and `w += B (A v)`, reading A and B once."""
     width, out = x.shape[0], y.shape[0]
     for _ in range(0, rank, 4):
         a0 = arena[a : a + width]
@@ -137,7 +136,7 @@ def _add_lora(
 
 @_inlined
 def _dots(query: Any, key: Any, first: int, end: int, scale: float, scores: Any) -> None:
-    """`scores[p] = scale * query . key[p]` for the places from `first` to before `end`."""
+    """`scores[p] = scale * query . key[p]` for positions `first` to `end` (exclusive)."""
     width = query.shape[0]
     place = first
     while place + 4 <= end:
@@ -162,11 +161,11 @@ def _dots(query: Any, key: Any, first: int, end: int, scale: float, scores: Any)
 
 @_inlined
 def _exponents(scores: Any, first: int, end: int, bits: Any, powers: Any) -> Any:
-    """Make of each score `exp(score - the highest)`; returns their sum.
+    """Replace each score by `exp(score - highest)`; returns their sum.
 
     exp(x) = 2**n * exp(r) with a polynomial for the small rest r: five times as fast as calling
-    the C library for every number, and exact to the last bit but one. `powers` are the floats
-    whose bits `bits` are: written as an exponent, n is 2**n.
+    the C library for every number, and exact to the last bit but one. `powers` is a float view of
+    `bits`: n written into the exponent bits reads as 2**n.
     """
     top = scores[first]
     for place in range(first, end):
@@ -194,7 +193,7 @@ def _exponents(scores: Any, first: int, end: int, bits: Any, powers: Any) -> Any
 
 @_inlined
 def _mix(weights: Any, value: Any, first: int, end: int, share: float, out: Any) -> None:
-    """`out = share * sum of weights[p] * value[p]` over the places from `first` to before `end`."""
+    """`out = share * sum of weights[p] * value[p]` over positions `first` to `end` (exclusive)."""
     depth = out.shape[0]
     for c in range(depth):
         out[c] = _ZERO
@@ -228,10 +227,10 @@ def _attend(
     softcap: float,
     window: int,
 ) -> None:
-    """Store one new token a row, and attend from it to all that its row holds.
+    """Store each row's new key and value, and attend from its token to all tokens of its slot.
 
     q, out: (rows, heads, width); new_keys, new_values: (rows, kv_heads, width); keys, values:
-    (slots, kv_heads, capacity, width). Row i is in slot `slots[i]`, its token's place there is
+    (slots, kv_heads, capacity, width). Row i is in slot `slots[i]`, its new token at position
     `places[i]`. softcap, window: 0 is none.
     """
     kv_heads, group = keys.shape[1], q.shape[1] // keys.shape[1]
@@ -254,9 +253,12 @@ def _attend(
                 _mix(scores, value, first, end, _ONE / total, out[i, head])
 
 
-def _bar(logits: Any, words: Any, which: Any, out: Any) -> None:
-    """Copy `logits` (rows, vocabulary), with minus infinity for what row `which[i]` of `words`
-    has no bit for; nothing is barred where that is -1. words: (constrained, vocabulary / 32)."""
+def _mask_logits(logits: Any, words: Any, which: Any, out: Any) -> None:
+    """Copy `logits` (rows, vocabulary) to `out`, with -inf for tokens whose bit is not set.
+
+    words: (constrained, vocabulary / 32), the masks; which: (rows,), the row of `words` that masks
+    row i, -1 for none.
+    """
     size = logits.shape[1]
     for i in range(which.shape[0]):
         if which[i] < 0:
@@ -279,7 +281,7 @@ def _place(down: Any, up: Any, scale: float, a: Any, b: Any) -> bool:
         for k in range(source.shape[0]):
             value = source[k]
             target[k] = value
-            check += value * _ZERO  # NaN for what is not finite.
+            check += value * _ZERO  # NaN unless the value is finite.
         target = b[j]
         for k in range(up.shape[0]):
             value = up[k, j] * scale
@@ -298,12 +300,12 @@ _ATTEND_SIGNATURE = (
 
 add_lora = _compiled(_LORA_SIGNATURE, _add_lora)
 attend = _compiled(_ATTEND_SIGNATURE, _attend)
-bar = _compiled("void(f4[:,::1], i4[:,::1], i8[::1], f4[:,::1])", _bar)
+mask_logits = _compiled("void(f4[:,::1], i4[:,::1], i8[::1], f4[:,::1])", _mask_logits)
 place = _compiled("b1(f4[:,::1], f4[:,::1], f4, f4[:,::1], f4[:,::1])", _place)
 
 
 class Kernels(NamedTuple):
-    """`add_lora` and `attend`, for so many threads."""
+    """`add_lora` and `attend`, compiled for a number of threads."""
 
     add_lora: Callable[..., None]
     attend: Callable[..., None]
@@ -311,7 +313,7 @@ class Kernels(NamedTuple):
 
 @functools.cache
 def kernels(threads: int) -> Kernels:
-    """Both loops; with several threads their rows are shared out among them (`use_threads`)."""
+    """Both kernels; with several threads the rows are split among them (`use_threads`)."""
     if threads == 1:
         return Kernels(add_lora, attend)
     return Kernels(
@@ -321,5 +323,5 @@ def kernels(threads: int) -> Kernels:
 
 
 def use_threads(count: int) -> None:
-    """How many threads the calling one may share its rows with."""
+    """Set how many threads run the kernels that the calling thread starts."""
     numba.set_num_threads(min(count, numba.config.NUMBA_NUM_THREADS))

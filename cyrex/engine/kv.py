@@ -1,4 +1,4 @@
-"""Keys and values of the running rows: a slot each, allocated once."""
+"""The KV cache: one slot for each running sequence, allocated once."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 from cyrex.engine.kernels import kernels
 
-# The slot of a piece whose keys and values are not kept.
+# The slot of a sequence that has none; keys and values computed for it are not stored.
 NO_SLOT = -1
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A piece of a prompt: tokens `start` to `end` (exclusive) of the pass."""
+    """A prompt chunk: tokens `start` to `end` (exclusive) of the pass, for `slot`.
+
+    past: tokens of the sequence that the slot holds already.
+    """
 
     start: int
     end: int
@@ -28,7 +31,7 @@ class Segment:
 class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
     """One layer's keys and values: (slots, kv_heads, capacity, width).
 
-    What lies behind a row's length is left over from rows before it, and never read.
+    Columns behind a sequence's length hold data of earlier sequences, and are never read.
     """
 
     is_sliding = False
@@ -38,9 +41,9 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
         self.slots, self.capacity = slots, capacity
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
-        """Make room, in the shape that the first tokens show.
+        """Allocate, in the shape of the first tokens' states.
 
-        On Linux this costs addresses, not memory: pages that nobody writes to do not exist.
+        On Linux this takes address space only; pages are allocated when they are written.
         """
         self.dtype, self.device = key_states.dtype, key_states.device
         for name, states in (("keys", key_states), ("values", value_states)):
@@ -51,7 +54,7 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Hands back what is new: it is stored by `store`, which knows the rows."""
+        """Return the new states unchanged: `store` keeps them, as it knows their slots."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
         return key_states, value_states
@@ -59,7 +62,7 @@ class SlotLayer(CacheLayerMixin):  # type: ignore[misc]
     def store(
         self, key_states: torch.Tensor, value_states: torch.Tensor, segments: Sequence[Segment]
     ) -> None:
-        """Keep the prompts' tokens of a pass: (1, kv_heads, tokens, width)."""
+        """Write the states of a pass's prompt chunks: (1, kv_heads, tokens, width)."""
         for s in segments:
             if s.slot != NO_SLOT:
                 stop = s.past + s.end - s.start
@@ -95,7 +98,7 @@ class SlotCache(Cache):  # type: ignore[misc]
         return len(self._free) == self._slots
 
     def take(self) -> int:
-        """A free slot."""
+        """Allocate a free slot. Raises IndexError if there is none."""
         return self._free.pop()
 
     def give_back(self, slot: int) -> None:
@@ -103,7 +106,7 @@ class SlotCache(Cache):  # type: ignore[misc]
         self._free.append(slot)
 
     def read(self, slot: int, start: int, end: int) -> list[torch.Tensor]:
-        """Copies of a slot's columns: keys and values of every layer in turn."""
+        """Copies of a slot's columns `start` to `end`: keys, then values, layer by layer."""
         return [
             buffer[slot, :, start:end].clone()
             for layer in self.layers
@@ -111,7 +114,7 @@ class SlotCache(Cache):  # type: ignore[misc]
         ]
 
     def write(self, slot: int, start: int, columns: list[torch.Tensor]) -> None:
-        """Put back what `read` returned."""
+        """Write columns that `read` returned, from `start` on."""
         buffers = [buffer for layer in self.layers for buffer in (layer.keys, layer.values)]
         for buffer, part in zip(buffers, columns, strict=True):
             buffer[slot, :, start : start + part.shape[1]] = part

@@ -1,7 +1,7 @@
-"""What one forward pass is made of: which token belongs to which row, and with which adapter.
+"""The layout of one forward pass: which token belongs to which slot and position.
 
-All tokens of a pass lie in one line, without padding: first those of the rows that decode, one
-token each, then pieces of prompts, many tokens each.
+A pass is one flat list of tokens without padding: first one token of each decoding sequence, then
+prompt chunks of many tokens.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from cyrex.engine.kv import Segment, SlotCache
 
 
 class Piece(NamedTuple):
-    """Consecutive tokens of one row.
+    """Consecutive tokens of one sequence: a decoded token, or a prompt chunk.
 
-    past: tokens of the row that the cache holds already.
-    slot: the row's in the cache; NO_SLOT keeps nothing of what is computed.
+    past: tokens of the sequence that the KV cache holds already.
+    slot: the sequence's slot in the KV cache; with NO_SLOT its keys and values are not stored.
     adapter: None is the base model.
     """
 
@@ -31,7 +31,7 @@ class Piece(NamedTuple):
 
 
 class Layout:
-    """Where everything is in one pass. Made of decoding pieces and prompt pieces, in this order."""
+    """The tokens of one pass: those of `decoding`, then those of `prompts`."""
 
     __slots__ = (
         "cache", "decoding", "place_index", "places", "positions", "segments", "slot_index",
@@ -61,6 +61,6 @@ class Layout:
         both = torch.from_numpy(line).to(device)
         self.tokens, self.positions = both[:1], both[1:]
         self.places: Any = line[1, : self.decoding]
-        # The same numbers where torch indexes with them.
+        # The same numbers on the device, for torch to index with.
         self.slot_index = torch.from_numpy(self.slots).to(device)
         self.place_index = torch.from_numpy(self.places).to(device)

@@ -24,21 +24,21 @@ from cyrex.engine.lora import Planner
 from cyrex.engine.model import LanguageModel
 from cyrex.engine.prefix import PrefixCache
 from cyrex.engine.request import AdapterRef, Request
-from cyrex.engine.row import Row
 from cyrex.engine.runner import MAX_MESSAGE, Runner
 from cyrex.engine.scheduler import Scheduler
-from cyrex.engine.scoring import Example, answer_losses
+from cyrex.engine.scoring import ScoredExample, answer_losses
+from cyrex.engine.sequence import TokenSequence
 
 logger = logging.getLogger(__name__)
 
-# No wait is longer: what comes ends it, and there is an end to the numbers that a clock takes.
+# Longest wait for the inbox: a deadline may be further away than a wait's timeout can be.
 MAX_WAIT_SECONDS = 3600.0
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
+class LoopCall:
     """A function to call on the loop's thread, between two steps."""
 
     work: Callable[[], Any]
@@ -52,22 +52,22 @@ class Errand:
 
 
 @dataclass(frozen=True, slots=True)
-class CancelledRow:
-    """The sender of this row does not want it any more."""
+class CancelledSequence:
+    """A message to the loop: this sequence was cancelled."""
 
-    row: Row
+    sequence: TokenSequence
 
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Finish what is under way until `deadline` (`time.monotonic()`), then stop."""
+    """A message to the loop: finish what runs until `deadline` (`time.monotonic()`), then stop."""
 
     deadline: float
 
 
-# What other threads put before the loop. A row is a new request; None only wakes the loop, as an
-# adapter has been loaded.
-Item = Row | Errand | CancelledRow | Close | None
+# Messages from other threads to the loop. A sequence is a new request; None only wakes the loop,
+# after an adapter was loaded or refused.
+Item = TokenSequence | LoopCall | CancelledSequence | Close | None
 
 
 class Engine:
@@ -81,14 +81,13 @@ class Engine:
     ) -> None:
         """Load the base model and start the loop. Raises OSError or ValueError if it cannot.
 
-        Both are called on the loop's thread: `on_stopped` when the loop has ended for whatever
-        reason, `on_step` after each step that produced something, and after requests have ended
-        without one.
+        Both callbacks run on the loop's thread: `on_stopped` when the loop has ended for any
+        reason, `on_step` after each round of the loop, with or without a forward pass.
         """
         self.config = config
         self.model = LanguageModel(config)
         is_cpu = self.model.device.type == "cpu"
-        # On a CPU adapters are applied in fp32 whatever the base model is in, as PEFT does.
+        # On a CPU adapters are applied in fp32 whatever the base model's dtype is, as in PEFT.
         dtype = torch.float32 if is_cpu else self.model.module.dtype
         arena = Arena(config.max_adapter_bytes, dtype, self.model.device)
         self._inbox: queue.SimpleQueue[Item] = queue.SimpleQueue()
@@ -100,7 +99,7 @@ class Engine:
         self._runner = Runner(self.model, self._planner, self._prefix)
         self._on_stopped = on_stopped
         self._on_step = on_step
-        # Nothing can be computed until something comes in.
+        # The last round had nothing to compute: wait for the inbox.
         self._is_idle = True
         self._closing: Close | None = None
         self._gate = threading.Lock()
@@ -109,22 +108,19 @@ class Engine:
         self._thread.start()
 
     def submit(self, request: Request) -> Handle:
-        """Queue a request. What is wrong with it is raised by the handle's `result`.
-
-        Raises EngineClosed.
-        """
-        rows: list[Row] = []
-        handle = Handle(request, on_cancel=lambda: self._inbox.put(CancelledRow(rows[0])))
+        """Queue a request. Raises EngineClosed; other errors come from the handle's `result`."""
+        sequences: list[TokenSequence] = []
+        handle = Handle(request, on_cancel=lambda: self._inbox.put(CancelledSequence(sequences[0])))
         try:
-            rows.append(Row(handle, self.model))
+            sequences.append(TokenSequence(handle, self.model))
         except EngineError as error:
             handle.fail(error)
         except Exception as error:
-            # What nobody thought of must not end the thread that submits for everybody.
+            # An unforeseen error must not end the thread that submits for all clients.
             logger.exception("a request cannot be read")
             handle.fail(RequestRefused(f"request: {type(error).__name__}: {error}"[:MAX_MESSAGE]))
         else:
-            self._put(rows[0])
+            self._put(sequences[0])
         return handle
 
     def load(self, ref: AdapterRef) -> Future[None]:
@@ -172,13 +168,13 @@ class Engine:
         )
 
     def ping(self) -> Future[None]:
-        """Done when the loop has come round."""
+        """A future that is done after the loop's next round."""
         return self._call(lambda: None)
 
-    def losses(self, adapter: AdapterRef | None, examples: Sequence[Example]) -> list[float]:
+    def losses(self, adapter: AdapterRef | None, examples: Sequence[ScoredExample]) -> list[float]:
         """Summed negative log-probability (nats) of each example's answer.
 
-        Raises AdapterRefused. Holds up all other requests while it runs: for evaluation.
+        Raises AdapterRefused. For evaluation: it blocks all other requests while it runs.
         """
         loaded: Adapter | None = None
         if adapter is not None:
@@ -194,7 +190,7 @@ class Engine:
                 self._pool.release(loaded)
 
     def close(self, deadline_seconds: float = 0.0) -> None:
-        """Take nothing more, finish what is under way within the time, fail the rest."""
+        """Take no more requests, finish the present ones within the time, fail the rest."""
         with self._gate:
             self._is_closed = True
             self._inbox.put(Close(time.monotonic() + deadline_seconds))
@@ -202,11 +198,11 @@ class Engine:
 
     def _call(self, work: Callable[[], T]) -> Future[T]:
         future: Future[T] = Future()
-        self._put(Errand(work, future))
+        self._put(LoopCall(work, future))
         return future
 
-    def _put(self, item: Row | Errand) -> None:
-        # Under the lock, so that nothing can arrive after the inbox has been emptied for good.
+    def _put(self, item: TokenSequence | LoopCall) -> None:
+        # Under the lock, so that nothing arrives after the inbox was emptied for the last time.
         with self._gate:
             if self._is_closed:
                 raise EngineClosed("the engine is closed")
@@ -245,7 +241,7 @@ class Engine:
             self._on_step()
 
     def _intake(self) -> bool:
-        """Take in what has come, waiting for it if there is nothing to do. False: stop."""
+        """Read the inbox, waiting for a message if there is nothing to compute. False: stop."""
         if self._closing is not None:
             is_late = time.monotonic() >= self._closing.deadline
             if is_late or not self._scheduler.has_work():
@@ -258,7 +254,7 @@ class Engine:
         return True
 
     def _patience(self) -> float | None:
-        """Seconds until something is to be done even if nothing comes."""
+        """Seconds until the next deadline; None without one."""
         times = [self._scheduler.next_deadline()]
         if self._closing is not None:
             times.append(self._closing.deadline)
@@ -266,19 +262,19 @@ class Engine:
         return min(max(0.0, min(known) - time.monotonic()), MAX_WAIT_SECONDS) if known else None
 
     def _receive(self, item: Item) -> None:
-        if isinstance(item, Row):
+        if isinstance(item, TokenSequence):
             self._scheduler.add(item)
-        elif isinstance(item, CancelledRow):
-            self._scheduler.drop(item.row)
+        elif isinstance(item, CancelledSequence):
+            self._scheduler.drop(item.sequence)
         elif isinstance(item, Close):
             self._closing = item
-        elif isinstance(item, Errand):
+        elif isinstance(item, LoopCall):
             item.run()
 
     def _fail_inbox(self, error: EngineError) -> None:
         while not self._inbox.empty():
             item = self._inbox.get()
-            if isinstance(item, Row):
+            if isinstance(item, TokenSequence):
                 item.fail(error)
-            elif isinstance(item, Errand):
+            elif isinstance(item, LoopCall):
                 item.future.set_exception(error)

@@ -1,9 +1,9 @@
 """LoRA inside the base model: each linear layer adds its tokens' adapters.
 
-How the adapters of one pass are applied is decided here, by `rows_by` and `is_segment`, from these
-microseconds beside a linear layer of 1024 x 1024, which takes 850 itself; 32 tokens, rank 16, a
-CPU core in fp32, 24 layers in turn so that matrices come from memory, by the number of distinct
-adapters (2026-11):
+`rows_by` and `is_segment` choose how the adapters of one pass are applied. They follow these
+measured microseconds of one linear layer of 1024 x 1024, which takes 850 itself, by the number of
+distinct adapters: 32 tokens, rank 16, one CPU core in fp32, 24 layers in turn so that matrices
+come from memory (2026-11):
 
               1    4   16   32
     kernel   40   64  157  307    reads each matrix once, copies nothing
@@ -48,8 +48,8 @@ def is_segment(tokens: int) -> bool:
     return tokens >= SEGMENT_TOKENS
 
 
-class Current:
-    """Who is where in the pass under way. One for all layers of a model."""
+class CurrentPlan:
+    """The plan of the running pass. One object for all layers of a model."""
 
     __slots__ = ("plan",)
 
@@ -58,9 +58,9 @@ class Current:
 
 
 class LoraLinear(torch.nn.Module):
-    """A linear layer of the base model, in whatever precision, and the adapters' part beside it."""
+    """A linear layer of the base model, in any precision, plus the LoRA updates of its tokens."""
 
-    def __init__(self, base: torch.nn.Linear, index: int, current: Current) -> None:
+    def __init__(self, base: torch.nn.Linear, index: int, current: CurrentPlan) -> None:
         super().__init__()
         self.base: torch.nn.Linear = base
         self._index = index
@@ -84,8 +84,8 @@ class LoraLinear(torch.nn.Module):
         return y
 
 
-def install(model: Any, current: Current) -> dict[str, Place]:
-    """Put a LoraLinear in place of every linear layer but the output's; returns them by name."""
+def install(model: Any, current: CurrentPlan) -> dict[str, Place]:
+    """Replace every linear layer but the output's by a LoraLinear; returns them by name."""
     head = model.get_output_embeddings()
     places: dict[str, Place] = {}
     # 4-bit layers are subclasses of torch.nn.Linear too.
@@ -105,8 +105,8 @@ def install(model: Any, current: Current) -> dict[str, Place]:
 class Plan:
     """Which adapter each token of a pass has.
 
-    The first tokens are rows with an adapter each (or none); behind them come segments, which
-    are many tokens with one adapter.
+    Rows are the first tokens, each with an adapter of its own (or none). Segments follow: runs of
+    many tokens with one adapter.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class Plan:
         by: RowsBy,
         threads: int = 1,
     ) -> None:
-        """rows: columns of the pool's tables. segments: (start, end, adapter), by tokens."""
+        """rows: one column of the pool's tables a token. segments: (start, end, adapter)."""
         self._rows = len(rows)
         self._segments = segments
         self._memory = pool.arena.memory
@@ -132,7 +132,7 @@ class Plan:
         self._gathered: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def add(self, place: int, x: torch.Tensor, y: torch.Tensor) -> None:
-        """Add to y (..., out) what the adapters make of x (..., in)."""
+        """Add the LoRA updates for x (..., in) to y (..., out)."""
         x = x.reshape(-1, x.shape[-1])
         y = y.view(-1, y.shape[-1])
         if self._used[place]:
@@ -157,11 +157,11 @@ class Plan:
         y[: self._rows] += torch.bmm(hidden.transpose(1, 2), b).squeeze(1).to(y.dtype)
 
     def _gather(self, place: int, inputs: int, outputs: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Copies (rows, rank, in) and (rows, rank, out), as wide as the highest rank among them."""
+        """Copies of A (rows, rank, in) and B (rows, rank, out), padded to the highest rank."""
         device = self._memory.device
         ranks = torch.from_numpy(self._ranks[place]).to(device)
         highest = int(self._ranks[place].max())
-        # Of a lower rank, what lies behind it belongs to somebody else: it counts as zero.
+        # Behind a lower rank lies another adapter's memory: it counts as zero.
         is_own = torch.arange(highest, device=device) < ranks[:, None]
         copies = []
         for table, width in ((self._a_at, inputs), (self._b_at, outputs)):
@@ -174,9 +174,9 @@ class Plan:
 
 
 def _pairs(columns: Sequence[int], none: int) -> Any:
-    """(n, 2): rows of the same column two by two, and next to each other; the odd one with -1.
+    """(n, 2): rows of the same adapter in pairs, next to each other; an odd row is paired with -1.
 
-    What the first of them reads is still in the cache when the others need it.
+    Rows of one adapter stand together, so that its matrices are still in the CPU's cache.
     """
     rows: dict[int, list[int]] = {}
     for row, column in enumerate(columns):
@@ -197,7 +197,7 @@ def _add_segment(x: torch.Tensor, y: torch.Tensor, a: torch.Tensor, b: torch.Ten
 
 
 class Planner:
-    """Makes plans; the one of a batch that only decodes is kept until the batch changes."""
+    """Makes plans. The plan of a batch that only decodes is reused until the batch changes."""
 
     def __init__(self, pool: AdapterPool, device: torch.device, threads: int = 1) -> None:
         self._pool = pool
@@ -209,7 +209,10 @@ class Planner:
     def plan(
         self, decoding: Sequence[Adapter | None], prompts: Sequence[tuple[int, Adapter | None]]
     ) -> Plan | None:
-        """For rows of one token each, then prompts of some tokens. None: no adapter anywhere."""
+        """The plan for decoding rows (one token each), then prompts (tokens, adapter).
+
+        None where no token has an adapter.
+        """
         none = self._pool.none
         rows = [none if a is None else a.index for a in decoding]
         segments: list[tuple[int, int, Adapter]] = []
@@ -222,7 +225,7 @@ class Planner:
                 rows += [none] * (start - len(rows)) + [adapter.index] * (end - start)
         if not segments and all(row == none for row in rows):
             return None
-        # A column may come to hold another adapter, whose loading this count tells.
+        # A column may be given to another adapter; then the pool's count of loads has changed.
         key = (tuple(rows), self._pool.loads)
         if segments or self._plan is None or key != self._last:
             plan = Plan(self._pool, rows, segments, self._by, self._threads)
@@ -234,7 +237,7 @@ class Planner:
 def _runs(
     start: int, prompts: Sequence[tuple[int, Adapter | None]]
 ) -> Iterator[tuple[int, int, Adapter | None]]:
-    """(start, end, adapter) of neighbouring prompts of one adapter, taken together."""
+    """(start, end, adapter), with neighbouring prompts of one adapter merged."""
     end = start
     for i, (tokens, adapter) in enumerate(prompts):
         end += tokens

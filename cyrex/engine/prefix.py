@@ -1,7 +1,6 @@
-"""Beginnings of prompts whose keys and values are kept, so that they are computed once.
+"""The prefix cache: keys and values of prompts' first tokens, so that they are computed once.
 
-What is kept is known by (company, adapter's bytes, tokens): a company meets its own prompts here
-and nobody else's, whatever they contain.
+Blocks are keyed by (company, adapter's SHA-256, tokens): a company hits its own prompts only.
 """
 
 from __future__ import annotations
@@ -13,21 +12,21 @@ import torch
 from cyrex.engine.kv import SlotCache
 from cyrex.engine.request import AdapterKey
 
-# Tokens of a block: only whole blocks are kept and found.
+# Tokens of a block: only whole blocks are cached.
 BLOCK_TOKENS = 16
 
 Root = tuple[str, AdapterKey | None]
-# A block is known by what it follows and its own tokens: the block before it, or the root.
+# A block's key: the serial number of the block before it (or the root), and its own tokens.
 Name = tuple[int | Root, tuple[int, ...]]
 
 
 class PrefixCache:
-    """Blocks of keys and values under a byte budget. For the loop's thread alone."""
+    """Cached blocks under a byte budget, evicted by LRU. For the loop's thread alone."""
 
     def __init__(self, cache: SlotCache, max_bytes: int) -> None:
         self._cache = cache
         self._max_bytes = max_bytes
-        # The least recently used first; a block is never used without those before it.
+        # The least recently used first; using a block uses all blocks before it.
         self._blocks: OrderedDict[Name, tuple[int, list[torch.Tensor]]] = OrderedDict()
         self._serial = 0
         self.bytes, self.hits, self.misses = 0, 0, 0
@@ -35,16 +34,16 @@ class PrefixCache:
     def unknown_beginning(
         self, company: str, key: AdapterKey | None, prompt: list[int]
     ) -> Name | None:
-        """The name of the prompt's first block if it would be kept, and is not there yet."""
+        """The key of the prompt's first block if the block is cacheable and not cached yet."""
         if not self._max_bytes or len(prompt) <= BLOCK_TOKENS:
             return None
         name = ((company, key), tuple(prompt[:BLOCK_TOKENS]))
         return None if name in self._blocks else name
 
     def fetch(self, company: str, key: AdapterKey | None, prompt: list[int], slot: int) -> int:
-        """Copy the longest known beginning into `slot`; returns how many tokens it has.
+        """Copy the longest cached prefix of `prompt` into `slot`; returns its tokens' number.
 
-        The last token of a prompt is always computed: the answer begins with its logits.
+        The last token of a prompt is always computed: its logits give the answer's first token.
         """
         if not self._max_bytes:
             return 0
@@ -58,7 +57,7 @@ class PrefixCache:
             self._cache.write(slot, start, block[1])
             before = block[0]
             found.append(name)
-        # The first one last, so that no block outlives those that it follows.
+        # In reverse, so that no block is evicted before the blocks that follow it.
         for name in reversed(found):
             self._blocks.move_to_end(name)
         if found:
@@ -68,7 +67,7 @@ class PrefixCache:
         return len(found) * BLOCK_TOKENS
 
     def keep(self, company: str, key: AdapterKey | None, prompt: list[int], slot: int) -> None:
-        """Keep the whole blocks of a prompt that has been computed in `slot`."""
+        """Cache the whole blocks of a prompt that has been computed in `slot`."""
         if not self._max_bytes:
             return
         before: int | Root = (company, key)

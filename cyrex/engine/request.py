@@ -18,7 +18,7 @@ MAX_TOP_LOGPROBS = 20
 
 
 class AdapterKey(NamedTuple):
-    """What names loaded adapter weights. The same id with other bytes is another adapter."""
+    """The key of loaded adapter weights. The same id with another SHA-256 is another adapter."""
 
     company: str
     adapter_id: str
@@ -29,7 +29,7 @@ class AdapterKey(NamedTuple):
 class AdapterRef:
     """An adapter of one company.
 
-    sha256: the package's identity. The caller has verified the folder `path` against it.
+    sha256: of the package's manifest. The caller has verified the folder `path` against it.
     path: a folder in PEFT's format (adapter_config.json, adapter_model.safetensors).
     weights_sha256: SHA-256 of adapter_model.safetensors; the engine checks it when it loads.
     """
@@ -47,17 +47,17 @@ class AdapterRef:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How a token is chosen. Raises RequestRefused naming a field that is wrong.
+    """Sampling parameters. Raises RequestRefused naming a field that is wrong.
 
     temperature: 0 is greedy, whatever top_k, top_p, min_p and seed say.
     top_k: only the k likeliest tokens; 0 is all of them.
-    top_p: the smallest set of likeliest tokens of at least that probability.
-    min_p: only tokens at least this many times as likely as the likeliest.
+    top_p: only the smallest set of likeliest tokens whose probabilities sum to at least this.
+    min_p: only tokens whose probability is at least this share of the likeliest one's.
     repetition_penalty: above 1 makes every token of prompt and answer less likely (1 is off).
-    presence_penalty, frequency_penalty: taken from a token's logit if it is in the answer, and
-        once for every time that it is there.
-    seed: same seed, same answer, whatever else runs. None draws one.
-    top_logprobs: so many of the likeliest tokens are told at every place.
+    presence_penalty: subtracted from the logit of a token that is in the answer.
+    frequency_penalty: subtracted once for every occurrence in the answer.
+    seed: the same seed gives the same answer, whatever else is in the batch. None draws one.
+    top_logprobs: number of likeliest tokens reported at every position.
     """
 
     temperature: float = 0.0
@@ -98,12 +98,12 @@ GREEDY = Sampling()
 class Request:
     """One prompt to complete. Raises RequestRefused naming a field that is wrong.
 
-    adapter: None asks the base model itself.
-    prompt: token ids, or rendered text (tokenised as it stands, special tokens included in it).
+    adapter: None is the base model.
+    prompt: token ids, or rendered text (no special tokens are added; those in the text count).
     stop: strings that end the answer and are not part of its text.
     deadline: on `time.monotonic()`'s clock, which the processes of one machine share.
-    grammar: what the answer must look like; None leaves the model free.
-    stream: whether the handle hands out the answer piece by piece.
+    grammar: constrains the answer; None does not.
+    stream: whether the handle has deltas.
     """
 
     company: str
@@ -117,7 +117,7 @@ class Request:
     stream: bool = False
 
     def __post_init__(self) -> None:
-        # Tenancy first: an adapter of another company is never even looked at.
+        # Tenancy first: nothing else is checked for an adapter of another company.
         if self.adapter is not None and self.adapter.company != self.company:
             raise RequestRefused("adapter: it belongs to another company")
         if not self.company:
@@ -135,7 +135,7 @@ class Request:
 
     @property
     def key(self) -> AdapterKey | None:
-        """Of the adapter asked for; None is the base model."""
+        """The adapter's key; None is the base model."""
         return self.adapter.key if self.adapter is not None else None
 
     def is_late(self) -> bool:

@@ -1,4 +1,4 @@
-"""One step: the forward pass over everybody's tokens, and a token for each row that is due one."""
+"""One step: the forward pass over a batch's tokens, then a sampled token for each sequence."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from cyrex.engine.errors import EngineError, GenerationFailed
 from cyrex.engine.lora import Planner
 from cyrex.engine.model import LanguageModel
 from cyrex.engine.prefix import PrefixCache
-from cyrex.engine.row import Row
 from cyrex.engine.sampling import Choice, choose
 from cyrex.engine.scheduler import Batch
+from cyrex.engine.sequence import TokenSequence
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ MAX_MESSAGE = 500
 
 
 class Runner:
-    """Runs steps, and counts. For the loop's thread alone."""
+    """Runs steps and counts tokens. For the loop's thread alone."""
 
     def __init__(self, model: LanguageModel, planner: Planner, prefix: PrefixCache) -> None:
         self._model = model
@@ -29,66 +29,72 @@ class Runner:
         self._prefix = prefix
         self.steps, self.prompt_tokens, self.generated_tokens = 0, 0, 0
 
-    def run(self, batch: Batch) -> list[Row]:
-        """Run a step; returns the rows that were given a token.
+    def run(self, batch: Batch) -> list[TokenSequence]:
+        """Run a step; returns the sequences that got a token.
 
-        What breaks ends the rows that break alone too: a step of several is tried row by row.
-        Raises where the device computes nothing any more.
+        If a step of several sequences fails, each is run alone: only those that fail alone end.
+        Raises if the device itself has failed.
         """
-        is_alone = len(batch.rows) == 1
+        is_alone = len(batch.sequences) == 1
         try:
-            rows, choices = self._compute(batch)
+            sequences, choices = self._compute(batch)
         except Exception as error:
             if is_alone:
-                batch.rows[0].fail(_reason(error))
+                batch.sequences[0].fail(_reason(error))
             else:
-                logger.exception("a step has broken: its rows run one by one")
-            rows, choices = [], None
+                logger.exception("a step has broken: its sequences run one by one")
+            sequences, choices = [], None
         # Outside the handler: the exception holds the frames that hold the step's tensors.
         if choices is None:
             self._model.check_device()
-            return [] if is_alone else [row for part in batch.parts() for row in self.run(part)]
+            return (
+                []
+                if is_alone
+                else [sequence for part in batch.parts() for sequence in self.run(part)]
+            )
         self.steps += 1
-        self.generated_tokens += len(rows)
-        for row, length in batch.prompts:
-            row.computed += length
+        self.generated_tokens += len(sequences)
+        for sequence, length in batch.prompts:
+            sequence.computed += length
             self.prompt_tokens += length
-            if not row.prompt_left:
-                self._keep(row)
-        for row, choice in zip(rows, choices, strict=True):
+            if not sequence.prompt_left:
+                self._keep(sequence)
+        for sequence, choice in zip(sequences, choices, strict=True):
             try:
-                row.take(choice, self._model)
+                sequence.take(choice, self._model)
             except Exception as error:
-                logger.exception("a row has broken")
-                row.fail(_reason(error))
-        return rows
+                logger.exception("a sequence has broken")
+                sequence.fail(_reason(error))
+        return sequences
 
-    def _keep(self, row: Row) -> None:
-        """A beginning that cannot be kept, for want of memory, is computed again."""
+    def _keep(self, sequence: TokenSequence) -> None:
+        """Put the prompt into the prefix cache; running out of memory there fails no request."""
         try:
-            self._prefix.keep(row.handle.request.company, row.key, row.prompt, row.slot)
+            self._prefix.keep(
+                sequence.handle.request.company, sequence.key, sequence.prompt, sequence.slot
+            )
         except Exception:
             logger.exception("the beginning of a prompt is not kept")
 
-    def _compute(self, batch: Batch) -> tuple[list[Row], list[Choice]]:
-        """The rows that are due a token, and their tokens. Changes nothing but the cache."""
-        decoding = [row.last_piece() for row in batch.decoding]
-        prompts = [row.prompt_piece(length) for row, length in batch.prompts]
-        rows, keep = list(batch.decoding), list(range(len(decoding)))
+    def _compute(self, batch: Batch) -> tuple[list[TokenSequence], list[Choice]]:
+        """The sequences that get a token, and the tokens. Changes the KV cache alone."""
+        decoding = [sequence.last_piece() for sequence in batch.decoding]
+        prompts = [sequence.prompt_piece(length) for sequence, length in batch.prompts]
+        sequences, keep = list(batch.decoding), list(range(len(decoding)))
         end = len(decoding)
-        for row, length in batch.prompts:
+        for sequence, length in batch.prompts:
             end += length
-            if length == row.prompt_left:
-                rows.append(row)
+            if length == sequence.prompt_left:
+                sequences.append(sequence)
                 keep.append(end - 1)
         logits = self._model.forward(decoding, prompts, keep, self._planner)
-        return rows, self._choose(rows, logits) if rows else []
+        return sequences, self._choose(sequences, logits) if sequences else []
 
-    def _choose(self, rows: Sequence[Row], logits: torch.Tensor) -> list[Choice]:
-        constraints = [row.constraint for row in rows]
+    def _choose(self, sequences: Sequence[TokenSequence], logits: torch.Tensor) -> list[Choice]:
+        constraints = [sequence.constraint for sequence in sequences]
         allowed = self._model.constraints.allowed(constraints)
-        places = [len(row.tokens) for row in rows]
-        return choose(logits, [row.sampler for row in rows], places, allowed)
+        places = [len(sequence.tokens) for sequence in sequences]
+        return choose(logits, [sequence.sampler for sequence in sequences], places, allowed)
 
 
 def _reason(error: Exception) -> EngineError:

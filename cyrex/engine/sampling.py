@@ -14,18 +14,18 @@ import torch
 from cyrex.engine.constraint import Allowed
 from cyrex.engine.request import Sampling
 
-# Likeliest tokens that are looked at before the whole vocabulary is sorted.
+# Likeliest tokens that top_k and top_p look at before they sort the whole vocabulary.
 CANDIDATES = 128
-# Below this a temperature changes no draw any more, and logits divided by it would overflow.
+# Lowest divisor: a lower temperature gives the same draws, and would overflow the logits.
 MIN_TEMPERATURE = 1e-100
 # Above any vocabulary, and exact as a float.
 MAX_TOP_K = 1 << 52
 
 
 class Sampler:
-    """One request's sampling: its settings, its own random numbers, and the tokens it has seen.
+    """One request's sampling state: parameters, random numbers, and counts of tokens so far.
 
-    The numbers come from the request's seed alone, so what shares the batch does not matter.
+    The random numbers depend on the request's seed alone, not on the rest of the batch.
     """
 
     __slots__ = (
@@ -45,9 +45,9 @@ class Sampler:
         self._counts: dict[int, int] = {}
 
     def uniform(self, place: int) -> float:
-        """The random number, from 0 to below 1, of the answer's token at `place`.
+        """The random number, from 0 to below 1, for the answer's token number `place` (from 0).
 
-        Places come one after the other; a step that is tried again gets the same number.
+        `place` never decreases; a step that is run again gets the same number.
         """
         assert self._random is not None
         while self._place < place:
@@ -55,19 +55,19 @@ class Sampler:
         return self._value
 
     def saw(self, token: int) -> None:
-        """A token has become part of the answer."""
+        """Count a token of the answer, for the penalties."""
         if self.is_penalised:
             self._counts[token] = self._counts.get(token, 0) + 1
 
     def penalise(self, logits: torch.Tensor) -> torch.Tensor:
-        """One row's logits (vocabulary,) with the penalties of what was seen."""
+        """One row's logits (vocabulary,) with the penalties applied, as a copy."""
         o, logits = self.options, logits.clone()
         seen = sorted(self._prompt | self._counts.keys())
         if seen and o.repetition_penalty != 1:
             index = torch.tensor(seen, device=logits.device)
             old = logits[index]
             new = torch.where(old > 0, old / o.repetition_penalty, old * o.repetition_penalty)
-            # Next to no penalty at all lifts a token very far, but not to infinity.
+            # Division by a penalty close to 0 gives a huge logit: keep it finite.
             logits[index] = new.clamp(max=torch.finfo(new.dtype).max)
         if self._counts and (o.presence_penalty or o.frequency_penalty):
             index = torch.tensor(list(self._counts), device=logits.device)
@@ -79,9 +79,9 @@ class Sampler:
 class Choice(NamedTuple):
     """A row's next token.
 
-    logprob: the model's own: before grammar, penalties and temperature. It is NaN where the
+    logprob: the model's own, before grammar, penalties and temperature. It is NaN where the
         row's logits are not finite.
-    top: the likeliest tokens and their logs, as many as asked for.
+    top: the `top_logprobs` likeliest tokens and their logs.
     """
 
     token: int
@@ -95,7 +95,10 @@ def choose(
     places: Sequence[int],
     may_take: Allowed | None = None,
 ) -> list[Choice]:
-    """One token a row of `logits` (rows, vocabulary); `places`: how many each row has already."""
+    """Sample one token a row of `logits` (rows, vocabulary).
+
+    places: how many tokens each row's answer has already.
+    """
     logits = logits.float()
     allowed = logits
     penalised = [i for i, sampler in enumerate(samplers) if sampler.is_penalised]
@@ -123,7 +126,7 @@ def choose(
 
 
 def _likeliest(logits: torch.Tensor) -> torch.Tensor:
-    """The first of the largest numbers of each row; NaN is the largest."""
+    """Each row's argmax: the first of equal ones; NaN counts as the largest."""
     if logits.device.type == "cpu":  # numpy is 20 times as fast.
         return torch.from_numpy(logits.numpy().argmax(-1))
     return logits.argmax(-1)
@@ -139,8 +142,7 @@ def _draw(
 ) -> torch.Tensor:
     """Inverse-CDF sampling (rows,), each row over the tokens that its own options leave.
 
-    How a row is computed depends on nothing but the row: its answer must not depend on what its
-    neighbours ask for.
+    A row's computation must not depend on the other rows' options, so that its answer does not.
     """
     columns = _Columns.of(options, uniforms, logits.device)
     probabilities = (logits.double() / columns.temperature).softmax(-1)
@@ -158,7 +160,7 @@ def _draw(
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """The rows' options, (rows, 1) each."""
+    """The rows' sampling parameters and random numbers, (rows, 1) each."""
 
     temperature: torch.Tensor
     top_k: torch.Tensor
@@ -189,14 +191,14 @@ class _Columns:
 
 
 def _ranked(probabilities: torch.Tensor, columns: _Columns) -> torch.Tensor:
-    """Tokens (rows,) of rows with a top_k or a top_p: over their likeliest, in order.
+    """Tokens (rows,) of rows with a top_k or a top_p, drawn from their sorted probabilities.
 
     The first CANDIDATES are nearly always enough; sorting a whole vocabulary takes as long as
-    the model does.
+    a forward pass.
     """
     count = min(CANDIDATES, probabilities.shape[1])
     values, order = probabilities.topk(count)
-    # A top_p is a share of what a top_k leaves, so all of that must be there.
+    # top_p applies to what top_k leaves, so `values` must hold all of that.
     covers_top_p = columns.top_k.isinf() & (values.sum(-1, keepdim=True) >= columns.top_p)
     enough = (columns.top_k <= count) | covers_top_p
     tokens = _kept(values, order, columns)
@@ -208,7 +210,7 @@ def _ranked(probabilities: torch.Tensor, columns: _Columns) -> torch.Tensor:
 
 
 def _kept(values: torch.Tensor, order: torch.Tensor, columns: _Columns) -> torch.Tensor:
-    """Pick among sorted probabilities: first by top_k, then of what is left by top_p."""
+    """Draw from sorted probabilities, cut by top_k, then by top_p."""
     ranks = torch.arange(values.shape[1], device=values.device)
     values = values.masked_fill(ranks >= columns.top_k, 0.0)
     total = torch.where(columns.top_k.isinf(), 1.0, values.sum(-1, keepdim=True))
@@ -219,9 +221,9 @@ def _kept(values: torch.Tensor, order: torch.Tensor, columns: _Columns) -> torch
 
 
 def _pick(probabilities: torch.Tensor, columns: _Columns) -> torch.Tensor:
-    """Places (rows,) where the random number falls, after min_p."""
+    """Indices (rows,) that the random numbers select, after min_p."""
     least = columns.min_p * probabilities.amax(-1, keepdim=True)
     cumulative = probabilities.masked_fill(probabilities < least, 0.0).cumsum(-1)
     places = torch.searchsorted(cumulative, columns.uniform * cumulative[:, -1:], right=True)
-    # A total of NaN finds no place; the caller sees it in the log-probability.
+    # A NaN total gives an index out of range; the caller finds the NaN in the log-probability.
     return places.clamp_(max=probabilities.shape[1] - 1).squeeze(-1)

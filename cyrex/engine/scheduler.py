@@ -1,8 +1,8 @@
-"""Whose turn it is: a fair share for every company, by virtual token counters.
+"""The scheduler: a fair share for every company, by a virtual token counter (VTC).
 
-Every company has a queue and a counter of the tokens that it was given.
-The next free slot goes to the company that waits with the lowest counter. Who comes back from a
-pause starts where the others are: idle time is not saved up.
+Every company has a queue and a counter of its tokens' cost. The next free slot goes to the waiting
+company with the lowest counter. A company that was idle starts level with the others: idle time
+earns no credit. Running sequences are never preempted.
 """
 
 from __future__ import annotations
@@ -20,41 +20,44 @@ from cyrex.engine.errors import EngineError, QueueFull
 from cyrex.engine.kv import NO_SLOT, SlotCache
 from cyrex.engine.prefix import Name, PrefixCache
 from cyrex.engine.request import AdapterKey
-from cyrex.engine.row import Row
+from cyrex.engine.sequence import TokenSequence
 
-# What a token counts: reading one costs about half of writing one, as part of a large product.
+# Cost of a token: a prefill token costs about half a decoded one, as part of a large product.
 PROMPT_TOKEN_COST = 1.0
 ANSWER_TOKEN_COST = 2.0
-# Rows that have ended are cleared out of queues when they are the greater part, and this many.
-SPARE_ROWS = 256
+# A queue is compacted when more than half of it, and more than this many, are ended sequences.
+SPARE_SEQUENCES = 256
 
 
 @dataclass(slots=True)
 class Batch:
-    """One step's work: rows that decode a token, and rows that read so many tokens of prompt."""
+    """One step's work: sequences to decode, and (sequence, prompt tokens) to prefill."""
 
-    decoding: list[Row]
-    prompts: list[tuple[Row, int]]
+    decoding: list[TokenSequence]
+    prompts: list[tuple[TokenSequence, int]]
 
     @property
-    def rows(self) -> list[Row]:
-        return [*self.decoding, *(row for row, _ in self.prompts)]
+    def sequences(self) -> list[TokenSequence]:
+        return [*self.decoding, *(sequence for sequence, _ in self.prompts)]
 
     def parts(self) -> Iterator[Batch]:
-        """Each row alone."""
-        for row in self.decoding:
-            yield Batch([row], [])
+        """The same work as batches of one sequence."""
+        for sequence in self.decoding:
+            yield Batch([sequence], [])
         for prompt in self.prompts:
             yield Batch([], [prompt])
 
 
 @dataclass(slots=True)
 class Lane:
-    """One company: its waiting rows in order of arrival (ended ones are skipped), its counter."""
+    """One company's queue: its waiting sequences in order of arrival, and its counter.
+
+    Sequences that have ended stay in `waiting` until they are skipped or compacted.
+    """
 
     company: str
     counter: float
-    waiting: deque[Row] = field(default_factory=deque)
+    waiting: deque[TokenSequence] = field(default_factory=deque)
     waiting_count: int = 0
     running_count: int = 0
     has_turn: bool = False
@@ -64,7 +67,7 @@ class Lane:
 
 
 class Scheduler:
-    """Waiting and running rows. For the loop's thread alone."""
+    """Waiting and running sequences. For the loop's thread alone."""
 
     def __init__(
         self, config: EngineConfig, cache: SlotCache, pool: AdapterPool, prefix: PrefixCache
@@ -74,24 +77,24 @@ class Scheduler:
         self._pool = pool
         self._prefix = prefix
         self._lanes: dict[str, Lane] = {}
-        # Lanes that wait, by counter. A counter may have grown since: then it is put back.
+        # A heap of waiting lanes by counter. An entry may be too low: then it is pushed again.
         self._turns: list[tuple[float, int, Lane]] = []
         self._numbers = itertools.count()
-        # The counter of whom was served last: nobody who waits is below it.
+        # The counter of the last lane that got a slot: no waiting lane is below it.
         self._floor = 0.0
-        self._deadlines: list[tuple[float, int, Row]] = []
-        self.running: list[Row] = []
+        self._deadlines: list[tuple[float, int, TokenSequence]] = []
+        self.running: list[TokenSequence] = []
         self.waiting = 0
         self.kv_tokens = 0
 
-    def add(self, row: Row) -> None:
-        """Queue a row; it fails at once where its company's queue is full."""
-        request = row.handle.request
+    def add(self, sequence: TokenSequence) -> None:
+        """Queue a sequence; it fails with QueueFull if its company's queue is full."""
+        request = sequence.handle.request
         lane = self._lanes.get(request.company)
         if lane is None:
             lane = self._lanes[request.company] = Lane(request.company, self._floor)
         if lane.waiting_count >= self._config.max_waiting:
-            row.fail(QueueFull(f"{request.company} has {lane.waiting_count} requests waiting"))
+            sequence.fail(QueueFull(f"{request.company} has {lane.waiting_count} requests waiting"))
             return
         if not lane.waiting_count:
             lane.waiting.clear()
@@ -99,22 +102,22 @@ class Scheduler:
             if not lane.has_turn:
                 heapq.heappush(self._turns, (lane.counter, next(self._numbers), lane))
                 lane.has_turn = True
-        lane.waiting.append(row)
+        lane.waiting.append(sequence)
         lane.waiting_count += 1
         self.waiting += 1
         if request.deadline is not None:
-            heapq.heappush(self._deadlines, (request.deadline, next(self._numbers), row))
-            if len(self._deadlines) > 2 * (self.waiting + len(self.running)) + SPARE_ROWS:
+            heapq.heappush(self._deadlines, (request.deadline, next(self._numbers), sequence))
+            if len(self._deadlines) > 2 * (self.waiting + len(self.running)) + SPARE_SEQUENCES:
                 self._deadlines = [entry for entry in self._deadlines if not entry[2].finished]
                 heapq.heapify(self._deadlines)
 
-    def drop(self, row: Row) -> None:
-        """End a row that waits and was cancelled or is late."""
-        if row.slot == NO_SLOT and not row.finished and row.give_up():
-            lane = self._lanes[row.handle.request.company]
+    def drop(self, sequence: TokenSequence) -> None:
+        """End a waiting sequence if it was cancelled or its deadline has passed."""
+        if sequence.slot == NO_SLOT and not sequence.finished and sequence.give_up():
+            lane = self._lanes[sequence.handle.request.company]
             self._left_queue(lane)
-            if len(lane.waiting) > 2 * lane.waiting_count + SPARE_ROWS:
-                lane.waiting = deque(row for row in lane.waiting if not row.finished)
+            if len(lane.waiting) > 2 * lane.waiting_count + SPARE_SEQUENCES:
+                lane.waiting = deque(sequence for sequence in lane.waiting if not sequence.finished)
 
     def has_work(self) -> bool:
         return bool(self.waiting or self.running)
@@ -125,117 +128,137 @@ class Scheduler:
     def schedule(self) -> Batch | None:
         """The next step's batch, or None while there is nothing to compute."""
         self._drop_late()
-        for row in self.running:
-            error = row.adapter.error if row.adapter is not None else None
+        for sequence in self.running:
+            error = sequence.adapter.error if sequence.adapter is not None else None
             if error is not None:
-                row.fail(error)
-            row.give_up()
+                sequence.fail(error)
+            sequence.give_up()
         self.retire()
         self._admit()
-        ready = [row for row in self.running if row.adapter is None or row.adapter.is_ready]
+        ready = [
+            sequence
+            for sequence in self.running
+            if sequence.adapter is None or sequence.adapter.is_ready
+        ]
         if not ready:
             return None
-        return Batch([row for row in ready if row.tokens], self._prompts(ready))
+        return Batch([sequence for sequence in ready if sequence.tokens], self._prompts(ready))
 
-    def _prompts(self, ready: Sequence[Row]) -> list[tuple[Row, int]]:
-        """What is read of prompts in one step, in order of arrival.
+    def _prompts(self, ready: Sequence[TokenSequence]) -> list[tuple[TokenSequence, int]]:
+        """The prompt chunks of one step, in order of arrival, `prefill_chunk` tokens at most.
 
-        A prompt that begins like one that is being read waits for it, and copies the beginning:
-        a company that asks ten things at once has its system prompt computed once.
+        A prompt that shares its first block with one that is being computed waits for it, then
+        copies the prefix: ten requests with one system prompt compute it once.
         """
-        prompts: list[tuple[Row, int]] = []
+        prompts: list[tuple[TokenSequence, int]] = []
         beginnings: set[Name] = set()
         left = self._config.prefill_chunk
-        for row in ready:
-            if row.tokens or not left:
+        for sequence in ready:
+            if sequence.tokens or not left:
                 continue
-            company = row.handle.request.company
-            beginning = self._prefix.unknown_beginning(company, row.key, row.prompt)
-            if not row.computed:
+            company = sequence.handle.request.company
+            beginning = self._prefix.unknown_beginning(company, sequence.key, sequence.prompt)
+            if not sequence.computed:
                 if beginning in beginnings:
                     continue
-                row.cached = self._prefix.fetch(company, row.key, row.prompt, row.slot)
-                row.computed = row.cached
+                sequence.cached = self._prefix.fetch(
+                    company, sequence.key, sequence.prompt, sequence.slot
+                )
+                sequence.computed = sequence.cached
             if beginning is not None:
                 beginnings.add(beginning)
-            length = min(row.prompt_left, left)
-            prompts.append((row, length))
+            length = min(sequence.prompt_left, left)
+            prompts.append((sequence, length))
             left -= length
         return prompts
 
-    def charge(self, rows: Sequence[Row]) -> None:
-        """Each of these rows was given a token."""
-        for row in rows:
-            self._lanes[row.handle.request.company].charge(ANSWER_TOKEN_COST)
+    def charge(self, sequences: Sequence[TokenSequence]) -> None:
+        """Charge each sequence's company for one decoded token."""
+        for sequence in sequences:
+            self._lanes[sequence.handle.request.company].charge(ANSWER_TOKEN_COST)
 
     def retire(self) -> None:
-        """Take back what rows that have ended held."""
-        if not any(row.finished for row in self.running):
+        """Free the slots, pins and budget of running sequences that have ended."""
+        if not any(sequence.finished for sequence in self.running):
             return
-        for row in self.running:
-            if row.finished:
-                self._cache.give_back(row.slot)
-                row.slot = NO_SLOT
-                if row.adapter is not None:
-                    self._pool.release(row.adapter)
-                self.kv_tokens -= row.most_tokens
-                self._lanes[row.handle.request.company].running_count -= 1
-        self.running = [row for row in self.running if not row.finished]
+        for sequence in self.running:
+            if sequence.finished:
+                self._cache.give_back(sequence.slot)
+                sequence.slot = NO_SLOT
+                if sequence.adapter is not None:
+                    self._pool.release(sequence.adapter)
+                self.kv_tokens -= sequence.most_tokens
+                self._lanes[sequence.handle.request.company].running_count -= 1
+        self.running = [sequence for sequence in self.running if not sequence.finished]
         if not self.has_work():
             self._forget()
 
     def fail_all(self, error: EngineError) -> None:
-        """End everything that waits or runs."""
+        """Fail all waiting and running sequences."""
         for lane in self._lanes.values():
-            for row in lane.waiting:
-                row.fail(error)
+            for sequence in lane.waiting:
+                sequence.fail(error)
             lane.waiting_count = 0
-        for row in self.running:
-            row.fail(error)
+        for sequence in self.running:
+            sequence.fail(error)
         self.waiting = 0
         self.retire()
 
     def _admit(self) -> None:
-        """Give free slots to whose turn it is. Nobody overtakes a row that does not fit yet, but
-        for an adapter that has no room: then others go on, and its company stays the next."""
+        """Give free slots to waiting sequences, the company with the lowest counter first.
+
+        A sequence that does not fit the KV budget blocks all behind it. A sequence whose adapter
+        has no room does not: others may pass it (`_passes`), and its company stays the next.
+        """
         passed_over: list[tuple[float, int, Lane]] = []
         limit = self._overtaking_limit()
         while self._cache.free_slots:
             lane = self._whose_turn()
             if lane is None:
                 break
-            row = lane.waiting[0]
-            if row.key is not None and limit is not None and not self._passes(row.key, lane, limit):
+            sequence = lane.waiting[0]
+            if (
+                sequence.key is not None
+                and limit is not None
+                and not self._passes(sequence.key, lane, limit)
+            ):
                 passed_over.append(heapq.heappop(self._turns))
                 continue
-            # Alone, even a row above the budget runs: it is within the model's context.
-            fits = self.kv_tokens + row.most_tokens <= self._config.kv_tokens
+            # Alone, even a sequence above the budget runs: it is within the model's context.
+            fits = self.kv_tokens + sequence.most_tokens <= self._config.kv_tokens
             if not fits and self.running:
                 break
             lane.waiting.popleft()
             self._left_queue(lane)
-            self._start(row, lane)
+            self._start(sequence, lane)
         for entry in passed_over:
             heapq.heappush(self._turns, entry)
 
     def _overtaking_limit(self) -> float | None:
-        """While an adapter waits for others to be unpinned: the lowest counter of the companies
-        whose rows wait for one. None: there is room."""
+        """While an adapter waits for room: the lowest counter among the companies whose running
+        sequences wait for adapters. None: there is room."""
         if not self._pool.is_full:
             return None
-        rows = (row for row in self.running if row.adapter is not None and not row.adapter.is_ready)
-        return min((self._lanes[row.handle.request.company].counter for row in rows), default=0.0)
+        sequences = (
+            sequence
+            for sequence in self.running
+            if sequence.adapter is not None and not sequence.adapter.is_ready
+        )
+        return min(
+            (self._lanes[sequence.handle.request.company].counter for sequence in sequences),
+            default=0.0,
+        )
 
     def _passes(self, key: AdapterKey, lane: Lane, limit: float) -> bool:
-        """Whether a row with this adapter may start although another one waits for room.
+        """Whether a sequence with this adapter may start while another adapter waits for room.
 
-        It needs none if its adapter is there, but keeps that one's. Who got more than the one
-        that waits leaves the room to it, so that it waits for so long and no longer.
+        Its adapter must be loaded already. It stays pinned, which delays the waiting one, so the
+        company's counter must also be below that one's: that bounds the wait.
         """
         return lane.counter < limit and self._pool.holds(key)
 
     def _whose_turn(self) -> Lane | None:
-        """The lane with the lowest counter of those that wait; its first row is alive."""
+        """The waiting lane with the lowest counter; its first sequence has not ended."""
         while self._turns:
             counter, number, lane = self._turns[0]
             if not lane.waiting_count:
@@ -249,17 +272,17 @@ class Scheduler:
                 return lane
         return None
 
-    def _start(self, row: Row, lane: Lane) -> None:
+    def _start(self, sequence: TokenSequence, lane: Lane) -> None:
         self._floor = max(self._floor, lane.counter)
-        lane.charge(PROMPT_TOKEN_COST * len(row.prompt))
+        lane.charge(PROMPT_TOKEN_COST * len(sequence.prompt))
         lane.running_count += 1
-        row.started_at = time.monotonic()
-        row.slot = self._cache.take()
-        self.kv_tokens += row.most_tokens
-        self.running.append(row)
-        adapter = row.handle.request.adapter
+        sequence.started_at = time.monotonic()
+        sequence.slot = self._cache.take()
+        self.kv_tokens += sequence.most_tokens
+        self.running.append(sequence)
+        adapter = sequence.handle.request.adapter
         if adapter is not None:
-            row.adapter = self._pool.acquire(adapter)
+            sequence.adapter = self._pool.acquire(adapter)
 
     def _drop_late(self) -> None:
         now = time.monotonic()
@@ -271,7 +294,7 @@ class Scheduler:
         self.waiting -= 1
 
     def _forget(self) -> None:
-        """Nobody competes with anybody: all start anew, and nothing may be held any more."""
+        """Reset all counters, as nothing waits or runs; everything must have been freed."""
         assert self.kv_tokens == 0 and self._cache.is_empty
         assert not any(lane.running_count or lane.waiting_count for lane in self._lanes.values())
         self._lanes.clear()

@@ -1,4 +1,4 @@
-"""How probable given answers are: the loss that training minimises, at the serving precision."""
+"""Score given answers: the loss that training minimises, at the serving precision."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from cyrex.engine.model import LanguageModel
 
 # Tokens of one forward pass.
 PASS_TOKENS = 2048
-# Logits are kept in fp32 for the answers of a pass: tokens x vocabulary.
+# Most fp32 logits of one pass: answer tokens x vocabulary.
 PASS_LOGITS = 1 << 26
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
+class ScoredExample:
     """A prompt and the answer that should follow, both as tokens."""
 
     prompt: list[int]
@@ -35,9 +35,12 @@ class Example:
 
 
 def answer_losses(
-    model: LanguageModel, planner: Planner, adapter: Adapter | None, examples: Sequence[Example]
+    model: LanguageModel,
+    planner: Planner,
+    adapter: Adapter | None,
+    examples: Sequence[ScoredExample],
 ) -> list[float]:
-    """For each example the summed negative log-probability (nats) of its answer's tokens.
+    """Each example's summed negative log-probability (nats) of its answer's tokens.
 
     Examples must fit the model's context.
     """
@@ -47,8 +50,8 @@ def answer_losses(
     return losses
 
 
-def _groups(examples: Sequence[Example], vocabulary: int) -> Iterator[list[Example]]:
-    group: list[Example] = []
+def _groups(examples: Sequence[ScoredExample], vocabulary: int) -> Iterator[list[ScoredExample]]:
+    group: list[ScoredExample] = []
     tokens = answers = 0
     for example in examples:
         tokens += len(example)
@@ -62,7 +65,10 @@ def _groups(examples: Sequence[Example], vocabulary: int) -> Iterator[list[Examp
 
 
 def _losses(
-    model: LanguageModel, planner: Planner, adapter: Adapter | None, examples: Sequence[Example]
+    model: LanguageModel,
+    planner: Planner,
+    adapter: Adapter | None,
+    examples: Sequence[ScoredExample],
 ) -> list[float]:
     pieces: list[Piece] = []
     keep: list[int] = []

@@ -1,4 +1,4 @@
-"""An answer's text as its tokens come: whole characters, and never a stop string."""
+"""Incremental detokenisation: whole characters only, and never a stop string."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class TextStream:
     __slots__ = ("_decoder", "_handed_out", "_stops", "_tokenizer", "cut", "text")
 
     def __init__(self, tokenizer: Any, stop: Sequence[str]) -> None:
-        """`tokenizer` is the Rust one: `tokenizers.Tokenizer`."""
+        """tokenizer: a `tokenizers.Tokenizer`. stop: the stop strings."""
         self._tokenizer = tokenizer
         self._decoder = DecodeStream(skip_special_tokens=False)
         self._stops = [_Stop(string) for string in stop]
@@ -24,7 +24,7 @@ class TextStream:
         self.cut: int | None = None
 
     def take(self, token: int) -> None:
-        """Go on by one token. `text` grows when its characters are complete."""
+        """Add a token. `text` grows once the token's characters are complete."""
         piece = self._decoder.step(self._tokenizer, token)
         if not piece:
             return
@@ -33,33 +33,33 @@ class TextStream:
         self.text += piece
 
     def hand_out(self) -> str:
-        """What is new and certain: the end of the text is held back if a stop may begin there."""
+        """The new text, without an end that may be the beginning of a stop string."""
         end = len(self.text) - self._held_back() if self.cut is None else self.cut
         new = self.text[self._handed_out : end]
         self._handed_out = max(self._handed_out, end)
         return new
 
     def rest(self, whole: str) -> str:
-        """What of the whole answer's text has not been handed out."""
+        """The part of the whole answer's text that was not handed out."""
         return whole[self._handed_out :]
 
     def _held_back(self) -> int:
-        """Length of the longest end of the text that is the beginning of a stop string."""
+        """Length of the text's longest suffix that is a prefix of a stop string."""
         return max((stop.begun for stop in self._stops), default=0)
 
 
 class _Stop:
-    """A stop string in a text that grows, by Knuth, Morris and Pratt: a long one costs no more a
-    character than a short one, whatever the text repeats.
+    """Finds a stop string in a growing text, by Knuth-Morris-Pratt: a character's cost does not
+    depend on the string's length.
 
-    begun: length of its longest beginning that the text ends with.
+    begun: length of the string's longest prefix that the text ends with.
     """
 
     __slots__ = ("_shorter", "_string", "begun")
 
     def __init__(self, string: str) -> None:
         self._string = string
-        # For each beginning the next shorter one that it ends with.
+        # The failure table: for each prefix, the longest shorter prefix that it ends with.
         self._shorter = [0]
         self.begun = 0
         for character in string[1:]:
@@ -68,8 +68,8 @@ class _Stop:
         self.begun = 0
 
     def find(self, piece: str, start: int) -> int | None:
-        """Go on by `piece`, which begins at `start`; returns where the string that it completes
-        first begins, if any."""
+        """Add `piece`, which begins at position `start` of the text; returns the position of the
+        first stop string that it completes, if any."""
         found: int | None = None
         for place, character in enumerate(piece, start + 1):
             self._step(character)

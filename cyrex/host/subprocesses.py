@@ -42,17 +42,18 @@ class ChildInterrupted(RuntimeError):
 
 
 def run_child(
-    module: str, arguments: list[str], work_dir: Path, watch: Callable[[], bool], threads: int
+    module: str, arguments: list[str], work_dir: Path, should_stop: Callable[[], bool], threads: int
 ) -> None:
-    """Run `python -m module …` until it ends; `watch` is called meanwhile, True asks it to stop.
+    """Run `python -m module …` until it ends; `should_stop` is asked meanwhile.
 
     Its output goes to `work_dir`/child.log. Raises `ChildRefused`, `ChildInterrupted`,
-    `ChildFailed`, `OSError` where its disk was full, and whatever `watch` raises, after ending it.
+    `ChildFailed`, `OSError` where its disk was full, and, after ending it, whatever `should_stop`
+    raises.
     """
     _remove_report(work_dir)
     with (work_dir / "child.log").open("w+b") as log:
         process = _start(module, arguments, threads, subprocess.DEVNULL, log)
-        _supervise(process, work_dir, watch, log)
+        _supervise(process, work_dir, should_stop, log)
 
 
 class Standby:
@@ -69,14 +70,14 @@ class Standby:
     def is_alive(self) -> bool:
         return self._process.poll() is None
 
-    def run(self, argument: str, work_dir: Path, watch: Callable[[], bool]) -> None:
+    def run(self, argument: str, work_dir: Path, should_stop: Callable[[], bool]) -> None:
         """Give the child `argument`, a line of text, and supervise it as `run_child` does."""
         assert self._process.stdin is not None
         _remove_report(work_dir)
         with suppress(BrokenPipeError), self._process.stdin as stdin:
             stdin.write(argument.encode() + b"\n")
         with self._log as log:
-            _supervise(self._process, work_dir, watch, log)
+            _supervise(self._process, work_dir, should_stop, log)
 
 
 def _start(
@@ -101,10 +102,13 @@ def _remove_report(work_dir: Path) -> None:
 
 
 def _supervise(
-    process: subprocess.Popen[bytes], work_dir: Path, watch: Callable[[], bool], log: IO[bytes]
+    process: subprocess.Popen[bytes],
+    work_dir: Path,
+    should_stop: Callable[[], bool],
+    log: IO[bytes],
 ) -> None:
     try:
-        _wait(process, watch)
+        _wait(process, should_stop)
     finally:
         if process.poll() is None:
             process.kill()
@@ -112,14 +116,14 @@ def _supervise(
     _raise_for_status(process.returncode, work_dir, log)
 
 
-def _wait(process: subprocess.Popen[bytes], watch: Callable[[], bool]) -> None:
+def _wait(process: subprocess.Popen[bytes], should_stop: Callable[[], bool]) -> None:
     while True:
         try:
             process.wait(timeout=POLL_SECONDS)
             return
         except subprocess.TimeoutExpired:
             pass
-        if watch():
+        if should_stop():
             process.terminate()
             try:
                 process.wait(timeout=TERMINATE_GRACE_SECONDS)

@@ -11,6 +11,7 @@ from typing import Any
 from cyrex.errors import UserError
 from database.base import Json, new_id
 from database.transitions import JOB
+from helox.nesting import TOO_DEEP, is_too_deep
 from helox.render import LineError, order_matters, question_of
 
 DEFAULT_TASK_TYPE = "automation"
@@ -79,8 +80,13 @@ def check_data(data: Any) -> None:
     """Raises `UserError` for what is not JSON; the API's requests are JSON already."""
     try:
         json.dumps(data, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
+        too_deep = is_too_deep(data)
+    except RecursionError:
+        too_deep = True
+    except (TypeError, ValueError) as error:
         raise UserError("invalid_data", f"data: is not JSON: {error}", param="data") from None
+    if too_deep:
+        raise UserError("invalid_data", f"data: {TOO_DEEP}", param="data")
 
 
 def check_question(data: Any) -> None:

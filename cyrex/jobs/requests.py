@@ -1,4 +1,4 @@
-"""From a job's row to what the engine is asked."""
+"""Engine requests made from job rows, and job rows from the engine's answers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cyrex.adapters.files import adapter_cache, local_package
-from cyrex.agents.state import Prepared, seconds_used
+from cyrex.agents.state import StepInput, seconds_used
 from cyrex.agents.turn import grammar_of, messages_of, tokens_left, tools_of
 from cyrex.engine import AdapterRef, Completion, Request
 from cyrex.errors import UserError
@@ -18,14 +18,14 @@ from settings import get_settings
 
 
 class WrongAdapter(RuntimeError):
-    """An answer came from another adapter than the job's row names. It is never shown."""
+    """Another adapter than the job's row names has answered. Its answer is never shown."""
 
 
 BASE_NOTE = "the company has no adapter yet: the base model answered"
 
 
 def adapter_ref(adapter: LoraAdapter) -> AdapterRef:
-    """What the engine needs of a registered adapter; its package is fetched and verified first."""
+    """A registered adapter as the engine takes it; its package is fetched and verified first."""
     assert adapter.sha256 is not None, f"adapter {adapter.adapter_id} has no package"
     folder = local_package(adapter.company_id, adapter.version, adapter.sha256)
     return AdapterRef(
@@ -38,9 +38,9 @@ def adapter_ref(adapter: LoraAdapter) -> AdapterRef:
 
 
 def request_of(
-    job: Job, adapter: AdapterRef | None, template: ChatTemplate, prepared: Prepared
+    job: Job, adapter: AdapterRef | None, template: ChatTemplate, prepared: StepInput
 ) -> Request:
-    """What the job's next step asks of the engine, within the limits of job and agent.
+    """The engine request of the job's next step, within the limits of job and agent.
 
     A company without tools is asked as its training lines are. Raises `UserError` when a limit is
     reached, or when the base's template refuses the conversation.
@@ -81,8 +81,8 @@ def _seconds_left(job: Job) -> float:
     return seconds
 
 
-def output_of(job: Job, completion: Completion, prepared: Prepared) -> dict[str, Any]:
-    """What a finished job's row says. Refuses an answer by another adapter than the row names."""
+def output_of(job: Job, completion: Completion, prepared: StepInput) -> dict[str, Any]:
+    """The `output_data` of a finished job. Raises `WrongAdapter`."""
     given = (completion.adapter_id, completion.sha256)
     if given != (job.adapter_id, job.adapter_sha256):
         raise WrongAdapter(f"job {job.job_id}: answered by {given}")

@@ -1,4 +1,4 @@
-"""Automation jobs as their company sees them: ask, look, cancel; and what a worker does to them."""
+"""Automation jobs: create, list and cancel them; begin and end them for a worker."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from database.models import Job
 from database.transitions import JOB
 from settings import MIB, get_settings
 
-# Of one page of jobs; a job that alone has more is a page.
+# The size of a page of jobs; a larger job is a page of its own.
 PAGE_BYTES = 8 * MIB
 ROWS_AT_ONCE = 5
 
@@ -107,10 +107,13 @@ def resolve_adapter(session: Session, job: Job) -> None:
 
 
 def begin(session: Session, job: Job) -> None:
-    """What a claim does to a job, in its transaction. Raises `UserError`."""
+    """Bind the job to its adapter and its deadline, in the claim's transaction.
+
+    Raises `UserError`.
+    """
     resolve_adapter(session, job)
     if job.deadline_at is None:
-        # From here on: how long it waited in the queue is no fault of the job.
+        # Counted from the first claim: the time in the queue is no fault of the job.
         job.deadline_at = datetime.now(UTC) + timedelta(seconds=get_settings().job_seconds)
     updated(session, job)
 

@@ -1,1 +1,1 @@
-"""How work ends that cannot go on: dead ends, dead letters, unreachable blobs, the overview."""
+"""Work that cannot go on: dead ends, dead letters, unreachable blobs; and the overview."""

@@ -1,9 +1,8 @@
-"""Deletes blobs that no row names: what was stored by somebody who died before the commit.
+"""Deletes blobs that no row names: their writer died before the commit.
 
 A blob is stored before the row that names it commits, so at any moment there are blobs which are
-about to be named. Only what nobody has stored for a long time is judged, and storing the same
-bytes again makes a blob young: nobody may name a blob that he did not store himself, or read
-from a row, within that time.
+about to be named. Only old blobs are deleted, and storing the same bytes again makes a blob young:
+a process may name only a blob that it has stored, or read from a row, within that time.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ _listed: dict[str, frozenset[str]] = {}
 
 
 def sweep(age: float | None = None) -> int:
-    """Delete what is unnamed and older than `age` seconds, BLOB_GRACE_SECONDS if not given.
+    """Delete unnamed blobs older than `age` seconds, BLOB_GRACE_SECONDS if not given.
 
     Returns how many; deletes nothing if it cannot be sure. An `age` shorter than it takes from
     storing to commit is for a system at rest.

@@ -1,4 +1,4 @@
-"""Rows that wait for an event which will never have its effect: they end, with the reason.
+"""Rows that wait for an event which will never have its effect are failed, with the reason.
 
 A rule of the reconciler. The event itself is a dead letter; its replay takes the row back.
 """

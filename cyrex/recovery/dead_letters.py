@@ -1,8 +1,8 @@
-"""What was given up, as an operator sees it: list, look, have it tried again.
+"""Dead letters as an operator sees them: list them, look at one, replay it.
 
 A dead letter is a row that failed too often, or an event that was refused or failed too often. A
 replay takes the row back to where it stood, or the event back to its stream; the letter stays,
-with its history and the date of its replay. What fails again leaves another letter.
+with its history and the date of its replay. A second failure leaves another letter.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from synapse.streams import CONSUMED
 
 @dataclass(frozen=True)
 class Replay:
-    """What is to be done after the commit. `fresh`: False for a letter replayed before."""
+    """The caller's work after the commit. `fresh`: False for a letter replayed before."""
 
     letter: DeadLetter
     fresh: bool = True

@@ -23,7 +23,7 @@ from database.transitions import ADAPTER, JOB, TOOL_CALL, TRAINING, Machine
 
 
 @dataclass(frozen=True)
-class Kind:
+class RowKind:
     """Each function runs in the transaction that ends or replays the row.
 
     end: dates the end, tells who follows the row; returns what the broker is to hear of.
@@ -69,8 +69,8 @@ def _end_tool_call(session: Session, call: ToolCall) -> list[Hint]:
     return [] if resumed is None else [(JOB, resumed)]
 
 
-KINDS: dict[str, Kind] = {
-    JOB.kind: Kind(
+KINDS: dict[str, RowKind] = {
+    JOB.kind: RowKind(
         end=_end_job,
         # Its time, and the champion of the moment when it is claimed.
         fresh={
@@ -82,11 +82,11 @@ KINDS: dict[str, Kind] = {
         replayed=updated,
         refusal=_refuse_job,
     ),
-    TRAINING.kind: Kind(
+    TRAINING.kind: RowKind(
         end=_end_training, fresh={"finished_at": None}, replayed=_replayed_training
     ),
-    ADAPTER.kind: Kind(),
-    TOOL_CALL.kind: Kind(
+    ADAPTER.kind: RowKind(),
+    TOOL_CALL.kind: RowKind(
         end=_end_tool_call,
         refusal=lambda _call: "its job was told that the call failed, and has gone on",
     ),

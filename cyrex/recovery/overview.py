@@ -1,4 +1,4 @@
-"""The state of the whole, from rows: who works, on what, what waits, what was given up."""
+"""The state of the whole system, from rows: workers, leases, queued rows, dead letters."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from database.claims import alive_workers
 from database.models import DeadLetter, Outbox, Worker
 from database.transitions import HEARTBEAT_EXPIRY_SECONDS, MACHINES, Machine
 
-# Of one worker, so many leases are named; all are counted.
+# At most this many leases of a worker are named; all are counted.
 SHOWN_LEASES = 100
 
 

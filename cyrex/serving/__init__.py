@@ -1,6 +1,6 @@
-"""The engine behind one `submit`, in a child process of its own.
+"""The engine in a child process, behind the same `submit`.
 
-The parent loads no model library: it may run hundreds of threads and restart the engine at will.
+The parent loads no model library; it can run hundreds of threads and restart the engine.
 """
 
 from cyrex.serving.errors import EngineDied, EngineStartError

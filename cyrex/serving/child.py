@@ -1,8 +1,8 @@
 """The process that holds the engine: `python -m cyrex.serving.child SOCKET PARENT_PID`.
 
-The main thread receives, the engine's thread works and sends, a third one sends what the socket
-does not take at once. When its parent ends it drops what that one wanted, and waits for the next
-one where there may be one: see `takeover`.
+The main thread receives messages, the engine's thread computes and sends, and a third thread sends
+when the socket is full. When the parent dies, its requests are cancelled, and the process waits for
+another parent if its terms allow that: see `takeover`.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 from cyrex.engine import Delta, EngineError, Handle
-from cyrex.serving.takeover import Door
+from cyrex.serving.takeover import TakeoverListener
 from cyrex.serving.wire import (
-    Answer,
-    Call,
     Cancel,
     Done,
+    EngineMessage,
+    Query,
+    QueryAnswer,
     Ready,
-    Said,
     StartFailed,
     Submit,
     Terms,
@@ -45,33 +45,35 @@ if TYPE_CHECKING:
 
 EXIT_START_FAILED = 1
 EXIT_LOOP_BROKEN = 3
-# What is said outside of a step (a cancelled row that waited, say) is sent this late at most.
+# Longest delay of a message that no step flushes (a waiting request was cancelled, for example).
 SWEEP_SECONDS = 0.02
-# A loop that has not come round in this time hangs, in a call of the GPU's say.
+# A loop whose round takes longer hangs, for example in a call of the GPU's driver.
 ROUND_SECONDS = 60.0
 
 
-class Outbox:
-    """What the engine says to one parent, gathered until its step is over and then sent as one
-    message. What it says to one that is gone goes nowhere."""
+class StepMessages:
+    """Collects the engine's messages to one parent and sends those of a step as one list.
+
+    Messages to a parent that has died are dropped.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._is_closed = False
         self._room = select.poll()
         self._room.register(connection.fileno(), select.POLLOUT)
-        self._said: deque[Ready | Said] = deque()
+        self._messages: deque[Ready | EngineMessage] = deque()
         self._sending = threading.Lock()
         self._stepped = threading.Event()
         threading.Thread(target=self._run, name="send", daemon=True).start()
 
-    def add(self, message: Ready | Said) -> None:
-        self._said.append(message)
+    def add(self, message: Ready | EngineMessage) -> None:
+        self._messages.append(message)
 
     def flush(self) -> None:
-        """Send what there is, now: on the caller's thread, as handing it to another one costs
-        more than sending, but on another one while the socket is full."""
-        if self._said and not self._send_at_once():
+        """Send all collected messages: on this thread, as a hand-over to another costs more than
+        sending, but on the sending thread while the socket is full."""
+        if self._messages and not self._send_at_once():
             self._stepped.set()
 
     def close(self) -> None:
@@ -80,7 +82,7 @@ class Outbox:
             self._connection.close()
 
     def _run(self) -> None:
-        """Send what `flush` could not."""
+        """The sending thread: sends what `flush` could not."""
         while not self._is_closed:
             self._stepped.wait(SWEEP_SECONDS)
             self._stepped.clear()
@@ -99,10 +101,10 @@ class Outbox:
             self._sending.release()
 
     def _send(self) -> None:
-        """With `_sending` held, so that nothing overtakes."""
-        batch = [self._said.popleft() for _ in range(len(self._said))]
+        """Send the batch. `_sending` is held, so that messages keep their order."""
+        batch = [self._messages.popleft() for _ in range(len(self._messages))]
         if batch:
-            # Where the parent is gone, the receiving thread goes on to the next one.
+            # If the parent is gone, the receiving thread notices and waits for the next one.
             with contextlib.suppress(OSError):
                 self._connection.send_bytes(pickle.dumps(batch, pickle.HIGHEST_PROTOCOL))
 
@@ -111,24 +113,24 @@ def main() -> None:
     parent = Connection(int(sys.argv[1]))
     try:
         terms: Terms = parent.recv()
-    except EOFError:  # It died at once.
+    except EOFError:  # The parent died at once.
         return
-    door = _door(terms, parent, int(sys.argv[2]))
+    listener = _takeover_listener(terms, parent, int(sys.argv[2]))
     # Ctrl-C in a terminal is the parent's business: it drains, then ends this process.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    # On import it tells of a kernel that is not installed, and does without.
+    # On import bitsandbytes warns of an optional kernel that is not installed.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    # What is loaded now stays: looking through it again and again takes a quarter of the start.
+    # Objects loaded now stay for good: collecting garbage among them takes a quarter of the start.
     gc.disable()
-    line = Line()
+    link = ParentLink()
     try:
         terms.config.check_base_model()
         # Imported here, so that a failing import is reported like any other failure to start.
         from cyrex.engine.loop import Engine
 
         engine = Engine(
-            terms.config, on_stopped=lambda: os._exit(EXIT_LOOP_BROKEN), on_step=line.flush
+            terms.config, on_stopped=lambda: os._exit(EXIT_LOOP_BROKEN), on_step=link.flush
         )
     except BaseException as error:
         traceback.print_exc()
@@ -139,16 +141,16 @@ def main() -> None:
     gc.enable()
     served: Connection | None = parent
     while served is not None:
-        # Who kills a worker because its engine hangs must not be given the same one again.
+        # A worker may have been killed because this engine hangs: then it is not handed on.
         if not comes_round(engine):
             os._exit(EXIT_LOOP_BROKEN)
-        line.serve(served, engine)
-        served = door.next() if door is not None else None
+        link.serve(served, engine)
+        served = listener.next() if listener is not None else None
     os._exit(0)
 
 
 def comes_round(engine: Engine) -> bool:
-    """Whether the engine's loop does something yet."""
+    """Whether the engine's loop still runs: it completes a round within ROUND_SECONDS."""
     try:
         engine.ping().result(ROUND_SECONDS)
     except (EngineError, FutureTimeoutError):
@@ -156,22 +158,24 @@ def comes_round(engine: Engine) -> bool:
     return True
 
 
-def _door(terms: Terms, parent: Connection, parent_pid: int) -> Door | None:
-    """Where the next parent may come in; without one, this process dies with its parent."""
+def _takeover_listener(
+    terms: Terms, parent: Connection, parent_pid: int
+) -> TakeoverListener | None:
+    """The listener for the next parent. Without one (None), this process dies with its parent."""
     if terms.place is not None and sys.platform == "linux":
         try:
-            return Door(terms, parent)
-        except OSError:  # A twin of our parent has an engine with the same address.
+            return TakeoverListener(terms, parent)
+        except OSError:  # Another engine on this machine listens at the same address.
             logging.exception("this engine cannot be taken over")
     die_with_parent(parent_pid)
     return None
 
 
-class Line:
-    """To the parent of the moment."""
+class ParentLink:
+    """Serves one parent at a time over its connection."""
 
     def __init__(self) -> None:
-        self._outbox: Outbox | None = None
+        self._outbox: StepMessages | None = None
 
     def flush(self) -> None:
         outbox = self._outbox
@@ -179,9 +183,9 @@ class Line:
             outbox.flush()
 
     def serve(self, parent: Connection, engine: Engine) -> None:
-        """Do what `parent` asks until it is gone."""
+        """Serve `parent` until it is gone, then cancel its requests."""
         handles: dict[int, Handle] = {}
-        self._outbox = outbox = Outbox(parent)
+        self._outbox = outbox = StepMessages(parent)
         outbox.add(Ready())
         outbox.flush()
         _receive(parent, engine, handles, outbox)
@@ -191,9 +195,9 @@ class Line:
 
 
 def _receive(
-    parent: Connection, engine: Engine, handles: dict[int, Handle], outbox: Outbox
+    parent: Connection, engine: Engine, handles: dict[int, Handle], outbox: StepMessages
 ) -> None:
-    """Hand on what comes until the parent is gone. Nothing here waits for the engine."""
+    """Pass the parent's messages to the engine until it is gone. Never waits for the engine."""
     while True:
         try:
             message = parent.recv()
@@ -205,20 +209,22 @@ def _receive(
             handle = handles.get(message.number)
             if handle is not None:
                 handle.cancel()
-        elif isinstance(message, Call):
+        elif isinstance(message, Query):
             _call(message, engine, outbox)
-        # On this thread: the engine refuses some things at once.
+        # A refusal needs no step of the engine: no step would flush it.
         outbox.flush()
 
 
-def _submit(message: Submit, engine: Engine, handles: dict[int, Handle], outbox: Outbox) -> None:
+def _submit(
+    message: Submit, engine: Engine, handles: dict[int, Handle], outbox: StepMessages
+) -> None:
     number = message.number
 
     def done(handle: Handle) -> None:
         handles.pop(number, None)
         outbox.add(Done(number, handle.outcome()))
 
-    def said(delta: Delta) -> None:
+    def on_delta(delta: Delta) -> None:
         outbox.add(row_of(number, delta))
 
     try:
@@ -228,29 +234,29 @@ def _submit(message: Submit, engine: Engine, handles: dict[int, Handle], outbox:
         return
     handles[number] = handle
     if message.request.stream:
-        handle.subscribe(said)
+        handle.subscribe(on_delta)
     handle.add_done_callback(done)
 
 
-def _call(message: Call, engine: Engine, outbox: Outbox) -> None:
+def _call(message: Query, engine: Engine, outbox: StepMessages) -> None:
     def done(number: int, future: Future[Any]) -> None:
         error = future.exception()
         if error is None:
-            outbox.add(Answer(number, future.result()))
+            outbox.add(QueryAnswer(number, future.result()))
         else:
-            outbox.add(Answer(number, error=f"{type(error).__name__}: {error}"))
+            outbox.add(QueryAnswer(number, error=f"{type(error).__name__}: {error}"))
         outbox.flush()
 
     if message.name in ("resident", "stats"):
         value = engine.resident() if message.name == "resident" else engine.stats()
-        outbox.add(Answer(message.number, value))
+        outbox.add(QueryAnswer(message.number, value))
         return
     try:
         future: Future[Any] = (
             engine.load(message.argument) if message.name == "warm" else engine.ping()
         )
     except EngineError as error:
-        outbox.add(Answer(message.number, error=str(error)))
+        outbox.add(QueryAnswer(message.number, error=str(error)))
         return
     future.add_done_callback(partial(done, message.number))
 

@@ -1,4 +1,4 @@
-"""What goes wrong with the engine's process itself."""
+"""Errors of the engine's process."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from cyrex.engine import EngineError
 
 
 class EngineDied(EngineError):
-    """The engine's process died with the request under way. Send it again: a new one starts."""
+    """The engine's process died during the request. Send it again: a new process starts."""
 
     retryable = True
 

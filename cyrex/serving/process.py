@@ -1,4 +1,7 @@
-"""The parent's side: many threads submit, one thread spawns, receives and respawns."""
+"""The parent's side: any thread submits; one thread spawns the child, receives and respawns.
+
+More than 300 lines: both sides share one lock and all fields.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +32,11 @@ from cyrex.serving.spawn import Child
 from cyrex.serving.takeover import Adopted, code_sha256, take_over
 from cyrex.serving.waiters import Waiter, Waiters, fail
 from cyrex.serving.wire import (
-    Answer,
-    Call,
-    CallName,
     Cancel,
     Done,
+    Query,
+    QueryAnswer,
+    QueryName,
     Ready,
     StartFailed,
     Submit,
@@ -42,18 +45,18 @@ from cyrex.serving.wire import (
 
 logger = logging.getLogger(__name__)
 
-# Loading the base model, on a machine that does other things too.
+# Longest time to load the base model, on a busy machine.
 START_SECONDS = 180.0
-# After a start that failed, the next one is tried this much later, and then twice as late.
+# Delay of the next start after one that failed; it doubles with every further failure.
 RETRY_SECONDS = 1.0
 MAX_RETRY_SECONDS = 30.0
 CALL_SECONDS = 60.0
 DRAIN_SECONDS = 10.0
-# So long an engine waits for its next parent: a worker's restart on a busy machine.
+# An orphaned engine waits this long for its next parent: a worker's restart on a busy machine.
 LINGER_SECONDS = 30.0
-# How often those who wait for an engine that starts are searched for late ones.
+# While an engine starts, waiting requests are checked this often for deadlines that have passed.
 SWEEP_SECONDS = 0.5
-# A child that is killed while it starts may have been in somebody's way; so many are not.
+# After so many children in a row were killed by a signal while they started, requests are refused.
 KILLED_STARTS = 3
 DIED_STARTING = "its process has died while it started"
 
@@ -61,8 +64,8 @@ DIED_STARTING = "its process has died while it started"
 class EngineProcess:
     """An engine in a child process that is started again when it dies. Thread-safe.
 
-    Requests that come while no engine is ready wait for it. A request that the dead engine had is
-    failed with EngineDied, never repeated here: its caller knows whether it still wants it.
+    Requests that come while no engine is ready wait for one. A request that the dead engine had
+    fails with EngineDied and is not repeated here: its caller decides that.
     """
 
     def __init__(
@@ -76,18 +79,18 @@ class EngineProcess:
     ) -> None:
         """Start the child. Returns at once: `wait_ready` waits for it.
 
-        With a `place`, the child outlives this process for `linger_seconds` if that is killed, and
+        With a `place`, the child outlives this process by `linger_seconds` if that is killed, and
         the next EngineProcess on the machine with the same place, configuration and `base_sha256`
-        (of the base model's files) takes it over, loaded as it is.
-        `on_step` is called after everything that a step of the engine said was handed to the
-        handles, on the thread that hands it on: it must not wait for anything.
+        (of the base model's files) takes it over with its base model and adapters.
+        `on_step` is called on the supervising thread after the handles have got all messages of an
+        engine's step. It must not block.
         """
         self.config = config
         self._terms = Terms(config, place, linger_seconds, base_sha256, code_sha256())
         self._start_seconds = start_seconds
         self._on_step = on_step
         self._numbers = itertools.count(1)
-        # Guards everything below; tells of a change of any of it.
+        # Guards all fields below; notified when one changes.
         self._changed = threading.Condition(threading.Lock())
         self._waiters = Waiters(self._changed)
         self._ready: Connection | None = None
@@ -95,10 +98,10 @@ class EngineProcess:
         self._start_error: EngineStartError | None = None
         self._killed_starts = 0
         self._closing = threading.Event()
-        # Sending has a lock of its own: a full socket must not hold up what comes in.
+        # Sending has a lock of its own: a full socket must not block receiving.
         self._sending = threading.Lock()
         # The kernel kills the child when the *thread* that spawned it ends, so one thread that
-        # lives as long as this object does all the spawning.
+        # lives as long as this object spawns all children.
         self._thread = threading.Thread(target=self._supervise, name="engine-process", daemon=True)
         self._thread.start()
 
@@ -139,22 +142,22 @@ class EngineProcess:
         return answer.value if answer is not None else None
 
     def ping(self, timeout: float = CALL_SECONDS) -> bool:
-        """Whether the engine's loop comes round within `timeout` seconds."""
+        """Whether the engine's loop completes a round within `timeout` seconds."""
         return self._call("ping", None, timeout) is not None
 
     @property
     def ready(self) -> bool:
-        """Whether a loaded engine takes requests now; others wait for the next one to start."""
+        """Whether a loaded engine takes requests now; else requests wait for one to start."""
         return self._ready is not None
 
     @property
     def pid(self) -> int | None:
-        """Of the child, where one runs."""
+        """The child's process id, while one runs."""
         child = self._child
         return child.pid if child is not None else None
 
     def close(self, deadline_seconds: float = DRAIN_SECONDS) -> None:
-        """Take nothing more, let what is under way finish within the time, then end the child."""
+        """Take no more requests, let the present ones finish within the time, end the child."""
         with self._changed:
             self._closing.set()
             self._changed.notify_all()
@@ -163,11 +166,11 @@ class EngineProcess:
                 self._child.kill()
         self._thread.join()
 
-    def _call(self, name: CallName, argument: Any, timeout: float) -> Answer | None:
-        """The child's Answer, or None where there is none in time or it is an error."""
-        future: Future[Answer] = Future()
+    def _call(self, name: QueryName, argument: Any, timeout: float) -> QueryAnswer | None:
+        """The child's QueryAnswer; None if none comes in time or it is an error."""
+        future: Future[QueryAnswer] = Future()
         number = next(self._numbers)
-        self._post(Call(number, name, argument), future)
+        self._post(Query(number, name, argument), future)
         try:
             answer = future.result(timeout)
         except (EngineError, FutureTimeoutError) as error:
@@ -180,8 +183,8 @@ class EngineProcess:
             return None
         return answer
 
-    def _post(self, message: Submit | Call, waiter: Waiter) -> None:
-        """Register who waits, then send; or keep the message until an engine is ready."""
+    def _post(self, message: Submit | Query, waiter: Waiter) -> None:
+        """Register the waiter, then send the message, or keep it until an engine is ready."""
         with self._changed:
             if self._closing.is_set():
                 raise EngineClosed("the engine is closed")
@@ -208,12 +211,12 @@ class EngineProcess:
             self._waiters.hand_on(Done(number, Cancelled("cancelled")))
             self._stepped()
 
-    def _send(self, connection: Connection, message: Submit | Cancel | Call) -> None:
+    def _send(self, connection: Connection, message: Submit | Cancel | Query) -> None:
         try:
             with self._sending:
                 connection.send(message)
         except OSError:
-            # The child is gone; the supervising thread sees it too, and fails what it had.
+            # The child is gone; the supervising thread notices, and fails its requests.
             logger.debug("the engine's socket is closed")
 
     # ---- the supervising thread ----
@@ -223,19 +226,19 @@ class EngineProcess:
         while not self._closing.is_set():
             try:
                 error = self._run_child()
-            except Exception as unforeseen:  # no process to be had, or one that does not end
+            except Exception as unforeseen:  # a process that cannot be made, or does not end
                 logger.exception("an engine's process cannot be attended to")
-                error = self._no_start(f"{type(unforeseen).__name__}: {unforeseen}")
+                error = self._start_error_of(f"{type(unforeseen).__name__}: {unforeseen}")
             if error is None:
                 retry_seconds = RETRY_SECONDS
             else:
                 logger.error("%s", error)
-                self._rest(error, retry_seconds)
+                self._pause(error, retry_seconds)
                 retry_seconds = min(2 * retry_seconds, MAX_RETRY_SECONDS)
         self._fail_all(EngineClosed("the engine is closed"))
 
     def _run_child(self) -> EngineStartError | None:
-        """One life of a child, to its end. Returns why it never got ready, if it did not."""
+        """Run one child to its end. Returns an error if it never got ready."""
         with self._changed:
             if self._closing.is_set():
                 return None
@@ -255,14 +258,14 @@ class EngineProcess:
             try:
                 code = child.end()
             finally:
-                with self._sending:  # Nobody may be writing to a number that is then used anew.
+                with self._sending:  # A sender must not write to a reused file descriptor.
                     child.connection.close()
         return None if self._closing.is_set() else self._judge(child, failure, code)
 
     def _judge(
         self, child: Child | Adopted, failure: str | None, code: str
     ) -> EngineStartError | None:
-        """Tell those whom a child's end concerns. Returns why the next start is to be put off."""
+        """Fail the dead child's requests. Returns an error if the next start must be delayed."""
         if failure is None:
             logger.warning("the engine's process %d has ended: %s", child.pid, code)
             self._fail_all(EngineDied(f"the engine's process has died ({code})"), keep_unsent=True)
@@ -275,13 +278,13 @@ class EngineProcess:
             if self._killed_starts < KILLED_STARTS:
                 logger.warning("the engine's process %d was killed while it started", child.pid)
                 return None
-        return self._no_start(failure)
+        return self._start_error_of(failure)
 
-    def _no_start(self, why: str) -> EngineStartError:
+    def _start_error_of(self, why: str) -> EngineStartError:
         return EngineStartError(f"no engine starts on {self.config.base_model}: {why}")
 
     def _await_ready(self, child: Child | Adopted) -> str | None:
-        """Wait until the child has loaded its model; returns what went wrong, if anything."""
+        """Wait until the child has loaded its model; returns an error text if it does not."""
         give_up = time.monotonic() + self._start_seconds
         try:
             while not child.connection.poll(SWEEP_SECONDS):
@@ -305,7 +308,7 @@ class EngineProcess:
         for message in unsent:
             self._send(child.connection, message)
             handle = self._waiters.handles.get(message.number)
-            if handle is not None and handle.cancelled:  # ... while this message was on its way.
+            if handle is not None and handle.cancelled:  # It was cancelled before it was sent.
                 self._send(child.connection, Cancel(message.number))
         return None
 
@@ -318,7 +321,7 @@ class EngineProcess:
             for message in messages:
                 try:
                     self._waiters.hand_on(message)
-                except Exception:  # of somebody's callback: the others still get theirs
+                except Exception:  # A callback's error must not keep messages from others.
                     logger.exception("a callback has failed")
             self._stepped()
 
@@ -330,8 +333,8 @@ class EngineProcess:
         self._waiters.fail_all(error, keep_unsent)
         self._stepped()
 
-    def _rest(self, error: EngineStartError, seconds: float) -> None:
-        """Refuse everything with `error` until an engine is ready; try again after a while."""
+    def _pause(self, error: EngineStartError, seconds: float) -> None:
+        """Fail all requests with `error` until an engine is ready; return after `seconds`."""
         with self._changed:
             self._start_error = error
         self._fail_all(error)

@@ -20,9 +20,9 @@ REAP_SECONDS = 10.0
 class Child:
     """A fresh interpreter that runs `cyrex.serving.child`.
 
-    It is not multiprocessing's spawn, which would run the parent's main module again (Celery's,
-    gunicorn's) in the child. Without a place where it may be taken over, it is killed by the
-    kernel when the thread that made it ends.
+    multiprocessing's spawn would run the parent's main module (Celery's, gunicorn's) again in the
+    child. If `terms` have no place for a takeover, the kernel kills the child when the thread that
+    made it ends.
     """
 
     def __init__(self, terms: Terms) -> None:
@@ -39,7 +39,7 @@ class Child:
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 env=_environment(terms.config),
-                # A group of its own: a terminal's Ctrl-C reaches the parent, which then drains.
+                # A process group of its own: Ctrl-C reaches the parent alone, which drains.
                 start_new_session=True,
             )
         self.pid = self._process.pid
@@ -47,14 +47,14 @@ class Child:
         try:
             self.connection.send(terms)
         except OSError:
-            # It died at once; whoever reads from the connection learns that.
+            # It died at once; reading from the connection says so.
             self.kill()
 
     def kill(self) -> None:
         self._process.kill()
 
     def end(self) -> str:
-        """Make sure that it is gone; returns how it ended, for people."""
+        """Kill it and wait for its end; returns how it ended, for the log."""
         self._process.kill()
         code = self._process.wait(REAP_SECONDS)
         return signal.Signals(-code).name if code < 0 else f"exit code {code}"
@@ -63,7 +63,7 @@ class Child:
 def _environment(config: EngineConfig) -> dict[str, str]:
     path = os.pathsep.join(filter(None, [str(CODE_FOLDER), os.environ.get("PYTHONPATH")]))
     return {
-        # Threads that spin while they wait cost the other processes of the machine dearly.
+        # OpenMP threads that spin while they wait slow the machine's other processes.
         "GOMP_SPINCOUNT": "0",
         **os.environ,
         "PYTHONPATH": path,

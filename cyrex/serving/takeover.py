@@ -1,8 +1,8 @@
-"""An engine that outlives its parent, and the next parent that takes it over.
+"""Takeover: an engine outlives its parent, and the next parent adopts it.
 
-Loading a base model takes seconds, minutes where it is large, and a worker that was killed is soon
-back. Meanwhile its engine waits at an address of the kernel's (an abstract socket: it leaves no
-file), where it hears only processes of its own user. Linux only; elsewhere nobody is ever met.
+Loading a base model takes seconds, minutes where it is large, and a killed worker restarts soon.
+Meanwhile its engine listens on an abstract Unix socket (it leaves no file) and accepts processes of
+its own user alone. Linux only: elsewhere there is no takeover.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from importlib.metadata import version
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from cyrex.serving.wire import Meeting, Terms
+from cyrex.serving.wire import TakeoverReply, Terms
 
 logger = logging.getLogger(__name__)
 
-# An engine that does not answer its next parent in this time is ended by it.
+# An engine that does not answer a new parent in this time is killed by it.
 ANSWER_SECONDS = 5.0
 END_SECONDS = 10.0
 REST_SECONDS = 0.1
@@ -38,7 +38,7 @@ CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, user, group
 
 
 def code_sha256() -> str:
-    """Of what both ends run: their source, the libraries' versions, the devices they may see."""
+    """SHA-256 of what both ends run: source, libraries' versions, CUDA_VISIBLE_DEVICES."""
     digest = hashlib.sha256()
     for library in LIBRARIES:
         digest.update(f"{library} {version(library)}\0".encode())
@@ -51,7 +51,7 @@ def code_sha256() -> str:
 
 
 def address(place: str) -> bytes:
-    """Where an engine waits for its next parent."""
+    """The abstract socket on which an engine waits for its next parent."""
     named = hashlib.sha256(f"{os.getuid()} {place}".encode()).hexdigest()
     return b"\0cyrex-engine-" + named.encode()
 
@@ -59,8 +59,8 @@ def address(place: str) -> bytes:
 # ---- the engine's side ----
 
 
-class Door:
-    """Where the next parent comes in, once the present one is gone."""
+class TakeoverListener:
+    """Accepts the next parent, once the present one has ended."""
 
     def __init__(self, terms: Terms, parent: Connection) -> None:
         """Raises OSError when another engine waits at the same place."""
@@ -71,10 +71,10 @@ class Door:
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(address(terms.place))
         self._listener.listen()
-        threading.Thread(target=self._run, name="door", daemon=True).start()
+        threading.Thread(target=self._run, name="takeover", daemon=True).start()
 
     def next(self) -> Connection | None:
-        """Wait for the next parent, now that there is none; None: nobody came in time."""
+        """Wait `linger_seconds` for the next parent; None if none comes."""
         try:
             return self._next.get(timeout=self._terms.linger_seconds)
         except queue.Empty:
@@ -84,29 +84,29 @@ class Door:
         while True:
             try:
                 caller, _ = self._listener.accept()
-            except OSError:  # no file to be had, say: the next one may find one
+            except OSError:  # Out of file descriptors, for example: try again later.
                 time.sleep(REST_SECONDS)
                 continue
             pid, user = _peer(caller)
             connection = Connection(caller.detach())
             try:
-                meeting = self._meet(connection) if user == os.getuid() else "unknown"
-                connection.send(meeting)
+                reply = self._reply_to(connection) if user == os.getuid() else "unknown"
+                connection.send(reply)
             except (EOFError, OSError):
                 continue
-            if meeting == "taken":
+            if reply == "taken":
                 logger.warning("process %d takes this engine over", pid)
                 self._parent = connection
                 self._next.put(connection)
 
-    def _meet(self, connection: Connection) -> Meeting:
+    def _reply_to(self, connection: Connection) -> TakeoverReply:
         if not _is_gone(self._parent):
             return "busy"
         if not connection.poll(ANSWER_SECONDS):
             raise EOFError
         try:
             return "taken" if connection.recv() == self._terms else "unlike"
-        except (AttributeError, TypeError, pickle.UnpicklingError):  # the words of other code
+        except (AttributeError, TypeError, pickle.UnpicklingError):  # from another code version
             return "unlike"
 
 
@@ -115,7 +115,7 @@ def _is_gone(connection: Connection) -> bool:
     hung_up = select.poll()
     try:
         hung_up.register(connection.fileno(), 0)
-    except OSError:  # closed at this end already, for that reason
+    except OSError:  # This end was closed already, as the other had ended.
         return True
     return bool(hung_up.poll(0))
 
@@ -131,7 +131,7 @@ def _peer(end: socket.socket) -> tuple[int, int]:
 
 
 class Adopted:
-    """An engine's process that another parent has started."""
+    """An engine's process that was taken over from another parent."""
 
     def __init__(self, pid: int, pidfd: int, connection: Connection) -> None:
         self.pid = pid
@@ -142,7 +142,7 @@ class Adopted:
         _kill(self._pidfd)
 
     def end(self) -> str:
-        """Make sure that it is gone; returns how it ended, for people."""
+        """Kill it and wait for its end; returns how it ended, for the log."""
         try:
             _end(self._pidfd)
         finally:
@@ -151,9 +151,9 @@ class Adopted:
 
 
 def take_over(terms: Terms) -> Adopted | None:
-    """The engine that a predecessor of this process left, if it is on the very same terms.
+    """Adopt the engine that this process's predecessor left, if it was started on equal terms.
 
-    Any other one that it left is ended, so that no model is in memory twice.
+    On other terms the engine is killed, so that no model is in memory twice. None: no engine.
     """
     if terms.place is None or sys.platform != "linux":
         return None
@@ -169,25 +169,25 @@ def take_over(terms: Terms) -> Adopted | None:
             return None
         end.settimeout(None)
         connection = Connection(end.detach())
-    meeting = _ask(connection, terms)
-    if meeting == "taken":
+    reply = _ask(connection, terms)
+    if reply == "taken":
         return Adopted(pid, pidfd, connection)
     connection.close()
     try:
-        if meeting != "busy":
-            logger.warning("ending the engine %d that a predecessor left: %s", pid, meeting)
+        if reply != "busy":
+            logger.warning("ending the engine %d that a predecessor left: %s", pid, reply)
             _end(pidfd)
     finally:
         os.close(pidfd)
     return None
 
 
-def _ask(connection: Connection, terms: Terms) -> Meeting:
+def _ask(connection: Connection, terms: Terms) -> TakeoverReply:
     with contextlib.suppress(EOFError, OSError):
         connection.send(terms)
         if connection.poll(ANSWER_SECONDS):
-            meeting: Meeting = connection.recv()
-            return meeting
+            reply: TakeoverReply = connection.recv()
+            return reply
     return "mute"
 
 

@@ -1,4 +1,4 @@
-"""Who waits for the engine: requests and questions under way, and those that no child has yet."""
+"""Requests and queries that wait for the engine, those not yet sent to a child included."""
 
 from __future__ import annotations
 
@@ -7,37 +7,40 @@ import threading
 from concurrent.futures import Future
 
 from cyrex.engine import DeadlineExceeded, EngineError, Handle
-from cyrex.serving.wire import Answer, Call, Done, Said, Submit, delta_of
+from cyrex.serving.wire import Done, EngineMessage, Query, QueryAnswer, Submit, delta_of
 
 logger = logging.getLogger(__name__)
 
-Waiter = Handle | Future[Answer]
+Waiter = Handle | Future[QueryAnswer]
 
 
 class Waiters:
-    """Tables by message number. `changed` guards them and tells of a change."""
+    """Handles and futures by message number. `changed` guards them and is notified of changes.
+
+    unsent: messages for which no child was ready yet.
+    """
 
     def __init__(self, changed: threading.Condition) -> None:
         self._changed = changed
         self.handles: dict[int, Handle] = {}
-        self._questions: dict[int, Future[Answer]] = {}
-        self.unsent: dict[int, Submit | Call] = {}
+        self._queries: dict[int, Future[QueryAnswer]] = {}
+        self.unsent: dict[int, Submit | Query] = {}
 
     def add(self, number: int, waiter: Waiter) -> None:
-        """With `changed` held."""
+        """Register a waiter. The caller holds `changed`."""
         if isinstance(waiter, Handle):
             self.handles[number] = waiter
         else:
-            self._questions[number] = waiter
+            self._queries[number] = waiter
 
     def forget(self, number: int) -> None:
-        """Nobody waits for the answer to this question any more."""
+        """Drop a query whose caller no longer waits."""
         with self._changed:
-            self._questions.pop(number, None)
+            self._queries.pop(number, None)
             self.unsent.pop(number, None)
 
-    def hand_on(self, message: Said) -> None:
-        """Give what the child said to whoever waits for it."""
+    def hand_on(self, message: EngineMessage) -> None:
+        """Pass one message of the child to its waiter."""
         if isinstance(message, tuple):
             handle = self.handles.get(message[0])
             if handle is not None:
@@ -48,24 +51,24 @@ class Waiters:
                 waiter: Waiter | None = self.handles.pop(message.number, None)
                 self._changed.notify_all()
             else:
-                waiter = self._questions.pop(message.number, None)
+                waiter = self._queries.pop(message.number, None)
         if isinstance(waiter, Handle) and isinstance(message, Done):
             if isinstance(message.outcome, EngineError):
                 waiter.fail(message.outcome)
             else:
                 waiter.resolve(message.outcome)
-        elif isinstance(waiter, Future) and isinstance(message, Answer):
+        elif isinstance(waiter, Future) and isinstance(message, QueryAnswer):
             waiter.set_result(message)
 
     def fail_all(self, error: EngineError, keep_unsent: bool = False) -> None:
-        """Fail everybody who waits; `keep_unsent` spares what no child has seen."""
+        """Fail all waiters; with `keep_unsent`, only those whose message was sent to a child."""
         with self._changed:
             spared = set(self.unsent) if keep_unsent else set()
             failed: list[Waiter] = []
             for number in [n for n in self.handles if n not in spared]:
                 failed.append(self.handles.pop(number))
-            for number in [n for n in self._questions if n not in spared]:
-                failed.append(self._questions.pop(number))
+            for number in [n for n in self._queries if n not in spared]:
+                failed.append(self._queries.pop(number))
             if not keep_unsent:
                 self.unsent.clear()
             self._changed.notify_all()
@@ -73,7 +76,7 @@ class Waiters:
             fail(waiter, error)
 
     def drop_late(self) -> bool:
-        """Fail the requests whose time was up before a child could take them."""
+        """Fail unsent requests whose deadline has passed; returns whether there were any."""
         with self._changed:
             late = [
                 number

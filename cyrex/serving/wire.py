@@ -1,7 +1,7 @@
-"""What parent and child say to each other over their socket.
+"""The messages between parent and child over their socket.
 
-Messages are pickled. Both ends are the same code on one machine, and the socket is one that only
-processes of one user can open. The child sends lists: all that its engine said in a step, in order.
+Messages are pickled: both ends run the same code on one machine, and only processes of one user can
+open the socket. The child sends lists: all messages of an engine's step, in order.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from typing import Any, Literal
 
 from cyrex.engine import Completion, Delta, EngineConfig, EngineError, Request
 
-CallName = Literal["warm", "resident", "stats", "ping"]
+QueryName = Literal["warm", "resident", "stats", "ping"]
 
 # ---- parent to child ----
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The very first thing sent: what an engine is started with, or taken over on.
+    """The first message: an engine is started with these terms, and taken over on equal ones only.
 
-    place: who names the same one may take it over; with None it dies with its parent.
-    linger_seconds: how long it waits for that.
-    base_sha256: of the base model's files, which may be replaced in place.
-    code_sha256: of what both ends run.
+    place: name of the takeover's address; with None the engine dies with its parent.
+    linger_seconds: how long the engine waits for its next parent.
+    base_sha256: of the base model's files, which may change under the same path.
+    code_sha256: see `takeover.code_sha256`.
     """
 
     config: EngineConfig
@@ -45,20 +45,20 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """Ask the engine something: `warm` takes an AdapterRef, the others nothing."""
+class Query:
+    """A question to the engine. `argument`: an AdapterRef for `warm`, None for the others."""
 
     number: int
-    name: CallName
+    name: QueryName
     argument: Any = None
 
 
 # ---- child to parent ----
 
-# What an engine says to a process that would be its next parent: it is its parent now; it has a
-# living one; it was started on other terms; the caller is another user's. The last is what one is
-# called that says nothing.
-Meeting = Literal["taken", "busy", "unlike", "unknown", "mute"]
+# An engine's answer to a process that wants to become its parent: taken (it is the parent now),
+# busy (the engine's parent lives), unlike (other terms), unknown (another user's process).
+# mute: the engine did not answer.
+TakeoverReply = Literal["taken", "busy", "unlike", "unknown", "mute"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +71,8 @@ class StartFailed:
     message: str
 
 
-# What a step added to the answer of Submit `number`. A plain tuple: there is one a token, and
-# pickle writes a tuple in a third of the time of a dataclass.
+# A Delta of Submit `number`, as a plain tuple: there is one for each token, and pickle writes a
+# tuple in a third of the time of a dataclass.
 DeltaRow = tuple[int, str, list[int], list[float], list[list[tuple[int, float]]]]
 
 
@@ -86,19 +86,19 @@ def delta_of(row: DeltaRow) -> Delta:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The end of a Submit."""
+    """The outcome of a Submit."""
 
     number: int
     outcome: Completion | EngineError
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """The end of a Call; `error` says why there is no value."""
+class QueryAnswer:
+    """The answer to a Query; `error` says why there is no value."""
 
     number: int
     value: Any = None
     error: str | None = None
 
 
-Said = DeltaRow | Done | Answer
+EngineMessage = DeltaRow | Done | QueryAnswer

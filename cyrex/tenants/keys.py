@@ -26,7 +26,7 @@ from cyrex.errors import Conflict
 from cyrex.tenants.service import count_locked
 from database.models import ApiKey
 from database.session import (
-    Prepared,
+    PreparedStatement,
     UnsafeDatabaseRole,
     database_complaint,
     keyless_statement,
@@ -39,11 +39,11 @@ Scope = Literal["operator", "company"]
 PREFIX_BYTES = 6
 SECRET_BYTES = 24
 PRIVATE = 0o600
-# Of one company: keys that work, and those that are shown.
+# The most valid keys of a company, and the most keys in a list.
 MAX_KEYS = 100
 MAX_LISTED = 500
 KEY = re.compile(r"cx_([0-9a-f]{12})_([0-9a-f]{48})")
-FIND = Prepared(
+FIND = PreparedStatement(
     "find_key",
     {"prefix": "text"},
     "SELECT secret_sha256, scope, company_id FROM find_api_key(%(prefix)s)",
@@ -52,7 +52,7 @@ FIND = Prepared(
 
 @dataclass(frozen=True)
 class Principal:
-    """Who calls. `company_id` is None for an operator."""
+    """The caller. `company_id` is None for an operator."""
 
     scope: Scope
     company_id: str | None
@@ -93,7 +93,7 @@ def _require_room(session: Session, company_id: str) -> None:
 
 
 def authenticate(key: str) -> Principal | None:
-    """Find whose key this is, in one round trip. None: unknown, revoked or malformed."""
+    """The caller that a key belongs to, in one round trip. None: unknown, revoked or malformed."""
     matched = KEY.fullmatch(key)
     if matched is None:
         return None
@@ -107,7 +107,7 @@ def authenticate(key: str) -> Principal | None:
 
 
 def list_keys(session: Session, company_id: str | None) -> list[ApiKey]:
-    """In the order of their creation: those that work, and the newest of those that do not.
+    """Keys in the order of their creation: the valid ones, and the newest of the others.
 
     `company_id` None: the operators'.
     """

@@ -1,7 +1,7 @@
-"""How much a company may have open at a time: beyond, it is asked to come back later.
+"""The most unfinished rows of a company; beyond them a request is refused for now.
 
-What is open waits in Postgres and costs other companies nothing; the limit keeps one company from
-filling the disk, and tells a client that runs wild.
+Unfinished rows wait in Postgres and cost other companies nothing. The limit keeps one company from
+filling the disk, and stops a client that repeats itself without end.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from cyrex.tenants.service import lock_company
 from database.transitions import Machine, OpenLimit
 from settings import get_settings
 
-# So near to the limit, a company's requests are counted one after the other. Further away they
-# are not made to wait for each other; so many at once would not reach the limit unseen.
+# With fewer places left than this, a company's requests are counted one after the other. With more
+# they do not wait for each other: no burst is so large that it would pass the limit uncounted.
 NEAR = 500
 
 
@@ -59,7 +59,7 @@ def require_place(session: Session, machine: Machine, company_id: str) -> None:
 
 
 def _open(session: Session, machine: Machine, company_id: str, limit: int) -> int:
-    """How many have not ended, counted no further than the limit."""
+    """The number of unfinished rows, counted no further than the limit."""
     model: Any = machine.model
     unfinished = [state.name for state in machine.states if state.to]
     rows = (

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
-from cyrex.adapters.metrics import metric_of
+from cyrex.adapters.base_model import served_control
 from cyrex.datasets import blob_store, lines_of, merged_lines
 from cyrex.errors import UserError
-from cyrex.training.split import Row, Side, keys_of, split
+from cyrex.training.split import Side, keys_of, rows_of, split
 from database.base import Json
 from database.models import Dataset, Example, TrainingRun
 from database.session import company_session
@@ -58,10 +58,12 @@ def place(
     kept = [(r, line) for r, line in before if turn_key_of(r.conversation) not in answered]
     _check_number(len(kept), len(own))
     known = _known_sides(run.company_id, [*kept, *own, *validation])
-    rows, asking = _rows([*kept, *own]), _rows(validation)
+    rows = rows_of([record.conversation for record, _ in [*kept, *own]])
+    asking = rows_of([record.conversation for record, _ in validation])
     keys = keys_of([*rows, *asking], known)
     keys, asked = keys[: len(rows)], keys[len(rows) :]
-    sides = split(rows, keys, known, 0.0 if validation else fraction)
+    sides = split(rows, known, 0.0 if validation else fraction, keys)
+    # The champion may have learned a known one: no adapter is scored on rows that it has seen.
     held_back = {key for key in asked if known.get(key) != "train"}
     placed, left_out, seen = Placed(), 0, 0
     for (_, line), row, key, side in zip([*kept, *own], rows, keys, sides, strict=True):
@@ -70,11 +72,10 @@ def place(
         else:
             placed.add(line, key, row.conversation, side)
     for (_, line), row, key in zip(validation, asking, asked, strict=True):
-        # The champion may have learned it: no adapter is scored on rows that it has seen.
-        if known.get(key) == "train":
-            seen += 1
-        else:
+        if key in held_back:
             placed.add(line, key, row.conversation, "holdout")
+        else:
+            seen += 1
     placed.counts = {
         "sent": len(own),
         "from_before": len(kept),
@@ -139,7 +140,7 @@ def _before(run: TrainingRun) -> list[tuple[Record, bytes]]:
     if dataset_id is None:
         return []
     lines = merged_lines(run.company_id, dataset_id)
-    return with_lines(list(read_records(lines, Report())), lines)
+    return with_lines(list(read_records(lines, Report(), control=served_control())), lines)
 
 
 def validation_of(dataset: Dataset) -> list[bytes]:
@@ -156,16 +157,6 @@ def _check_number(kept: int, own: int) -> None:
             "replace: true to train on the new ones alone",
             param="training_data",
         )
-
-
-def _rows(given: Sequence[tuple[Record, bytes]]) -> list[Row]:
-    conversations = [record.conversation for record, _ in given]
-    answers = [conversation.messages[-1]["content"] for conversation in conversations]
-    are_labels = metric_of(answers) == "label"
-    return [
-        Row(key_of(c), conversation_key_of(c), answer.strip() if are_labels else None)
-        for c, answer in zip(conversations, answers, strict=True)
-    ]
 
 
 def _known_sides(company_id: str, given: Sequence[tuple[Record, bytes]]) -> dict[int, Side]:

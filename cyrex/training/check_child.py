@@ -48,7 +48,7 @@ def survey(
     arguments = ["--config", json.dumps(config), "--max-bytes", str(get_settings().max_body_bytes)]
     arguments += ["--threads", str(get_settings().training_threads), "--name", name]
     if base is not None:
-        arguments += ["--base", str(base.resolve())]
+        arguments += _base_arguments(base)
     with _folder(content) as file:
         shown = file.parent / PAGE
         if page:
@@ -74,7 +74,7 @@ def count_cut(content: bytes, config: Mapping[str, Any], base: Path) -> tuple[in
     with _folder(content) as file:
         arguments = [str(file), "--quick", "--config", json.dumps(config)]
         try:
-            output, _ = _run("check", [*arguments, "--base", str(base.resolve())], COUNT_SECONDS)
+            output, _ = _run("check", [*arguments, *_base_arguments(base)], COUNT_SECONDS)
         except UserError:
             return None
     counts = _json(output).get("counts") or {}
@@ -95,6 +95,12 @@ def read_parquet(content: bytes, name: str) -> bytes:
         raise _broken(status)
     message = str(refused.get("message"))
     raise UserError(str(refused.get("code")), message, param="training_data")
+
+
+def _base_arguments(base: Path) -> list[str]:
+    """The base model, as it is trained and served here."""
+    thinking = ["--enable-thinking"] if get_settings().base_model_thinking else []
+    return ["--base", str(base.resolve()), *thinking]
 
 
 @contextmanager

@@ -14,7 +14,9 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from helox.holdout import group_keys
+from cyrex.adapters.metrics import metric_of
+from helox.holdout import conversation_key_of, group_keys, key_of
+from helox.render import Conversation
 
 Side = Literal["train", "holdout"]
 
@@ -38,6 +40,16 @@ class Row:
     label: str | None = None
 
 
+def rows_of(conversations: Sequence[Conversation]) -> list[Row]:
+    """What the split must know of what rows say."""
+    answers = [conversation.messages[-1]["content"] for conversation in conversations]
+    are_labels = metric_of(answers) == "label"
+    return [
+        Row(key_of(c), conversation_key_of(c), answer.strip() if are_labels else None)
+        for c, answer in zip(conversations, answers, strict=True)
+    ]
+
+
 def keys_of(rows: Sequence[Row], known: Container[int] = ()) -> list[int]:
     """The key by which each row is grouped; `known`: what earlier trainings placed."""
     return group_keys([(row.question, row.conversation) for row in rows], known)
@@ -52,12 +64,17 @@ def holdout_size(rows: int, fraction: float) -> int:
 
 
 def split(
-    rows: Sequence[Row], keys: Sequence[int], known: Mapping[int, Side], fraction: float
+    rows: Sequence[Row],
+    known: Mapping[int, Side],
+    fraction: float,
+    keys: Sequence[int] | None = None,
 ) -> list[Side]:
     """The side of each row.
 
-    keys: by `keys_of`. known: the side of every key that the company's earlier trainings placed.
+    known: the side of every key that the company's earlier trainings placed. keys: of the rows,
+    where they are grouped among others too; else by `keys_of`.
     """
+    keys = keys_of(rows, known) if keys is None else keys
     sides: dict[int, Side] = {key: known[key] for key in keys if key in known}
     sizes = Counter(keys)
     wanted = holdout_size(len(rows), fraction)

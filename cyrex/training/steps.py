@@ -6,8 +6,6 @@ worker died at any point: what it writes outside Postgres is content-addressed o
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -20,12 +18,12 @@ from cyrex.errors import UserError
 from cyrex.host.work_dirs import work_dir
 from cyrex.training.acceptance import keep, place, store_merged, validation_of, with_lines
 from cyrex.training.service import add_event
-from cyrex.training.train_step import stop_of
 from cyrex.work.lease import Advance, Finish, Lease, Outcome
 from database.base import Json, new_id
 from database.models import Dataset, LoraAdapter, TrainingRun
 from database.session import company_session
 from helox.check import Record, Report, read_records
+from helox.config_check import max_length_for
 from helox.mask import Encoder
 from helox.spec import TrainingConfig
 from modelkit.registry import get_registry
@@ -61,7 +59,8 @@ def accept(run: TrainingRun, lease: Lease) -> Outcome:
     and split it all into what is trained on and what is held out."""
     config = TrainingConfig.model_validate(run.config)
     require_base(run.base_model)
-    encoder = Encoder.of(open_base(), config.max_length)
+    base = open_base()
+    encoder = Encoder.of(base, max_length_for(config, base.max_positions))
     with company_session(run.company_id) as session:
         dataset = session.get_one(Dataset, run.dataset_id)
     report, own = _checked(lines_of(dataset.sha256), encoder, "training_data")
@@ -71,14 +70,14 @@ def accept(run: TrainingRun, lease: Lease) -> Outcome:
     report.held_out = placed.counts["held_out"]
     found = {**report.to_json(), "counts": report.counts(), "split": placed.counts}
 
-    def also(session: Session, row: TrainingRun) -> None:
+    def in_transaction(session: Session, row: TrainingRun) -> None:
         dataset = session.get_one(Dataset, row.dataset_id)
         dataset.report = found
         keep(session, dataset, placed, merged_sha256)
         message, data, level = _accepted_event(report, placed.counts)
         add_event(session, row, "accepted", message, data, level)
 
-    return Advance(also=also)
+    return Advance(in_transaction=in_transaction)
 
 
 def _checked(
@@ -133,7 +132,7 @@ def _accepted_event(report: Report, split: Json) -> tuple[str, Json, str]:
     return "; ".join(said), data, "warning" if lost or unread else "info"
 
 
-def evaluate(run: TrainingRun, lease: Lease, leaving: Callable[[], bool]) -> Outcome:
+def evaluate(run: TrainingRun, lease: Lease) -> Outcome:
     """Compare the new adapter with the base model and with the champion on the hold-out."""
     assert run.package_sha256 is not None, "train stores the package before evaluate runs"
     package_sha256 = run.package_sha256
@@ -145,15 +144,15 @@ def evaluate(run: TrainingRun, lease: Lease, leaving: Callable[[], bool]) -> Out
             lambda target: get_package(blob_store(), package_sha256, target),
             require_base(run.base_model),
             folder / "evaluation",
-            stop_of(run, lease, leaving),
+            lease.should_stop,
         )
     if found is None:
-        return Finish("cancelled")
+        return lease.stopped()
 
-    def also(session: Session, row: TrainingRun) -> None:
+    def in_transaction(session: Session, row: TrainingRun) -> None:
         add_event(session, row, "evaluated", evaluations.sentence(found), found.get("scores"))
 
-    return Advance({"evaluation": found}, also)
+    return Advance({"evaluation": found}, in_transaction)
 
 
 def register(run: TrainingRun, lease: Lease) -> Outcome:
@@ -176,17 +175,17 @@ def register(run: TrainingRun, lease: Lease) -> Outcome:
             {"adapter_id": adapter.adapter_id, "request_id": run.request_id},
         )
 
-    def also(session: Session, row: TrainingRun) -> None:
+    def in_transaction(session: Session, row: TrainingRun) -> None:
         session.get_one(LoraAdapter, adapter.adapter_id).registry_path = registered.path
         add_event(session, row, "registered", f"registered as version {adapter.version}")
 
-    return Advance({"adapter_id": adapter.adapter_id}, also)
+    return Advance({"adapter_id": adapter.adapter_id}, in_transaction)
 
 
 def announce_adapter(run: TrainingRun, lease: Lease) -> Outcome:
     """End the run and announce its adapter, in one transaction."""
 
-    def also(session: Session, row: TrainingRun) -> None:
+    def in_transaction(session: Session, row: TrainingRun) -> None:
         adapter = session.get_one(LoraAdapter, str(row.adapter_id))
         announce(
             session,
@@ -205,7 +204,7 @@ def announce_adapter(run: TrainingRun, lease: Lease) -> Outcome:
         )
         add_event(session, row, "succeeded", "announced; Cyrex decides whether it serves")
 
-    return Finish("succeeded", also=also)
+    return Finish("succeeded", in_transaction=in_transaction)
 
 
 def _new_adapter(session: Session, run: TrainingRun) -> LoraAdapter:

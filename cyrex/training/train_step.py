@@ -7,8 +7,7 @@ from the last checkpoint in the blob store.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import func
@@ -24,18 +23,15 @@ from cyrex.host.work_dirs import sweep, work_dir
 from cyrex.training import checkpoints
 from cyrex.training.checkpoint_uploader import CheckpointUploader
 from cyrex.training.service import add_event
-from cyrex.work.lease import Advance, Finish, GivenBack, Lease, Outcome
+from cyrex.work.lease import Advance, Lease, Outcome
 from database.base import Json
 from database.models import TrainingRun, Usage
 from database.session import company_session
 from helox.checkpoint_files import CHECKPOINTS_DIR
 from settings import get_settings
 
-# How often a running training's row is written: for people who watch it, not for its lease.
-PROGRESS_SECONDS = 1.0
 
-
-def train(run: TrainingRun, lease: Lease, leaving: Callable[[], bool]) -> Outcome:
+def train(run: TrainingRun, lease: Lease) -> Outcome:
     """Run Helox as a child process; store the adapter package it writes.
 
     Raises `GivenBack` when the worker is leaving: the next attempt goes on from the checkpoint
@@ -43,13 +39,16 @@ def train(run: TrainingRun, lease: Lease, leaving: Callable[[], bool]) -> Outcom
     """
     sweep()
     with work_dir(f"{run.request_id}-{run.attempt}") as folder:
-        receipt = _run_helox(run, lease, leaving, folder)
+        receipt = _run_helox(run, lease, folder)
         if receipt is None:
-            return Finish("cancelled")
+            return lease.stopped()
         package_sha256 = put_package(blob_store(), folder / "adapter")
     metrics = dict(receipt.get("metrics") or {})
+    packing = str(receipt["packing"])  # "on", or why it is off
 
-    def also(session: Session, row: TrainingRun) -> None:
+    def in_transaction(session: Session, row: TrainingRun) -> None:
+        if packing != "on":
+            add_event(session, row, "packing_off", f"examples share no rows: {packing}")
         add_event(session, row, "trained", "training has ended; evaluation is next", metrics)
         session.add(
             Usage(
@@ -65,7 +64,7 @@ def train(run: TrainingRun, lease: Lease, leaving: Callable[[], bool]) -> Outcom
         "base_sha256": receipt["base_model"]["sha256"],
         "metrics": metrics,
     }
-    return Advance(trained, also)
+    return Advance(trained, in_transaction)
 
 
 _spare: Standby | None = None
@@ -88,15 +87,14 @@ def _take_spare() -> Standby | None:
     return spare if spare is not None and spare.is_alive else None
 
 
-def _run_helox(
-    run: TrainingRun, lease: Lease, leaving: Callable[[], bool], folder: Path
-) -> Json | None:
-    """Train in `folder`; returns the receipt, or None when the run was cancelled."""
+def _run_helox(run: TrainingRun, lease: Lease, folder: Path) -> Json | None:
+    """Train in `folder`; returns the receipt, or None when the child was stopped."""
     threads = get_settings().training_threads
     spec = _write_spec(run, folder, threads)
     resumed = checkpoints.fetch_newest(run, folder / CHECKPOINTS_DIR)
-    watch = _Watch(run, lease, folder, leaving)
-    watch.start(resumed)
+    _say_started(run, lease, resumed)
+    news = partial(_progress, folder)
+    watch = partial(lease.should_stop, news)
     try:
         with CheckpointUploader(run, lease, folder / CHECKPOINTS_DIR):
             spare = _take_spare()
@@ -105,9 +103,7 @@ def _run_helox(
             else:
                 run_child("helox", ["train", str(spec)], folder, watch, threads)
     except ChildInterrupted:
-        if watch.cancelled:
-            return None
-        raise GivenBack("the worker is leaving") from None
+        return None
     except ChildRefused as refused:
         report = refused.report
         raise UserError(
@@ -116,7 +112,7 @@ def _run_helox(
             param=report.get("field"),
             details=report.get("lines"),
         ) from None
-    watch.report()
+    lease.renew(**news())
     return read_json(folder / "adapter" / "receipt.json")
 
 
@@ -126,6 +122,7 @@ def _write_spec(run: TrainingRun, work_dir: Path, threads: int) -> Path:
     data.write_bytes(b"\n".join(split.train) + b"\n")
     spec: Json = {
         "base_model": str(require_base(run.base_model).resolve()),
+        "enable_thinking": get_settings().base_model_thinking,
         "data": str(data),
         "work_dir": str(work_dir),
         "output_dir": str(work_dir / "adapter"),
@@ -154,64 +151,23 @@ def _start_of(run: TrainingRun) -> Path:
     return package_of(adapter)
 
 
-def stop_of(run: TrainingRun, lease: Lease, leaving: Callable[[], bool]) -> Callable[[], bool]:
-    """Whether to stop: on a cancel. Raises `GivenBack` when the worker leaves, `Lost` if fenced."""
-    last = datetime.min.replace(tzinfo=UTC)
+def _say_started(run: TrainingRun, lease: Lease, resumed: int | None) -> None:
+    """Say that training starts, or from which step it goes on."""
+    attempt = lease.attempt
+    said = "training has started" if attempt == 1 else f"attempt {attempt} has started"
+    if resumed is not None:
+        said = f"attempt {attempt} goes on from step {resumed}"
+    with company_session(run.company_id) as session:
+        row = lease.write(
+            session,
+            started_at=func.coalesce(TrainingRun.started_at, func.now()),
+            progress={"phase": "starting", "step": resumed or 0},
+        )
+        found = {"attempt": attempt, "resumed_step": resumed}
+        add_event(session, row, "training", said, found)
 
-    def stop() -> bool:
-        nonlocal last
-        if leaving():
-            raise GivenBack("the worker is leaving")
-        if (datetime.now(UTC) - last).total_seconds() < PROGRESS_SECONDS:
-            return False
-        last = datetime.now(UTC)
-        return bool(lease.renew().cancel_requested)
 
-    return stop
-
-
-class _Watch:
-    """Writes the progress of a running Helox to the row; stops it on a cancel or when the worker
-    leaves."""
-
-    def __init__(
-        self, run: TrainingRun, lease: Lease, work_dir: Path, leaving: Callable[[], bool]
-    ) -> None:
-        self._run = run
-        self._lease = lease
-        self._progress = work_dir / "progress.json"
-        self._leaving = leaving
-        self._last = datetime.min.replace(tzinfo=UTC)
-        self.cancelled = False
-
-    def start(self, resumed: int | None) -> None:
-        """Say that training starts, or from which step it goes on."""
-        attempt = self._lease.attempt
-        said = "training has started" if attempt == 1 else f"attempt {attempt} has started"
-        if resumed is not None:
-            said = f"attempt {attempt} goes on from step {resumed}"
-        with company_session(self._run.company_id) as session:
-            row = self._lease.write(
-                session,
-                started_at=func.coalesce(TrainingRun.started_at, func.now()),
-                progress={"phase": "starting", "step": resumed or 0},
-            )
-            found = {"attempt": attempt, "resumed_step": resumed}
-            add_event(session, row, "training", said, found)
-
-    def __call__(self) -> bool:
-        """True: stop the child."""
-        if self._leaving():
-            return True
-        if (datetime.now(UTC) - self._last).total_seconds() >= PROGRESS_SECONDS:
-            self.report()
-        else:
-            self.cancelled = self._lease.cancel_requested()
-        return self.cancelled
-
-    def report(self) -> None:
-        """Write progress and read the cancel flag. Raises `claims.Lost` when fenced."""
-        self._last = datetime.now(UTC)
-        progress = read_json(self._progress)
-        found = {"progress": progress} if progress else {}
-        self.cancelled = bool(self._lease.renew(**found).cancel_requested)
+def _progress(folder: Path) -> Json:
+    """What Helox says of itself, for the run's row."""
+    progress = read_json(folder / "progress.json")
+    return {"progress": progress} if progress else {}

@@ -1,1 +1,1 @@
-"""What all durable work shares: leases, admission to the broker, news of a change."""
+"""Leases, admission to the broker and news of a change: shared by all durable work."""

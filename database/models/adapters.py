@@ -34,7 +34,7 @@ class LoraAdapter(ReferredOfCompany, Stepped, Base):
     version: Mapped[int] = mapped_column(Integer)
     base_model: Mapped[str]
     base_model_revision: Mapped[str]
-    # Of the base model's files: the same name and revision may hold other weights one day.
+    # The hash of the base model's files: a name and revision may hold other weights one day.
     base_sha256: Mapped[str | None]
     adapter_type: Mapped[str]
     adapter_path: Mapped[str | None]
@@ -48,7 +48,7 @@ class LoraAdapter(ReferredOfCompany, Stepped, Base):
 
 
 class AdapterAlias(OfCompany, Timed, Base):
-    """Who answers for a company. `version` makes each change a compare-and-swap."""
+    """The adapters that answer for a company. `version` makes each change a compare-and-swap."""
 
     __tablename__ = "adapter_aliases"
     __table_args__ = (

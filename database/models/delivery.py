@@ -47,7 +47,7 @@ class Inbox(Base):
 
 
 class DeadLetter(Base):
-    """What was given up, with its history. `kind` names the kind of row or the stream."""
+    """A row or an event that was given up, with its history. kind: of the row, or the stream."""
 
     __tablename__ = "dead_letters"
 

@@ -110,7 +110,7 @@ class RetrainingSchedule(ReferredOfCompany, Timed, Base):
 
 
 class ScheduleFire(OfCompany, Base):
-    """What became of one due moment of a schedule; there is one row for each, ever."""
+    """The outcome of one due moment of a schedule; there is one row for each, ever."""
 
     __tablename__ = "schedule_fires"
     __table_args__ = (

@@ -12,7 +12,7 @@ from pathlib import Path
 from embedded.layout import write_private
 
 LOOPBACK = "127.0.0.1"
-# What people type has a fixed number; the servers' are spread out, so that several stacks seldom
+# Ports that people type are fixed; the servers' are spread out, so that several stacks seldom
 # meet. All are below the kernel's range for outgoing connections (32768 and up), where a port
 # that we remember could be in use by chance at the next start.
 PREFERRED = {"web": 8080, "flower": 5555}

@@ -180,7 +180,7 @@ def _major_version() -> str:
 
 
 def _is_ready(layout: Layout, port: int) -> bool:
-    """Whether it answers; the login role and its databases exist afterwards."""
+    """True if the server answers; the login role and its databases exist afterwards."""
     try:
         with superuser(layout, port) as cursor:
             _ensure_role(cursor, layout.secret(_secret_of(ROLE)))

@@ -16,9 +16,9 @@ from embedded.servers import postgres
 from embedded.stack import plan
 from embedded.stack.driver import Stack, StackError
 from embedded.stack.options import Options
-from embedded.stack.plan import MARKER, Plan
+from embedded.stack.plan import StackPlan
 from embedded.supervisor import forward, guard, kernel, state
-from embedded.supervisor.supervisor import Supervisor, say
+from embedded.supervisor.supervisor import MARKER, Supervisor, say
 
 DOCS_PATH = "/docs/swagger"
 PRIVATE_UMASK = 0o077
@@ -38,7 +38,7 @@ def supervise(options: Options) -> int:
     try:
         # Postgres, who may be another user, has to pass through here.
         layout.root.mkdir(parents=True, exist_ok=True)
-        # What companies send lies in files below: nobody else on this machine is to read them.
+        # Companies' data lies in files below: nobody else on this machine is to read them.
         os.umask(PRIVATE_UMASK)
         with layout.lock():
             root = str(layout.root)
@@ -54,13 +54,14 @@ def supervise(options: Options) -> int:
             for note in made.notes:
                 say(note)
             lifeline = sys.stdin.fileno() if options.until_stdin_closes else None
-            return Supervisor(made, lifeline).run(lambda: _announce(made))
+            supervisor = Supervisor(made.layout, made.specs, made.environment, lifeline)
+            return supervisor.run(lambda: _announce(made))
     except (DataFolderError, plan.PlanError, RuntimeError, OSError) as error:
         say(f"embedded: {error}")
         return 1
 
 
-def _check_settings(made: Plan) -> None:
+def _check_settings(made: StackPlan) -> None:
     """Raise `PlanError` with one line for a wrong value, before every process says so in its log.
 
     Asked of a child: what it imports need not stay in this process's memory.
@@ -76,7 +77,7 @@ def _check_settings(made: Plan) -> None:
         raise plan.PlanError(done.stderr.strip().splitlines()[-1])
 
 
-def _announce(made: Plan) -> None:
+def _announce(made: StackPlan) -> None:
     values = made.environment
     if "CYREX_API_URL" not in values:
         say("up. Ctrl-C stops all of it.")

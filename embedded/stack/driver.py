@@ -73,12 +73,12 @@ class Stack:
 
     @property
     def guard_pid(self) -> int:
-        """Of `python -m embedded up`."""
+        """The pid of `python -m embedded up`."""
         return self._state().guard
 
     @property
     def supervisor_pid(self) -> int:
-        """Of the process that starts and restarts the others."""
+        """The pid of the process that starts and restarts the others."""
         return self._state().supervisor
 
     def start(self) -> Self:

@@ -1,4 +1,4 @@
-"""What a caller asks of a stack. Light: the guard stays in memory for as long as the stack runs."""
+"""Options of a stack. Light: the guard stays in memory for as long as the stack runs."""
 
 from __future__ import annotations
 

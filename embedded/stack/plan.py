@@ -16,8 +16,6 @@ from embedded.stack.processes import Context
 from embedded.supervisor.spec import ProcessSpec, Stage
 
 FLOWER_USER = "operator"
-# Processes of one stack carry this line in their environment, with its data folder as the value.
-MARKER = "CYREX_STACK"
 
 
 class PlanError(ValueError):
@@ -25,7 +23,7 @@ class PlanError(ValueError):
 
 
 @dataclass(frozen=True)
-class Plan:
+class StackPlan:
     """`environment` is what tells a program where this stack is; `ports` holds its claims."""
 
     layout: Layout
@@ -35,7 +33,7 @@ class Plan:
     notes: tuple[str, ...] = field(default=())
 
 
-def make(options: Options, layout: Layout, environ: Mapping[str, str]) -> Plan:
+def make(options: Options, layout: Layout, environ: Mapping[str, str]) -> StackPlan:
     """Choose ports, passwords and processes. Variables that `environ` sets win.
 
     Raises `PlanError`, and `RuntimeError`s of the servers.
@@ -58,7 +56,7 @@ def make(options: Options, layout: Layout, environ: Mapping[str, str]) -> Plan:
     if options.processes != "servers":
         context = Context(layout, ports, {**given, **environment})
         specs += _chosen(_load(options.table)(context), options.processes)
-    return Plan(layout, tuple(specs), environment, ports, tuple(notes))
+    return StackPlan(layout, tuple(specs), environment, ports, tuple(notes))
 
 
 def _server_specs(layout: Layout, ports: Ports, servers: list[str]) -> list[ProcessSpec]:

@@ -20,13 +20,13 @@ START_SECONDS = 180.0
 WORKER_GRACE_SECONDS = 30.0
 WEB_GRACE_SECONDS = 12.0
 HTTP_OK = 200
-# What workers would tell each other stands in Postgres, and asking costs a second of each start.
+# Workers find each other in Postgres; asking around costs a second of each start.
 ALONE = ("--without-mingle", "--without-gossip")
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a table of processes may use: the data folder, the ports, the environment to be."""
+    """Input of a table of processes: the data folder, the ports, the environment to be."""
 
     layout: Layout
     ports: Ports

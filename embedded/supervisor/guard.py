@@ -32,7 +32,7 @@ PAUSE_SECONDS = 0.02
 
 
 def ending_signal(pid: int) -> signal.Signals:
-    """What ends a process of a stack without a supervisor."""
+    """The signal that ends a process of a stack without a supervisor."""
     return SERVERS.get(kernel.executable(pid), signal.SIGKILL)
 
 

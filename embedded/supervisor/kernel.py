@@ -1,4 +1,4 @@
-"""What the kernel does for a supervisor: death signals, adoption of orphans, a harmless root.
+"""Kernel services for a supervisor: death signals, adoption of orphans, a harmless root.
 
 Everything here is Linux. On another system the calls do nothing: the stack works, but a
 supervisor that is killed with SIGKILL leaves its processes behind until the next start.
@@ -24,7 +24,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Identity(enum.Enum):
-    """Who a process runs as."""
+    """The user that a process runs as."""
 
     SELF = "self"
     # Root, mapped to `nobody` in a user namespace: files stay root's, no folder must be opened up.
@@ -115,7 +115,7 @@ def ended_child() -> int | None:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether it runs; one that has ended and waits for its parent does not."""
+    """True while it runs; a zombie does not."""
     return _state_and_parent(pid)[0] not in ("", "Z", "X")
 
 

@@ -20,7 +20,7 @@ LONGEST_DELAY_SECONDS = 10.0
 STEADY_SECONDS = 30.0
 
 
-class Process:
+class SupervisedProcess:
     """The life of one `ProcessSpec`: waiting → starting → ready (or done) → down → starting …"""
 
     def __init__(self, spec: ProcessSpec, log: Path, environment: Mapping[str, str]) -> None:

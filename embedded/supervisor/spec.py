@@ -1,4 +1,4 @@
-"""What the supervisor knows of a process: plain data."""
+"""The specification of a process: plain data."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Stage(enum.IntEnum):
     EDGE = 3
 
 
-# What comes later needs these to be ready; workers and edge come up side by side.
+# Later stages wait until these are ready; workers and edge come up side by side.
 GATES = (Stage.SERVER, Stage.SETUP)
 
 

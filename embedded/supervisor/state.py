@@ -1,4 +1,4 @@
-"""What a running stack says of itself: one JSON file, replaced at every change."""
+"""The state of a running stack: one JSON file, replaced at every change."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Phase(StrEnum):
 
 
 class Status(StrEnum):
-    """Of one process."""
+    """The status of one process."""
 
     WAITING = "waiting"
     STARTING = "starting"

@@ -12,17 +12,18 @@ import selectors
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import FrameType
 from typing import TextIO
 
 from embedded.layout import Layout
-from embedded.stack.plan import MARKER, Plan
 from embedded.supervisor import kernel, logs
-from embedded.supervisor.process import Process
-from embedded.supervisor.spec import GATES, Stage
+from embedded.supervisor.process import SupervisedProcess
+from embedded.supervisor.spec import GATES, ProcessSpec, Stage
 from embedded.supervisor.state import Phase, StackState, Status
 
+# Processes of one stack carry this variable, with its data folder as the value.
+MARKER = "CYREX_STACK"
 TICK_SECONDS = 0.05
 IDLE_SECONDS = 1.0
 LOG_CHECK_SECONDS = 30.0
@@ -33,19 +34,27 @@ SWEEP_SECONDS = 5.0
 SWEEP_PAUSE_SECONDS = 0.01
 
 
-class StartFailed(RuntimeError):
+class ProcessDidNotStart(RuntimeError):
     """A process did not come up; the message holds the end of its log."""
 
 
 class Supervisor:
-    """Runs a `Plan` until a signal, or until `lifeline` (a pipe's descriptor) is closed."""
+    """Runs processes until a signal, or until `lifeline` (a pipe's descriptor) is closed.
 
-    def __init__(self, plan: Plan, lifeline: int | None = None) -> None:
-        self._plan = plan
-        self._layout: Layout = plan.layout
-        environment = {**os.environ, **plan.environment, MARKER: str(plan.layout.root)}
+    `environment` is laid over this process's own.
+    """
+
+    def __init__(
+        self,
+        layout: Layout,
+        specs: Iterable[ProcessSpec],
+        environment: Mapping[str, str],
+        lifeline: int | None = None,
+    ) -> None:
+        self._layout = layout
+        variables = {**os.environ, **environment, MARKER: str(layout.root)}
         self._processes = [
-            Process(spec, plan.layout.log(spec.name), environment) for spec in plan.specs
+            SupervisedProcess(spec, layout.log(spec.name), variables) for spec in specs
         ]
         self._phase = Phase.STARTING
         self._written: StackState | None = None
@@ -69,7 +78,7 @@ class Supervisor:
                 announce()
             while not self._must_stop:
                 self._tick(IDLE_SECONDS)
-        except StartFailed as error:
+        except ProcessDidNotStart as error:
             failed = True
             say(f"FAILED: {error}")
         finally:
@@ -118,13 +127,13 @@ class Supervisor:
                     self._until_ready(group)
         self._until_ready(self._processes)
 
-    def _until_ready(self, group: Iterable[Process]) -> None:
+    def _until_ready(self, group: Iterable[SupervisedProcess]) -> None:
         while not self._must_stop and not all(process.was_ready for process in group):
             self._tick(TICK_SECONDS)
             for process in self._processes:
                 self._give_up_on(process)
 
-    def _give_up_on(self, process: Process) -> None:
+    def _give_up_on(self, process: SupervisedProcess) -> None:
         """During the start, a process that cannot come up ends it."""
         if process.was_ready:
             return
@@ -134,16 +143,16 @@ class Supervisor:
         elif process.status is Status.DOWN and process.failures >= START_ATTEMPTS:
             reason = f"does not start ({process.how_it_ended})"
         if reason:
-            raise StartFailed(
+            raise ProcessDidNotStart(
                 f"{process.spec.name} {reason}; the end of {process.log}:\n{logs.tail(process.log)}"
             )
 
-    def _start(self, process: Process) -> None:
+    def _start(self, process: SupervisedProcess) -> None:
         try:
             process.start()
         except (OSError, RuntimeError) as error:
             if not process.was_ready:
-                raise StartFailed(f"{process.spec.name}: {error}") from error
+                raise ProcessDidNotStart(f"{process.spec.name}: {error}") from error
             process.failed_to_start(error)
 
     # --- running
@@ -247,7 +256,7 @@ class Supervisor:
         self._write_state()
         say(f"stopped {time.monotonic() - began:.1f} s")
 
-    def _stop(self, group: list[Process]) -> None:
+    def _stop(self, group: list[SupervisedProcess]) -> None:
         """Ask, wait each one's grace, then kill. A further Ctrl-C shortens the wait."""
         for process in group:
             process.send(process.spec.stop_signal)

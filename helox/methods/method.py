@@ -1,14 +1,18 @@
-"""The interface between the trainer and a training method."""
+"""The interface between the trainer and a training method, and how a method is found."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from helox.base import Base
 from helox.data import Dataset
 from helox.mask import Example
+from helox.methods import METHODS
 from helox.pack import Batch
 from helox.plan import Plan
+from helox.spec import TrainingSpec
 
 if TYPE_CHECKING:
     import torch
@@ -50,3 +54,13 @@ class Method(Protocol):
         `before_batch` may raise to leave early.
         """
         ...
+
+
+def load_method(spec: TrainingSpec, base: Base) -> Method:
+    """The method that the spec names, with its data read and checked.
+
+    Raises:
+        UserError: the data cannot be used.
+    """
+    module, _, name = METHODS[spec.config.method].partition(":")
+    return cast("Method", getattr(import_module(module), name)(spec, base))

@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 
-from helox.augment import Augmenter, Vocabulary
+from helox.augment import Augmenter
 from helox.base import Base
+from helox.config_check import max_length_for
 from helox.data import read_dataset
 from helox.evaluate import evaluate
-from helox.mask import Example
+from helox.mask import Encoder, Example
 from helox.model import Learner
 from helox.pack import Batch, layout, split_step, steps_of_epoch
 from helox.plan import make_plan
@@ -25,11 +26,11 @@ class Supervised:
         self._config = spec.config
         self._seed = spec.seed
         self.data = read_dataset(spec.data, base, spec.config, spec.validation_file)
-        self._amounts = spec.config.augmentation_for(self.data.structured)
+        self._amounts = spec.config.augmentation_for(self.data.structured, base.parameters)
         varied = self._amounts.variation > 0
         self.plan = make_plan(spec.config, base, self.data.train, varied=varied)
-        vocabulary = Vocabulary(base.tokenizer)
-        self._augment = Augmenter(self.data.train, vocabulary, self._amounts, spec.seed)
+        encoder = Encoder.of(base, max_length_for(spec.config, base.max_positions))
+        self._augment = Augmenter(self.data.conversations, encoder, self._amounts, spec.seed)
 
     def describe(self) -> dict[str, Any]:
         return {"prompt_noise": self._amounts.noise, "copy_variation": self._amounts.variation}
@@ -37,8 +38,8 @@ class Supervised:
     def steps(self, epoch: int, done: int) -> Iterator[list[Example]]:
         size = self.plan.step_size
         steps = steps_of_epoch(self.data.train, size, seed=self._seed, epoch=epoch, done=done)
-        for step, examples in enumerate(steps, start=done):
-            yield self._augment(examples, epoch=epoch, step=step)
+        for examples in steps:
+            yield self._augment(examples, epoch=epoch)
 
     def batches(self, examples: Sequence[Example], size: int, *, packing: bool) -> list[Batch]:
         pack_length = self._config.pack_length

@@ -1,4 +1,4 @@
-"""tables"""
+"""The first tables: one statement a table, as generated, which is why the file is long."""
 
 from __future__ import annotations
 

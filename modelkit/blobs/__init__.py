@@ -1,7 +1,7 @@
 """A content-addressed store of bytes: datasets, checkpoints, packages and receipts.
 
-In a directory (`modelkit.blobs.directory`) for one machine, or for all that share it; in an S3
-bucket (`modelkit.blobs.s3`) for machines that share nothing else.
+`modelkit.blobs.directory` keeps blobs in a directory, for one machine or all that share it;
+`modelkit.blobs.s3` in an S3 bucket, for machines that share nothing else.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["BlobSettings", "BlobStore", "get_blob_store"]
 
 
 class BlobSettings(S3Settings, Protocol):
-    """What `get_blob_store` reads of the settings."""
+    """The settings that `get_blob_store` reads."""
 
     @property
     def blob_store_type(self) -> str: ...
@@ -31,12 +31,12 @@ class BlobSettings(S3Settings, Protocol):
 
 
 def get_blob_store(settings: BlobSettings) -> BlobStore:
-    """The store that BLOB_STORE_TYPE names, one a process for the same settings.
+    """The store that BLOB_STORE_TYPE names: one object a process for the same settings.
 
-    Connects to nothing yet. Raises OSError where BLOB_DIR cannot be made.
+    Does not connect yet. Raises OSError if BLOB_DIR cannot be made.
     """
     if settings.blob_store_type == "s3":
-        pid = os.getpid()  # A forked process makes connections of its own.
+        pid = os.getpid()  # A forked process needs connections of its own.
         return _in_s3(pid, bucket_of(settings), settings.blob_s3_prefix, Path(settings.work_dir))
     return _in_directory(Path(settings.blob_dir))
 

@@ -1,4 +1,4 @@
-"""The interface of a blob store, and what its implementations share."""
+"""The interface of a blob store, and helpers that its implementations share."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ INCOMING_MAX_AGE_SECONDS = 24 * 3600
 
 
 def checked_sha256(sha256: str) -> str:
-    """The same text. Raises ValueError for what is no SHA-256 in lower-case hex."""
+    """Return `sha256`. Raises ValueError unless it is a SHA-256 in lower-case hex."""
     if not SHA256_PATTERN.fullmatch(sha256):
         raise ValueError(f"not a SHA-256 in lower-case hex: {sha256!r}")
     return sha256
 
 
 def limited(chunks: Iterable[bytes], max_bytes: int | None) -> Iterator[bytes]:
-    """The chunks as they come. Raises BlobTooLarge once they are more than `max_bytes`."""
+    """Pass the chunks through. Raises BlobTooLarge once they exceed `max_bytes` in total."""
     size = 0
     for chunk in chunks:
         size += len(chunk)
@@ -37,16 +37,16 @@ class BlobStore(Protocol):
     """Bytes under their own SHA-256. Safe for any number of threads, processes and machines.
 
     A blob is durable before its name is returned, so a row that names it may commit afterwards.
-    Storing the same bytes again makes the blob young again: who deletes only what is older than
-    it takes from storing to commit never deletes what is about to be named. A blob that has just
-    been stored is at most `put_seconds` old.
-    An outage is an OSError in every method. What is no SHA-256 in lower-case hex is a ValueError.
+    Storing the same bytes again resets the blob's age. So a sweep that deletes only blobs older
+    than the time from storing to commit never deletes one that a row is about to name. A blob that
+    was just stored is at most `put_seconds` old.
+    Every method raises OSError in an outage, and ValueError for a malformed SHA-256.
     """
 
     put_seconds: float
 
     def put_bytes(self, data: bytes) -> str:
-        """Store `data`; returns its SHA-256. Storing the same bytes again repairs the blob."""
+        """Store `data`; returns its SHA-256. Storing it again repairs a damaged blob."""
         return self.put_stream([data])
 
     def put_file(self, path: str | os.PathLike[str]) -> str:
@@ -55,31 +55,31 @@ class BlobStore(Protocol):
             return self.put_stream(iter(lambda: source.read(CHUNK_BYTES), b""))
 
     def put_stream(self, chunks: Iterable[bytes], max_bytes: int | None = None) -> str:
-        """Store chunks as they come; returns the SHA-256 of the whole.
+        """Store the joined chunks; returns their SHA-256.
 
-        Raises BlobTooLarge as soon as more than `max_bytes` have come, and keeps nothing.
+        Raises BlobTooLarge as soon as they exceed `max_bytes`, and stores nothing.
         """
 
     def exists(self, sha256: str) -> bool:
-        """Whether the blob is there. Its bytes are not verified by this call."""
+        """Whether the blob exists. Does not verify its bytes."""
 
     def open(self, sha256: str) -> BinaryIO:
-        """A verified blob on this machine, opened for reading at its start.
+        """A local file with the verified bytes, opened for reading at its start.
 
-        Raises BlobMissing, or BlobCorrupt where the bytes do not match the name.
+        Raises BlobMissing, or BlobCorrupt if the bytes do not match the name.
         """
 
     def read(self, sha256: str) -> bytes:
         """The verified bytes. Raises BlobMissing or BlobCorrupt."""
 
     def delete(self, sha256: str) -> bool:
-        """Remove a blob for good; returns whether it was there."""
+        """Delete a blob; returns whether it existed."""
 
     def older_than(self, seconds: float) -> Iterator[str]:
-        """The names of blobs that nobody has stored for so long."""
+        """The names of blobs that were last stored more than `seconds` ago."""
 
     def delete_older(self, sha256: str, seconds: float) -> bool:
-        """`delete`, unless somebody has stored the same bytes within the last `seconds`."""
+        """`delete`, unless the blob was stored (again) within the last `seconds`."""
 
     def tidy(self, seconds: float) -> None:
-        """Remove what is no blob, or a blob's second copy, and that nobody touched for so long."""
+        """Delete temporary files and duplicate copies of blobs that are older than `seconds`."""

@@ -1,7 +1,7 @@
 """A store of blobs in a directory.
 
-A name appears with its whole bytes or not at all: each is written beside and renamed.
-Layout: `{root}/{first two hex digits}/{sha256}`; files under way are in `{root}/.incoming`.
+A blob appears whole or not at all: it is written to a temporary file and renamed.
+Layout: `{root}/{first two hex digits}/{sha256}`; temporary files are in `{root}/.incoming`.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class DirectoryBlobs(BlobStore):
         return sha256
 
     def path(self, sha256: str) -> Path:
-        """Where the blob lies or would lie. The bytes there are not verified by this call."""
+        """The blob's path, whether it exists or not. Does not verify its bytes."""
         return self.root / checked_sha256(sha256)[:2] / sha256
 
     def exists(self, sha256: str) -> bool:
@@ -76,8 +76,8 @@ class DirectoryBlobs(BlobStore):
             stream = open_plain(self.path(sha256))
         except FileNotFoundError:
             raise BlobMissing(f"no blob {sha256}") from None
-        # The file is hashed through the descriptor that is returned, so that what was verified
-        # is what is read even if the name is replaced meanwhile.
+        # The returned descriptor is the one that was hashed, so the caller reads verified bytes
+        # even if the file is replaced meanwhile.
         if sha256_of(stream) != sha256:
             stream.close()
             raise BlobCorrupt(f"the bytes of blob {sha256} do not match its name")
@@ -122,13 +122,13 @@ class DirectoryBlobs(BlobStore):
 
     @contextmanager
     def _locked(self, kind: int) -> Iterator[None]:
-        """Many store at a time; none does between a deletion's look at a blob and its end."""
+        """Hold the store's lock: shared to store, exclusive to check a blob's age and delete it."""
         with self._lock.open("a") as lock:
             fcntl.flock(lock, kind)
             yield
 
     def tidy(self, seconds: float) -> None:
-        """See BlobStore: temporary files."""
+        """See BlobStore. There are temporary files only, no duplicates."""
         oldest = time.time() - seconds
         for path in self._incoming.iterdir():
             try:

@@ -1,11 +1,11 @@
 """A store of blobs in an S3 bucket, for machines that share nothing else.
 
-Layout: `{prefix}/{sha256}/{a name of its own}`. S3 has no lock, and needs none here: whoever
-stores a blob writes a copy under a name that nobody else has, so a copy never changes and never
-becomes young again. A deletion names copies that the server's own clock says are old, and what is
-stored meanwhile is another copy: between the look and the deletion nothing can happen to it.
+Layout: `{prefix}/{sha256}/{uuid}`. S3 has no lock, and none is needed here: every `put` writes a
+copy under a unique name, so a copy never changes and its age is never reset. A deletion names the
+copies that are old by the server's clock; a `put` in the meantime makes another copy, which the
+deletion does not touch.
 
-The server must list what it has just taken, as AWS and the common servers do.
+The server must list an object as soon as it has accepted it, as AWS and the common servers do.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ from modelkit.errors import (
 )
 from modelkit.s3_client import Bucket, code_of, outages
 
-# What is larger is sent and brought in parts of this size, so many at a time.
+# Larger objects are uploaded and downloaded in parts of this size, PARTS_AT_ONCE at a time.
 PART_BYTES = 8 << 20
 PARTS_AT_ONCE = 4
-# One request copies at most 5 GB; S3 does it by itself.
+# One request copies at most 5 GB, on the server's side.
 COPY_BYTES = 5_000_000_000
-# S3 dates an object from when its upload began. One that took longer is copied, which makes it
-# young.
+# S3 dates an object from the start of its upload. After a longer upload the object is copied on the
+# server, which gives it a new date.
 PUT_SECONDS = 60.0
-# The server cannot tell which uploads broke off, or knows of none.
+# Error codes of a server that cannot list unfinished uploads, or has none.
 UNTOLD = frozenset({"501", "NotImplemented", "405", "MethodNotAllowed", "NoSuchUpload"})
 
 
@@ -60,7 +60,7 @@ class _Copy:
 
 
 class S3Blobs(BlobStore):
-    """See BlobStore. Connects when it is first used. `scratch`: a folder for passing files."""
+    """See BlobStore. Connects at first use. `scratch`: a folder for temporary files."""
 
     put_seconds = PUT_SECONDS
 
@@ -74,8 +74,8 @@ class S3Blobs(BlobStore):
         return self.bucket.connect()
 
     def put_stream(self, chunks: Iterable[bytes], max_bytes: int | None = None) -> str:
-        """See BlobStore. The bytes pass through a file, for nothing is sent before its name is
-        known; a process that is killed leaves none."""
+        """See BlobStore. The bytes are spooled to an unnamed file first, as the object's name is
+        their SHA-256; a killed process leaves no file."""
         digest = hashlib.sha256()
         with tempfile.SpooledTemporaryFile(PART_BYTES, dir=str(self._folder())) as file:
             for chunk in limited(chunks, max_bytes):
@@ -90,7 +90,7 @@ class S3Blobs(BlobStore):
         return bool(self._copies(sha256))
 
     def open(self, sha256: str) -> BinaryIO:
-        """See BlobStore. The file has no name, and goes when it is closed."""
+        """See BlobStore. The file has no name and is gone when it is closed."""
         with ExitStack() as unless_whole:
             file = unless_whole.enter_context(tempfile.TemporaryFile(dir=self._folder()))
             self._bring(sha256, file)
@@ -123,7 +123,7 @@ class S3Blobs(BlobStore):
         return bool(copies) and len(old) == len(copies)
 
     def tidy(self, seconds: float) -> None:
-        """See BlobStore: uploads that broke off, and of a blob's old copies all but the newest."""
+        """See BlobStore: aborts old unfinished uploads; keeps the newest of a blob's old copies."""
         for _, copies in groupby(self._list(), attrgetter("sha256")):
             old = [copy for copy in copies if copy.age > seconds]
             self._remove(sorted(old, key=attrgetter("age"))[1:])
@@ -138,7 +138,7 @@ class S3Blobs(BlobStore):
             self._renew(sha256, key)
 
     def _renew(self, sha256: str, key: str) -> None:
-        """Let the server copy what was long under way, and look what age it gives to the copy."""
+        """Let the server copy an object whose upload took long, and check the new copy's age."""
         source, renewed = {"Bucket": self.bucket.name, "Key": key}, self._new_key(sha256)
         with self._answers():
             self._client.copy(source, self.bucket.name, renewed, Config=_parts(COPY_BYTES))
@@ -149,7 +149,7 @@ class S3Blobs(BlobStore):
             )
 
     def _bring(self, sha256: str, target: IO[bytes]) -> None:
-        """Fill `target` with the verified bytes, and go back to its start."""
+        """Download the verified bytes into `target`, and seek to its start."""
         copies = self._copies(sha256)
         came = False
         for copy in copies:
@@ -178,7 +178,7 @@ class S3Blobs(BlobStore):
         return sorted(self._list(f"{checked_sha256(sha256)}/"), key=attrgetter("age"))
 
     def _list(self, start: str = "") -> Iterator[_Copy]:
-        """All copies in the order of their keys, so that those of a blob come together."""
+        """All copies in the order of their keys, so that a blob's copies are adjacent."""
         with self._answers():
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self.bucket.name, Prefix=f"{self.prefix}/{start}"
@@ -218,13 +218,13 @@ class S3Blobs(BlobStore):
         try:
             self._client.abort_multipart_upload(Bucket=self.bucket.name, **named)
         except self._client.exceptions.NoSuchUpload:
-            return  # It has ended meanwhile.
+            return  # The upload has ended meanwhile.
 
     @contextmanager
     def _answers(self) -> Iterator[None]:
-        """`outages`, under the names of a blob store's errors."""
+        """`outages`, raising the blob store's errors."""
         try:
-            _ = self._client  # Without boto3, this says so.
+            _ = self._client  # Raises if boto3 is not installed.
             with outages(self.bucket):
                 yield
         except RegistryDenied as error:
@@ -238,7 +238,7 @@ class S3Blobs(BlobStore):
 
 
 def _parts(threshold: int = PART_BYTES) -> Any:
-    """How what is larger than `threshold` is sent, brought or copied."""
+    """The transfer configuration; objects above `threshold` bytes go in parts."""
     from boto3.s3.transfer import TransferConfig
 
     config = TransferConfig(
@@ -246,13 +246,13 @@ def _parts(threshold: int = PART_BYTES) -> Any:
         multipart_chunksize=PART_BYTES,
         max_concurrency=PARTS_AT_ONCE,
     )
-    # Parts that are read and wait for a thread are held in memory.
+    # Parts that wait for a thread are held in memory.
     config.max_in_memory_upload_chunks = PARTS_AT_ONCE
     return config
 
 
 def _date_of(answer: Any) -> datetime:
-    """When the server gave an answer, by its own clock."""
+    """The time of an answer by the server's clock."""
     date = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
     return parsedate_to_datetime(date) if date else datetime.now(UTC)
 

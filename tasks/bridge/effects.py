@@ -1,4 +1,4 @@
-"""What an event does: the effects that the bridge mirrors into rows and chains of tasks.
+"""The effects of events: the bridge mirrors each into rows and chains of tasks.
 
 Each runs once an event, in the transaction of its inbox row; what it returns runs after the commit.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import structlog
 from sqlalchemy import func
@@ -39,7 +38,7 @@ from synapse.payloads import (
     TrainingRequested,
 )
 from synapse.streams import MODEL_EVENTS
-from tasks.broker import dispatch
+from tasks.broker.handover import Handover
 
 log = structlog.get_logger()
 
@@ -59,32 +58,9 @@ def effect(session: Session, stream: str, envelope: Envelope) -> AfterCommit | N
         raise EventRefused(error.message) from error
 
 
-@dataclass
-class _Handover:
-    """What the broker is to hear of after the commit of a batch: each thing once.
-
-    A row whose event was undone after all may be among them: its hint finds nothing to claim.
-    """
-
-    adapters: list[LoraAdapter] = field(default_factory=list)
-    companies: set[tuple[str, str]] = field(default_factory=set)
-    wanted: set[tuple[str, str]] = field(default_factory=set)
-
-    def give(self) -> None:
-        """Called for each event of the batch; the first call does it all."""
-        adapters, self.adapters = self.adapters, []
-        companies, self.companies = self.companies, set()
-        wanted, self.wanted = self.wanted, set()
-        dispatch.publish(ADAPTER, adapters)
-        for kind in sorted({kind for kind, _company_id in companies}):
-            dispatch.admit_many(kind, sorted(c for k, c in companies if k == kind))
-        for company_id, adapter_id in sorted(wanted):
-            arguments = {"company_id": company_id, "adapter_id": adapter_id}
-            dispatch.broadcast("warm_adapter", arguments)
-
-
-def _handover(session: Session) -> _Handover:
-    handover: _Handover = session.info.setdefault("handover", _Handover())
+def _handover(session: Session) -> Handover:
+    """What the broker is to hear after the commit of this batch; the first `give` gives it all."""
+    handover: Handover = session.info.setdefault("handover", Handover())
     return handover
 
 
@@ -131,7 +107,7 @@ def _training_requested(session: Session, envelope: Envelope) -> AfterCommit | N
 def _adapter_ready(session: Session, envelope: Envelope) -> AfterCommit | None:
     payload = envelope.payload
     assert isinstance(payload, AdapterReady)
-    # What earlier events of the batch announce goes out together, at its end.
+    # Announcements of earlier events of the batch are flushed together, at its end.
     with session.no_autoflush:
         row = adapter_steps.announced(session, payload)
     if row is None:
@@ -147,7 +123,7 @@ def _adapter_ready(session: Session, envelope: Envelope) -> AfterCommit | None:
         },
     )
     handover = _handover(session)
-    handover.adapters.append(row)
+    handover.rows.append((ADAPTER, row))
     return handover.give
 
 
@@ -165,7 +141,7 @@ def _adapter_requested(session: Session, envelope: Envelope) -> AfterCommit | No
     if adapter_id is None:
         raise EventRefused(f"company {payload.company_id} has no adapter to load")
     handover = _handover(session)
-    handover.wanted.add((payload.company_id, adapter_id))
+    handover.adapters.add((payload.company_id, adapter_id))
     return handover.give
 
 

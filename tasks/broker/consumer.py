@@ -3,9 +3,9 @@
 Three things differ from Celery's own consumer. When the connection dies between the reading and the
 acknowledging of a message, Celery (5.7) tries to give that message back, or to acknowledge it once
 its task has ended, over the dead connection, and the whole worker ends with an AttributeError; here
-the message is let go, for it is a hint and the reconciler gives it again. And a lost broker is
+the message is let go, for it is a hint and the reconciler gives it again. A lost broker is
 asked for several times a second at first and every two seconds later, not every thirty. And a
-worker may have a reason to take nothing for a while, which leaves the messages to others.
+worker can stop taking messages for a while, which leaves them to others.
 
 A broker that refuses what it is told, because it is full or its disk is, is asked again every
 second.
@@ -24,15 +24,13 @@ from redis import ResponseError
 
 from tasks import app
 
-# Of the pauses between two tries to connect, in seconds.
+# Pauses between two tries to connect, in seconds.
 RETRY = {"interval_start": 0.2, "interval_step": 0.2, "interval_max": 2.0}
-
-
-# Of a pause before a broker is asked again that answers, and refuses.
+# Pause before a broker that answers, and refuses, is asked again.
 REFUSED_SECONDS = 1.0
 
 
-class Consumer(consumer.Consumer):
+class ReconnectingConsumer(consumer.Consumer):
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         let_go(self.connection)
         super().on_connection_error_after_connected(exc)
@@ -45,7 +43,7 @@ class Consumer(consumer.Consumer):
 
 
 def let_go(connection: Any) -> None:
-    """What was received over a connection that has died is neither given back nor acknowledged."""
+    """Give no message back, and acknowledge none, over a connection that has died."""
     transport = getattr(connection, "_transport", None)
     for channel in list(getattr(transport, "channels", ())):
         channel.do_restore = False
@@ -53,7 +51,7 @@ def let_go(connection: Any) -> None:
 
 
 def _too_late(*_arguments: Any, **_options: Any) -> None:
-    """Nobody is there any more to be told how a message fared."""
+    """Do nothing: the connection is gone."""
 
 
 _conditions: list[Callable[[], bool]] = []
@@ -64,8 +62,8 @@ def take_only_while(condition: Callable[[], bool]) -> None:
     _conditions.append(condition)
 
 
-class Will(bootsteps.StartStopStep):
-    """Asks the conditions beside Celery's own question, whether a thread is free."""
+class PauseConsuming(bootsteps.StartStopStep):
+    """Takes messages only while the conditions hold and, as Celery asks, a thread is free."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
@@ -75,4 +73,4 @@ class Will(bootsteps.StartStopStep):
         qos.can_consume = lambda: all(holds() for holds in _conditions) and has_room()
 
 
-app.steps["consumer"].add(Will)
+app.steps["consumer"].add(PauseConsuming)

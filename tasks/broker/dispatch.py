@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from functools import lru_cache
 from typing import Any
 
 import redis
@@ -12,8 +11,6 @@ from celery import Signature
 
 # The types are of a kombu that had no batches.
 from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore[attr-defined]
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from cyrex.chat.protocol import TASK
 from cyrex.work.admission import admit_companies, admit_rows
@@ -21,99 +18,18 @@ from cyrex.work.lease import Hint
 from database.base import Json, new_id
 from database.session import company_session, operator_session
 from database.transitions import MACHINES, Machine
-from settings import get_settings
 from tasks import app
-from tasks.broker.pulse import Pulse
+from tasks.broker.chains import remaining_chain
+from tasks.broker.connection import broker, broker_alive, broker_ready
 from tasks.broker.routing import COMMON_QUEUE, DIRECT_PREFIX, route
 
 log = structlog.get_logger()
 
+# The task that follows a person's decision about an adapter.
+SETTLE = "adapter.settle"
 JOBS_ENDED_CHANNEL = "cyrex:jobs:ended"
-PING_TIMEOUT_SECONDS = 1.0
-PROBE_KEY = "cyrex:probe"
-PROBE_SECONDS = 10
+# How many messages go to the broker in one round trip.
 PORTION = 100
-
-
-@lru_cache(maxsize=1)
-def broker() -> redis.Redis:
-    """A client for short calls: pings, wake-ups, hints."""
-    return redis.Redis.from_url(
-        get_settings().redis_url,
-        socket_timeout=PING_TIMEOUT_SECONDS,
-        socket_connect_timeout=PING_TIMEOUT_SECONDS,
-        retry=Retry(NoBackoff(), 0),
-    )
-
-
-def broker_ready() -> bool:
-    try:
-        return bool(broker().ping())
-    except redis.RedisError:
-        return False
-
-
-_pulse = Pulse(lambda: broker())
-
-
-def broker_alive() -> bool:
-    """Whether it answers, or did a moment ago and has not gone since. Costs nearly nothing."""
-    return _pulse.beats()
-
-
-def broker_writable() -> bool:
-    """Whether it takes what it is given: a broker that is full or read-only answers a ping."""
-    try:
-        return bool(broker().set(PROBE_KEY, "1", ex=PROBE_SECONDS))
-    except redis.RedisError:
-        return False
-
-
-# The broker hands out what has a lower number first (see `priority_steps`). Only a training can
-# keep others waiting for long. What has lost its worker has waited its turn once.
-PRIORITY = 3
-PRIORITIES = {("training", "train"): 5}
-AGAIN = 0
-
-
-def _queue(machine: Machine, row: Any, step: str) -> str:
-    # Looking at a receipt must not wait behind somebody's hour of training.
-    if (machine.kind, step) == ("adapter", "evaluate") and row.evaluation is not None:
-        return "bridge"
-    queue = machine.queues[step]
-    if (machine.kind, queue) == ("job", COMMON_QUEUE):
-        # A preference is for a first try: whoever is free goes on with what came to nothing.
-        again = row.history or (row.publications or 0) > 1
-        return COMMON_QUEUE if again else route(row.company_id, broker())
-    return queue
-
-
-def _priority(machine: Machine, row: Any, step: str) -> int:
-    if (machine.kind, step) in PRIORITIES:
-        return PRIORITIES[machine.kind, step]
-    return AGAIN if row.history and step == row.step else PRIORITY
-
-
-def remaining_chain(machine: Machine, row: Any) -> Signature:
-    """The tasks that a row still needs, from its step on. The only builder of a chain.
-
-    The first task carries the others, the last one first: what Celery's own `chain` comes to,
-    without the copies that it makes on the way. Each task names (company, row, step, attempt); a
-    task that cannot claim exactly that is void, so publishing a chain twice does nothing twice.
-    """
-    first, *rest = (
-        app.signature(
-            f"{machine.kind}.{step}",
-            args=(row.company_id, getattr(row, machine.key), step, row.attempt),
-            immutable=True,
-            queue=_queue(machine, row, step),
-            priority=_priority(machine, row, step),
-        )
-        for step in machine.steps_from(row.step)
-    )
-    if rest:
-        first.options["chain"] = rest[::-1]
-    return first
 
 
 def publish(machine: Machine, rows: Iterable[Any]) -> int:
@@ -226,6 +142,13 @@ def hint_conversation(company_id: str, call_id: str, seconds: float, common: boo
     queue = COMMON_QUEUE if common else route(company_id, broker())
     with app.producer_pool.acquire(block=True) as producer:
         _send(producer, TASK, (company_id, call_id), queue, expires=seconds)
+
+
+def hint_settle(company_id: str) -> None:
+    """Ask the bridge to settle what a person has decided (`cyrex.adapters.disposal`). A hint: the
+    sweep makes good what matters of it. Raises what the broker raises."""
+    with app.producer_pool.acquire(block=True) as producer:
+        _send(producer, SETTLE, (company_id,), "bridge")
 
 
 def announce_end(job_id: str) -> None:

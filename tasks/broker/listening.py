@@ -25,7 +25,7 @@ class Listener:
     """Calls `heard(message)` for each message of `channel`, on a thread of its own.
 
     url: of the server, if it is not that of the settings.
-    What is published while the connection is down is lost; `heard` must not wait for anything.
+    Messages published while the connection is down are lost; `heard` must not block.
     """
 
     def __init__(

@@ -1,8 +1,7 @@
-"""Whether the broker is there, asked so often that most of the answers must cost nothing."""
+"""A probe of the broker that is asked so often that most answers must cost nothing."""
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -10,15 +9,18 @@ from typing import Any
 
 import redis
 
-# An answer is believed for so long while the connection that brought it stays open. A broker that
+# How long an answer is believed while the connection that brought it stays open. A broker that
 # dies closes it; one that hangs is noticed this much later.
 BELIEVED_SECONDS = 1.0
-# How often at most to look whether it is open; a look is a few system calls.
+# Shortest time between two looks whether it is open; a look is a few system calls.
 LOOK_SECONDS = 0.01
 
 
 class Pulse:
-    """A connection to the broker that is only ever pinged; `broker` names a client of it."""
+    """A connection to the broker that is only ever pinged; `broker` gives the client of it.
+
+    A forked process must have another client than its parent.
+    """
 
     def __init__(self, broker: Callable[[], redis.Redis]) -> None:
         self._broker = broker
@@ -27,12 +29,11 @@ class Pulse:
         # redis-py types only a part of its connections.
         self._connection: Any = None
         self._felt = self._missed = self._sure_until = float("-inf")
-        self._pid = 0
 
     def beats(self) -> bool:
-        """Whether the broker answers, or did a moment ago and has not gone since."""
+        """True if the broker answers, or did a moment ago and has not gone since."""
         came = time.monotonic()
-        if came < self._sure_until and self._client is self._broker() and self._pid == os.getpid():
+        if came < self._sure_until and self._client is self._broker():
             return True
         with self._lock:
             if self._missed > came:
@@ -57,15 +58,15 @@ class Pulse:
 
     def _own(self) -> Any:
         client = self._broker()
-        if self._connection is None or self._client is not client or self._pid != os.getpid():
-            self._client, self._pid, self._felt = client, os.getpid(), float("-inf")
+        if self._connection is None or self._client is not client:
+            self._client, self._felt = client, float("-inf")
             pool = client.connection_pool
             self._connection = pool.connection_class(**pool.connection_kwargs)
         return self._connection
 
 
 def _is_quiet(connection: Any) -> bool:
-    """Whether it is open, as far as anybody can tell who does not ask the other end."""
+    """True if the connection looks open from this end."""
     try:
         return not connection.can_read(0)
     except redis.RedisError:

@@ -1,8 +1,8 @@
-"""The queues as they are: what lies in the broker, and whether somebody works on it.
+"""The state of the queues: their depth in the broker, and whether workers take from them.
 
 A worker that shows a heartbeat may still take nothing: its connection to the broker may be gone
 without a sign. So beat sends each queue a canary, a task of no other use; whoever runs it says so
-in Postgres. `judged` weighs the canaries with the heartbeats.
+in Postgres. `states` combines the canaries with the heartbeats.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ CANARY_FRESH_SECONDS = 30.0
 PRIORITY_MARK = "\x06\x16"
 
 OK, BUSY, STARTING, STUCK, DOWN = "ok", "busy", "starting", "stuck", "down"
-# Of these, nothing is to be feared.
-WELL = (OK, BUSY, STARTING)
+# Healthy states: nobody needs to act.
+HEALTHY = (OK, BUSY, STARTING)
 
 
 @dataclass(frozen=True)
-class Work:
-    """Whether a queue is worked on. `canary_seconds`: since its last canary was run."""
+class QueueState:
+    """A queue's health. `canary_seconds`: since its last canary was run."""
 
     status: str
     workers: int
@@ -44,14 +44,14 @@ class Work:
 
 @dataclass(frozen=True)
 class Backlog:
-    """What lies in the broker. `oldest_seconds`: since the oldest message was sent."""
+    """A queue's messages in the broker. `oldest_seconds`: since the oldest one was sent."""
 
     depth: int
     oldest_seconds: float | None
 
 
 @dataclass
-class _Crew:
+class _WorkerTotals:
     """The live workers of one queue, added up."""
 
     workers: int = 0
@@ -71,13 +71,13 @@ def names() -> list[str]:
     return [str(queue.name) for queue in app.conf.task_queues]
 
 
-def judged(session: Session) -> dict[str, Work]:
-    """Each queue's state: `ok` (a canary came through of late), `busy` (all hands are full),
+def states(session: Session) -> dict[str, QueueState]:
+    """Each queue's state: `ok` (a canary came through of late), `busy` (no slot is free),
     `starting`, `stuck` (there are workers, and they take nothing), `down` (there are none).
 
     Any role may ask.
     """
-    crews: defaultdict[str, _Crew] = defaultdict(_Crew)
+    totals: defaultdict[str, _WorkerTotals] = defaultdict(_WorkerTotals)
     listed = session.execute(
         select(Worker.queues, Worker.details, _age(Worker.started_at)).where(
             _age(Worker.heartbeat_at) < HEARTBEAT_EXPIRY_SECONDS
@@ -85,22 +85,22 @@ def judged(session: Session) -> dict[str, Work]:
     )
     for queues, details, started in listed:
         for name in queues:
-            crews[name].add(details, float(started))
+            totals[name].add(details, float(started))
     seen: dict[str, Any] = dict(session.execute(select(Canary.queue, _age(Canary.seen_at))).all())
-    return {name: _judge(crews[name], seen.get(name)) for name in names()}
+    return {name: _state(totals[name], seen.get(name)) for name in names()}
 
 
-def _judge(crew: _Crew, canary: Any) -> Work:
+def _state(workers: _WorkerTotals, canary: Any) -> QueueState:
     seconds = None if canary is None else round(max(0.0, float(canary)), 3)
-    if crew.workers == 0:
+    if workers.workers == 0:
         status = DOWN
     elif seconds is not None and seconds < CANARY_FRESH_SECONDS:
         status = OK
-    elif crew.busy >= crew.slots:
+    elif workers.busy >= workers.slots:
         status = BUSY
     else:
-        status = STARTING if crew.youngest_only else STUCK
-    return Work(status, crew.workers, seconds)
+        status = STARTING if workers.youngest_only else STUCK
+    return QueueState(status, workers.workers, seconds)
 
 
 def _age(moment: Any) -> Any:
@@ -108,7 +108,7 @@ def _age(moment: Any) -> Any:
 
 
 def backlog(client: redis.Redis, more: Sequence[str] = ()) -> dict[str, Backlog]:
-    """What lies in each queue, and in those named. Raises `redis.RedisError`."""
+    """Depth and age of each queue, and of those named. Raises `redis.RedisError`."""
     found = {}
     for name in (*names(), *more):
         pipe = client.pipeline(transaction=False)

@@ -1,4 +1,4 @@
-"""Which worker's queue a company's work goes to: the one that holds its adapter already.
+"""Routing: a company's work goes to the queue of the worker that holds its adapter already.
 
 Rendezvous hashing over the live inference workers: each company has an order of preference of its
 own, and a worker that comes or goes moves only the companies that prefer it. A preference is worth
@@ -30,9 +30,9 @@ log = structlog.get_logger()
 
 COMMON_QUEUE = "inference"
 DIRECT_PREFIX = "inference."
-# Messages that may lie in a direct queue: its worker's threads are all busy then.
+# Most messages in a direct queue: its worker's threads are all busy then.
 SPILL_DEPTH = 8
-# How long the list of live workers is believed; with one worker nothing else is ever asked.
+# How long the list of live workers is believed.
 WORKERS_SECONDS = 2.0
 
 
@@ -121,7 +121,7 @@ def _depth(queue: str, client: redis.Redis) -> int:
 
 
 def hand_over_queue(node: str, client: redis.Redis) -> None:
-    """Whoever is free takes what lies in the queue of a worker that has died just now."""
+    """Move the messages of a worker that has just died to the common queue."""
     lists = zip(lists_of(direct_name(node)), lists_of(COMMON_QUEUE), strict=True)
     try:
         for own, common in lists:
@@ -133,7 +133,7 @@ def hand_over_queue(node: str, client: redis.Redis) -> None:
 
 
 def drop_queue(node: str, client: redis.Redis) -> None:
-    """Forget what lies in the queue of a worker that is gone: rows and tickets are hinted anew."""
+    """Delete the queue of a worker that is gone: its rows and tickets are hinted anew."""
     name = direct_name(node)
     try:
         client.delete(*lists_of(name))

@@ -31,9 +31,10 @@ from cyrex.serving import EngineDied, EngineStartError
 from database.base import Json
 from helox.render import LineError
 from tasks import app
-from tasks.broker import dispatch
+from tasks.broker.connection import broker
 from tasks.inference import engine as inference
-from tasks.inference.replies import Call
+from tasks.inference.adapters import Use
+from tasks.inference.replies import Reply
 
 log = structlog.get_logger()
 
@@ -42,7 +43,7 @@ ENGINES = 3
 # An engine that does not even keep the deadline has hung.
 OVERTIME_SECONDS = 10.0
 
-# What went wrong, as HTTP says it: status, code, parameter.
+# Engine errors as HTTP: status, code, parameter.
 REFUSALS: tuple[tuple[type[EngineError], int, str, str | None], ...] = (
     (PromptTooLong, 400, "context_length_exceeded", "messages"),
     (GrammarRefused, 400, "invalid_request", "response_format"),
@@ -60,23 +61,23 @@ REFUSALS: tuple[tuple[type[EngineError], int, str, str | None], ...] = (
 @app.task(name=TASK, send_events=False)
 def answer(company_id: str, call_id: str) -> None:
     """Void without the ticket: another worker has it, or nobody waits for the answer any more."""
-    ticket = dispatch.broker().getdel(ticket_key(call_id))
+    ticket = broker().getdel(ticket_key(call_id))
     if not isinstance(ticket, bytes):
         return
     ask = Ask.load(ticket)
     assert ask.company_id == company_id
     replies = inference.replies()
-    call = replies.open(call_id, ask.reply_to)
+    reply = replies.open(call_id, ask.reply_to)
     try:
-        call.say("started")
+        reply.say("started")
         replies.flush()
-        _Turn(ask, call).run()
+        _Turn(ask, reply).run()
     except Exception:
         log.exception("conversation_failed", conversation_id=ask.conversation_id)
-        call.say("error", _error(500, "internal_error", "the answer failed"))
+        reply.say("error", _error(500, "internal_error", "the answer failed"))
     finally:
         replies.flush()
-        replies.close(call)
+        replies.close(reply)
 
 
 @dataclass
@@ -84,21 +85,23 @@ class _Turn:
     """One answer: from what is asked to what was used."""
 
     ask: Ask
-    call: Call
+    reply: Reply
     engines: int = 0
     prompt: str = ""
     tokens: int = field(default=0)
+    use: Use = field(default_factory=Use)
 
     def run(self) -> None:
         try:
             request = self._request()
         except UserError as error:
-            self.call.say("error", _error(error.status, error.code, error.message, error.param))
+            self.reply.say("error", _error(error.status, error.code, error.message, error.param))
             return
         outcome: Completion | EngineError | None = None
-        while outcome is None:
-            self.engines += 1
-            outcome = self._answer(request)
+        with inference.adapters().using(request.adapter) as self.use:
+            while outcome is None:
+                self.engines += 1
+                outcome = self._answer(request)
         if isinstance(outcome, Completion):
             self._meter(outcome.prompt_tokens, outcome.completion_tokens)
         elif self.tokens:
@@ -113,7 +116,8 @@ class _Turn:
             raise UserError("invalid_request", str(error), param="messages") from error
         adapter = None
         if ask.adapter_id is not None and ask.sha256 is not None:
-            adapter = inference.ref_of(ask.company_id, ask.adapter_id, ask.sha256)
+            adapters = inference.adapters()
+            adapter = adapters.ref_of(ask.company_id, ask.adapter_id, ask.sha256)
         try:
             return Request(
                 company=ask.company_id,
@@ -140,7 +144,8 @@ class _Turn:
         if self.ask.stream:
             handle.subscribe(self._say_delta)
         handle.add_done_callback(self._say_end)
-        self.call.on_cancel(handle.cancel)
+        self.reply.on_cancel(handle.cancel)
+        self.use.on_refusal(handle.cancel)
         try:
             handle.result(self.ask.seconds + OVERTIME_SECONDS)
         except TimeoutError:
@@ -154,7 +159,7 @@ class _Turn:
 
     def _may_try_again(self, error: EngineError) -> bool:
         again = isinstance(error, EngineDied) and self.engines < ENGINES
-        return again and not self.call.has_spoken and not self.call.cancelled.is_set()
+        return again and not self.reply.has_spoken and not self.reply.cancelled.is_set()
 
     def _say_delta(self, delta: Delta) -> None:
         self.tokens += len(delta.tokens)
@@ -162,7 +167,7 @@ class _Turn:
         if self.ask.logprobs:
             entries = inference.token_text().entries(delta.tokens, delta.logprobs, delta.top)
         if delta.text or entries:
-            self.call.say_piece(delta.text, entries)
+            self.reply.say_piece(delta.text, entries)
 
     def _say_end(self, handle: Handle) -> None:
         outcome = handle.outcome()
@@ -182,18 +187,23 @@ class _Turn:
                 end["logprobs"] = inference.token_text().entries(
                     outcome.tokens, outcome.logprobs, outcome.top_logprobs
                 )
-        self.call.say("end", end)
+        self.reply.say("end", end)
 
     def _say_failed(self, error: EngineError) -> None:
         if isinstance(error, Cancelled):
-            return  # Nobody listens.
+            refusal = self.use.refusal
+            # Without one, nobody listens.
+            if refusal is not None:
+                said = _error(refusal.status, refusal.code, refusal.message, refusal.param)
+                self.reply.say("error", said)
+            return
         for kind, status, code, param in REFUSALS:
             if isinstance(error, kind):
                 again = isinstance(error, EngineDied | EngineClosed)
-                self.call.say("error", {**_error(status, code, str(error), param), "again": again})
+                self.reply.say("error", {**_error(status, code, str(error), param), "again": again})
                 return
         log.warning("generation_failed", error=str(error))
-        self.call.say("error", _error(500, "generation_failed", "the model's computation failed"))
+        self.reply.say("error", _error(500, "generation_failed", "the model's computation failed"))
 
     def _meter(self, prompt_tokens: int, completion_tokens: int) -> None:
         inference.meter().add(Used.of(self.ask, prompt_tokens, completion_tokens))

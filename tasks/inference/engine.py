@@ -16,32 +16,36 @@ from celery.signals import worker_init, worker_shutdown, worker_shutting_down
 from celery.worker.control import control_command
 from sqlalchemy import select
 
-from cyrex.adapters.base_model import base_model_dir, base_sha256
-from cyrex.adapters.service import check_base
-from cyrex.agents.state import Prepared
+from cyrex.adapters.base_model import base_model_dir, base_sha256, open_base
+from cyrex.adapters.files import adapter_cache
+from cyrex.agents.state import StepInput
 from cyrex.chat.token_text import TokenText
 from cyrex.chat.usage import Meter
 from cyrex.engine import (
     AdapterRef,
+    Cancelled,
     Completion,
     DeadlineExceeded,
     EngineClosed,
     EngineConfig,
     EngineError,
     QueueFull,
+    Request,
     RequestRefused,
 )
-from cyrex.errors import NotFound, UserError
+from cyrex.errors import UserError
 from cyrex.jobs.requests import adapter_ref, request_of
 from cyrex.serving import EngineProcess, EngineStartError
 from cyrex.work.lease import GivenBack
 from database.base import Json
 from database.models import Job, LoraAdapter
 from database.session import company_session
+from helox.base import Base
 from helox.render import ChatTemplate
 from settings import SettingsError, get_settings
 from tasks.broker.consumer import take_only_while
 from tasks.broker.routing import direct_queue, live_workers
+from tasks.inference.adapters import ENDED, AdapterWatch, Use
 from tasks.inference.replies import Replies
 from tasks.workers.presence import report_details
 
@@ -55,9 +59,6 @@ RESIDENT_SECONDS = 0.5
 DRAIN_SECONDS = 10.0
 # A company that has filled its queue in the engine tries again about so much later.
 QUEUE_FULL_SECONDS = 0.5
-# An adapter's row is looked at again after so long; its bytes never change.
-REF_SECONDS = 10.0
-MAX_REFS = 4096
 CHATTY_LOGGERS = ("celery.worker.strategy", "celery.app.trace")
 
 _engine: EngineProcess | None = None
@@ -67,7 +68,7 @@ _template: ChatTemplate | None = None
 _token_text: TokenText | None = None
 _replies = Replies()
 _meter = Meter()
-_refs: dict[tuple[str, str, str], tuple[AdapterRef, float]] = {}
+_adapters = AdapterWatch()
 
 
 def engine() -> EngineProcess:
@@ -96,7 +97,11 @@ def meter() -> Meter:
     return _meter
 
 
-def _config() -> EngineConfig:
+def adapters() -> AdapterWatch:
+    return _adapters
+
+
+def _config(base: Base) -> EngineConfig:
     settings = get_settings()
     return EngineConfig(
         base_model=str(base_model_dir().resolve()),
@@ -106,6 +111,7 @@ def _config() -> EngineConfig:
         threads=settings.engine_threads,
         max_batch=settings.engine_batch,
         max_adapters=settings.engine_adapters,
+        end_tokens=base.stop_ids,
     )
 
 
@@ -115,9 +121,10 @@ def _start(sender: Any = None, **_kwargs: Any) -> None:
     if QUEUE not in sender.app.amqp.queues.consume_from:
         return
     try:
-        _template = ChatTemplate.load(base_model_dir())
+        base = open_base()
+        _template = base.template
         _engine = EngineProcess(
-            _config(),
+            _config(base),
             on_step=_replies.flush,
             place=f"{get_settings().work_dir.resolve()} {sender.hostname}",
             base_sha256=base_sha256(),
@@ -132,6 +139,7 @@ def _start(sender: Any = None, **_kwargs: Any) -> None:
     sender.app.amqp.queues.select_add(direct_queue(sender.hostname))
     _replies.start()
     _meter.start()
+    _adapters.start()
     take_only_while(_can_take)
     report_details(partial(_details, sender.hostname))
 
@@ -151,6 +159,7 @@ def _stop(**_kwargs: Any) -> None:
         _engine.close()
         _replies.stop()
         _meter.stop()
+        _adapters.stop()
 
 
 def _can_take() -> bool:
@@ -159,7 +168,7 @@ def _can_take() -> bool:
 
 
 def _details(node: str) -> Json:
-    """What is resident and how the engine does, for the worker's row."""
+    """Resident adapters and the engine's counters, for the worker's row."""
     global _others
     _others = any(other != node for other in live_workers.nodes())
     ready = engine().ready
@@ -167,6 +176,7 @@ def _details(node: str) -> Json:
     return {
         "ready": ready,
         "engine_pid": engine().pid,
+        "base_sha256": base_sha256(),
         "resident": [
             {"company_id": r.key.company, "adapter_id": r.key.adapter_id, "bytes": r.bytes}
             for r in (engine().resident(RESIDENT_SECONDS) if ready else ())
@@ -175,27 +185,18 @@ def _details(node: str) -> Json:
     }
 
 
-def answer(job: Job, prepared: Prepared, cancelled: Callable[[], bool]) -> Completion | None:
+def answer(job: Job, prepared: StepInput, should_stop: Callable[[], bool]) -> Completion | None:
     """Ask the engine with exactly the adapter that the job's row names; None: cancelled meanwhile.
 
-    `cancelled` is asked every second. Raises `UserError` for what another try would not mend,
-    `GivenBack` when the worker is leaving, else what the engine raised.
+    `should_stop` is asked every second. Raises `UserError` for what another try would not mend,
+    an adapter that was retired meanwhile too, `GivenBack` when the worker is leaving, else what the
+    engine raised.
     """
+    adapter = _adapter_of(job)
     try:
-        handle = engine().submit(request_of(job, _adapter_of(job), template(), prepared))
-        while True:
-            try:
-                return handle.result(CANCEL_POLL_SECONDS)
-            except TimeoutError:
-                if cancelled():
-                    handle.cancel()
-                    return None
-            except QueueFull:
-                # This thread waits, so the worker takes fewer jobs: that is the back-pressure.
-                time.sleep(QUEUE_FULL_SECONDS * (0.5 + random.random()))
-                if cancelled():
-                    return None
-                handle = engine().submit(handle.request)
+        request = request_of(job, adapter, template(), prepared)
+        with _adapters.using(adapter) as use:
+            return _wait(request, use, should_stop)
     except EngineClosed as error:
         raise GivenBack(str(error)) from error
     except DeadlineExceeded as error:
@@ -207,33 +208,33 @@ def answer(job: Job, prepared: Prepared, cancelled: Callable[[], bool]) -> Compl
         raise UserError("request_refused", str(error), param=param) from error
 
 
+def _wait(request: Request, use: Use, should_stop: Callable[[], bool]) -> Completion | None:
+    handle = engine().submit(request)
+    use.on_refusal(handle.cancel)
+    while True:
+        try:
+            return handle.result(CANCEL_POLL_SECONDS)
+        except TimeoutError:
+            if should_stop():
+                handle.cancel()
+                return None
+        except Cancelled:
+            if use.refusal is not None:
+                raise use.refusal from None
+            raise
+        except QueueFull:
+            # This thread waits, so the worker takes fewer jobs: that is the back-pressure.
+            time.sleep(QUEUE_FULL_SECONDS * (0.5 + random.random()))
+            if should_stop():
+                return None
+            handle = engine().submit(request)
+            use.on_refusal(handle.cancel)
+
+
 def _adapter_of(job: Job) -> AdapterRef | None:
     if job.adapter_id is None:
         return None
-    return ref_of(job.company_id, job.adapter_id, str(job.adapter_sha256))
-
-
-def ref_of(company_id: str, adapter_id: str, sha256: str) -> AdapterRef:
-    """A company's adapter as the engine is to load it. Raises `UserError`.
-
-    Its row is read, and its package fetched and verified, at most every `REF_SECONDS`.
-    """
-    key = (company_id, adapter_id, sha256)
-    known = _refs.get(key)
-    if known is not None and time.monotonic() < known[1]:
-        return known[0]
-    with company_session(company_id) as session:
-        adapter = session.get(LoraAdapter, adapter_id)
-    if adapter is None:
-        raise NotFound("model_not_found", f"there is no adapter {adapter_id!r}", param="model")
-    if adapter.sha256 != sha256:
-        raise UserError("adapter_changed", f"adapter {adapter_id} has other bytes by now")
-    check_base(adapter)
-    ref = adapter_ref(adapter)
-    if len(_refs) >= MAX_REFS:
-        _refs.clear()
-    _refs[key] = (ref, time.monotonic() + REF_SECONDS)
-    return ref
+    return _adapters.ref_of(job.company_id, job.adapter_id, str(job.adapter_sha256))
 
 
 def warm(adapter: LoraAdapter) -> bool:
@@ -256,8 +257,17 @@ def warm_adapter(_state: Any, company_id: str, adapter_id: str) -> Json:
             adapter = session.scalar(
                 select(LoraAdapter).where(LoraAdapter.adapter_id == adapter_id)
             )
-        if adapter is not None and adapter.sha256 is not None:
+        if adapter is not None and adapter.sha256 is not None and adapter.status not in ENDED:
             warm(adapter)
 
     threading.Thread(target=load, name="warm", daemon=True).start()
     return {"ok": "loading"}
+
+
+@control_command(args=[("sha256", str)])
+def forget_package(_state: Any, sha256: str) -> Json:
+    """Broadcast to all workers: those with an engine delete a package from this machine's cache."""
+    if _engine is None:
+        return {"ok": "no engine here"}
+    threading.Thread(target=adapter_cache().delete, args=(sha256,), daemon=True).start()
+    return {"ok": "deleting"}

@@ -23,7 +23,7 @@ from cyrex.chat.protocol import (
     Kind,
     encode,
 )
-from tasks.broker.dispatch import broker
+from tasks.broker.connection import broker
 from tasks.broker.listening import Listener
 
 log = structlog.get_logger()
@@ -33,14 +33,14 @@ RETRY_SECONDS = 0.1
 GAP_SECONDS = 0.02
 
 
-class Call:
+class Reply:
     """One answer under way, and what was said of it."""
 
     def __init__(self, call_id: str, channel: str, replies: Replies) -> None:
         self.call_id = call_id
         self.channel = channel
         self.cancelled = threading.Event()
-        # Whether any piece of the answer is on its way: from then on it is never begun anew.
+        # True once a piece of the answer is on its way: it is never begun anew from then on.
         self.has_spoken = False
         self._replies = replies
         self._count = 0
@@ -74,9 +74,9 @@ class Replies:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._calls: dict[str, Call] = {}
+        self._open: dict[str, Reply] = {}
         self._said: dict[str, list[Event]] = {}
-        # Values of the `delta` events in `_said`, by call: they may still grow.
+        # Values of the `delta` events in `_said`, by call id: they may still grow.
         self._pieces: dict[str, list[Any]] = {}
         self._ready = threading.Event()
         self._stop = threading.Event()
@@ -93,22 +93,22 @@ class Replies:
         self._ready.set()
         self._cancels.stop()
 
-    def open(self, call_id: str, channel: str) -> Call:
-        call = Call(call_id, channel, self)
+    def open(self, call_id: str, channel: str) -> Reply:
+        reply = Reply(call_id, channel, self)
         with self._lock:
-            self._calls[call_id] = call
-        return call
+            self._open[call_id] = reply
+        return reply
 
-    def close(self, call: Call) -> None:
+    def close(self, reply: Reply) -> None:
         with self._lock:
-            self._calls.pop(call.call_id, None)
+            self._open.pop(reply.call_id, None)
 
     def add(self, channel: str, event: Event) -> None:
         with self._lock:
             self._said.setdefault(channel, []).append(event)
 
     def add_piece(self, channel: str, event: Event) -> bool:
-        """Whether it became an event of its own."""
+        """Add to a reply. True if it became an event of its own."""
         with self._lock:
             piece = self._pieces.get(event.call_id)
             if piece is None:
@@ -127,9 +127,9 @@ class Replies:
             self._ready.set()
 
     def _cancel(self, message: bytes) -> None:
-        call = self._calls.get(message.decode(errors="replace"))
-        if call is not None:
-            call.cancel()
+        reply = self._open.get(message.decode(errors="replace"))
+        if reply is not None:
+            reply.cancel()
 
     def _run(self) -> None:
         next_pulse = 0.0
@@ -141,20 +141,20 @@ class Replies:
                 said, self._said, self._pieces = self._said, {}, {}
                 if time.monotonic() >= next_pulse:
                     next_pulse = time.monotonic() + PULSE_SECONDS
-                    for call in self._calls.values():
-                        at_work.setdefault(call.channel, []).append(call.call_id)
+                    for reply in self._open.values():
+                        at_work.setdefault(reply.channel, []).append(reply.call_id)
             if not said and not at_work:
                 continue
             try:
                 self._publish({c: (said.get(c, []), at_work.get(c, [])) for c in said | at_work})
             except Exception:  # a worker without this thread would answer nobody
                 log.exception("replies_lost")
-            if self._calls_speak(said):
+            if self._more_follows(said):
                 time.sleep(GAP_SECONDS)
 
     @staticmethod
-    def _calls_speak(said: dict[str, list[Event]]) -> bool:
-        """Whether more is to be expected soon: an answer that begins is followed by its pieces."""
+    def _more_follows(said: dict[str, list[Event]]) -> bool:
+        """True if more is expected soon: pieces follow the first one of an answer."""
         return any(event.kind != "started" for events in said.values() for event in events)
 
     def _publish(self, messages: dict[str, tuple[list[Event], list[str]]]) -> None:
@@ -180,6 +180,6 @@ class Replies:
     def _nobody_hears(self, channel: str) -> None:
         """The process that asked is gone, and its clients with it."""
         with self._lock:
-            calls = [call for call in self._calls.values() if call.channel == channel]
-        for call in calls:
-            call.cancel()
+            replies = [reply for reply in self._open.values() if reply.channel == channel]
+        for reply in replies:
+            reply.cancel()

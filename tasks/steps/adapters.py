@@ -1,56 +1,44 @@
-"""The tasks of an announced adapter: shells over `cyrex.adapters`."""
+"""The tasks of an announced adapter."""
 
 from __future__ import annotations
 
+from cyrex.adapters import disposal, promotion
 from cyrex.adapters import steps as adapter_steps
-from cyrex.adapters.promotion import decide as decide_adapter
-from cyrex.work.lease import Advance, GivenBack, Lease, Outcome
+from cyrex.work.lease import Advance, Lease, Outcome
 from database.models import LoraAdapter
+from database.transitions import ADAPTER
 from tasks import app
 from tasks.broker import dispatch
-from tasks.inference.engine import warm as warm_engine
-from tasks.steps.run import run_step
-from tasks.workers.presence import leaving
+from tasks.inference import engine
+from tasks.steps.run import step
 
 
-@app.task(name="adapter.fetch")
-def fetch(company_id: str, adapter_id: str, step: str, attempt: int) -> None:
-    run_step("adapter", company_id, adapter_id, step, attempt, adapter_steps.fetch)
+@step(ADAPTER, "fetch")
+def fetch(adapter: LoraAdapter, lease: Lease) -> Outcome:
+    return adapter_steps.fetch(adapter, lease)
 
 
-def _stop() -> bool:
-    if leaving.is_set():
-        raise GivenBack("the worker is leaving")
-    return False
+@step(ADAPTER, "evaluate")
+def evaluate(adapter: LoraAdapter, lease: Lease) -> Outcome:
+    return adapter_steps.evaluate(adapter, lease)
 
 
-@app.task(name="adapter.evaluate")
-def evaluate(company_id: str, adapter_id: str, step: str, attempt: int) -> None:
-    run_step(
-        "adapter",
-        company_id,
-        adapter_id,
-        step,
-        attempt,
-        lambda adapter, lease: adapter_steps.evaluate(adapter, lease, _stop),
-    )
-
-
-def _warm(adapter: LoraAdapter, lease: Lease) -> Outcome:
+@step(ADAPTER, "warm")
+def warm(adapter: LoraAdapter, _lease: Lease) -> Outcome:
     """Load it here, and ask the other inference workers to: a hint, loading on demand is sure."""
-    warm_engine(adapter)
+    engine.warm(adapter)
     wanted = {"company_id": adapter.company_id, "adapter_id": adapter.adapter_id}
     dispatch.broadcast("warm_adapter", wanted)
     return Advance()
 
 
-@app.task(name="adapter.warm")
-def warm(company_id: str, adapter_id: str, step: str, attempt: int) -> None:
-    run_step("adapter", company_id, adapter_id, step, attempt, _warm)
+@step(ADAPTER, "decide")
+def decide(adapter: LoraAdapter, _lease: Lease) -> Outcome:
+    return promotion.decide(adapter)
 
 
-@app.task(name="adapter.decide")
-def decide(company_id: str, adapter_id: str, step: str, attempt: int) -> None:
-    run_step(
-        "adapter", company_id, adapter_id, step, attempt, lambda row, _lease: decide_adapter(row)
-    )
+@app.task(name=dispatch.SETTLE)
+def settle(company_id: str) -> None:
+    """What follows a person's decision; the sweep does again what fails here."""
+    for sha256 in disposal.settle(company_id):
+        dispatch.broadcast("forget_package", {"sha256": sha256})

@@ -1,4 +1,4 @@
-"""Tasks of a training run: shells over `cyrex.training.steps` and `cyrex.training.train_step`."""
+"""The tasks of a training run."""
 
 from __future__ import annotations
 
@@ -8,64 +8,46 @@ from typing import Any
 from celery.signals import worker_process_init
 
 from cyrex.training import steps as training_steps
-from cyrex.training import train_step as training_child
-from tasks import app
-from tasks.steps.run import run_step
-from tasks.workers.presence import leaving
+from cyrex.training import train_step
+from cyrex.work.lease import Lease, Outcome
+from database.models import TrainingRun
+from database.transitions import TRAINING
+from tasks.steps.run import step
+from tasks.workers.signals import leaving
 
 
-@app.task(name="training.accept")
-def accept(company_id: str, request_id: str, step: str, attempt: int) -> None:
-    run_step("training", company_id, request_id, step, attempt, training_steps.accept)
+@step(TRAINING, "accept")
+def accept(run: TrainingRun, lease: Lease) -> Outcome:
+    return training_steps.accept(run, lease)
 
 
-@app.task(name="training.train")
-def train(company_id: str, request_id: str, step: str, attempt: int) -> None:
-    try:
-        run_step(
-            "training",
-            company_id,
-            request_id,
-            step,
-            attempt,
-            lambda run, lease: training_child.train(run, lease, leaving.is_set),
-        )
-    finally:
-        if not leaving.is_set():
-            training_child.stand_by()
+def _stand_by() -> None:
+    """Keep a trainer ready in a pool process of a worker that trains."""
+    queues = os.environ.get("CYREX_QUEUES", "").split(",")
+    if "training" in queues and not leaving.is_set():
+        train_step.stand_by()
 
 
 @worker_process_init.connect
-def _stand_by(**_kwargs: Any) -> None:
-    """In a pool process of a worker that trains."""
-    if "training" in os.environ.get("CYREX_QUEUES", "").split(","):
-        training_child.stand_by()
+def _in_pool_process(**_kwargs: Any) -> None:
+    _stand_by()
 
 
-@app.task(name="training.evaluate")
-def evaluate(company_id: str, request_id: str, step: str, attempt: int) -> None:
-    run_step(
-        "training",
-        company_id,
-        request_id,
-        step,
-        attempt,
-        lambda run, lease: training_steps.evaluate(run, lease, leaving.is_set),
-    )
+@step(TRAINING, "train", afterwards=lambda _run_id: _stand_by())
+def train(run: TrainingRun, lease: Lease) -> Outcome:
+    return train_step.train(run, lease)
 
 
-@app.task(name="training.register")
-def register(company_id: str, request_id: str, step: str, attempt: int) -> None:
-    run_step("training", company_id, request_id, step, attempt, training_steps.register)
+@step(TRAINING, "evaluate")
+def evaluate(run: TrainingRun, lease: Lease) -> Outcome:
+    return training_steps.evaluate(run, lease)
 
 
-@app.task(name="training.announce")
-def announce(company_id: str, request_id: str, step: str, attempt: int) -> None:
-    run_step(
-        "training",
-        company_id,
-        request_id,
-        step,
-        attempt,
-        training_steps.announce_adapter,
-    )
+@step(TRAINING, "register")
+def register(run: TrainingRun, lease: Lease) -> Outcome:
+    return training_steps.register(run, lease)
+
+
+@step(TRAINING, "announce")
+def announce(run: TrainingRun, lease: Lease) -> Outcome:
+    return training_steps.announce_adapter(run, lease)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from cyrex.adapters import disposal
 from cyrex.recovery import blob_sweep
 from cyrex.schedules import firing as schedule_fires
 from cyrex.training import checkpoints
@@ -12,6 +13,7 @@ from database.session import operator_session
 from synapse.outbox import wake
 from tasks import SENT_AT, app
 from tasks.broker import dispatch, queues
+from tasks.broker.connection import broker
 from tasks.upkeep import reconciler, retention
 
 
@@ -35,14 +37,17 @@ def apply_retention() -> None:
 def fire_schedules() -> None:
     """Ask for the trainings that are due; the relay hears of their events at once."""
     if schedule_fires.fire_due():
-        wake(dispatch.broker())
+        wake(broker())
 
 
 @app.task(name="maintenance.sweep")
 def sweep() -> None:
-    """Delete old checkpoints, old histories of schedules, and bytes that no row names."""
+    """Delete old checkpoints, old histories of schedules, deleted adapters whose bytes are still
+    there, and bytes that no row names."""
     checkpoints.forget_old()
     schedule_fires.forget_old()
+    for company_id in disposal.unsettled():
+        dispatch.hint_settle(company_id)
     blob_sweep.sweep()
 
 

@@ -1,4 +1,4 @@
-"""The reconciler: whatever has not moved is moved again, from rows alone.
+"""The reconciler: rows that have not moved are moved again, from rows alone.
 
 A message or a stream entry is a hint that may be lost. Each rule here finds rows that wait for one
 and gives it again; the rules are idempotent, and one reconciler runs at a time.
@@ -32,23 +32,24 @@ from database.transitions import (
 )
 from synapse.outbox import republish, wake
 from tasks.broker import dispatch
+from tasks.broker.connection import broker
 from tasks.broker.routing import drop_queue, hand_over_queue
 from tasks.workers import dead_workers
 
 log = structlog.get_logger()
 
-# Any constant will do, as long as every reconciler takes the same lock.
+# Any constant, as long as every reconciler takes the same lock.
 RECONCILER_LOCK = 0x726563
 BATCH = 500
 MAX_HINT_DOUBLINGS = 8
-# Events that were sent so long ago at most are looked for at each tick.
+# Oldest events that are looked for at each tick.
 YOUNG_SECONDS = 600.0
 EPOCH_KEY = "cyrex:epoch"
 RESTARTED_KEY = "cyrex:epoch:restarted"
 # A server that seems to start anew all the time is a proxy before several: that costs no more than
 # one repetition of all hints in so many seconds.
 RESTART_SECONDS = 30
-# How long one tick goes on when there are more hints to give than a batch holds.
+# Longest tick when there are more hints to give than a batch holds.
 HURRY_SECONDS = 30.0
 
 
@@ -58,7 +59,7 @@ def reconcile() -> None:
     with operator_session() as session:
         if not _alone(session):
             return
-        burial = dead_workers.bury(session)
+        released = dead_workers.release_dead_workers(session)
         _cancel_idle(session)
         for machine, row in fail_dead_ends(session, BATCH):
             log.warning("dead_end", kind=machine.kind, company_id=row.company_id, error=row.error)
@@ -68,18 +69,18 @@ def reconcile() -> None:
         due = _due_hints(session)
         stranded = agent_state.stranded(session, BATCH)
         waiting = _companies_with_room(session)
-    for node in burial.silent:
-        hand_over_queue(node, dispatch.broker())
-    for node in burial.gone:
-        drop_queue(node, dispatch.broker())
-    _publish([*burial.hints, *due])
+    for node in released.silent:
+        hand_over_queue(node, broker())
+    for node in released.gone:
+        drop_queue(node, broker())
+    _publish([*released.hints, *due])
     if new_broker is not None:
         log.warning("broker_is_new")
         remember_broker(new_broker)
     _resume(stranded)
     for kind, company_id in waiting:
         dispatch.admit(kind, company_id)
-    wake(dispatch.broker())
+    wake(broker())
     if len(due) >= BATCH:
         _publish_the_rest()
 
@@ -120,11 +121,11 @@ def republish_lost_events(all_of_them: bool = False) -> None:
         sent = republish(session, EVENT_SECONDS, None if all_of_them else YOUNG_SECONDS)
     if sent:
         log.info("events_republished", count=sent)
-        wake(dispatch.broker())
+        wake(broker())
 
 
 def _cancel_idle(session: Session) -> None:
-    """A cancel that arrived while a step ran, and the step has ended since."""
+    """End rows whose cancel arrived while a step ran that has ended since."""
     for machine in (TRAINING, JOB):
         model: Any = machine.model
         rows = session.scalars(
@@ -144,7 +145,7 @@ def _cancel_idle(session: Session) -> None:
 
 
 def _resume(job_ids: Iterable[str]) -> None:
-    """Jobs that wait for a tool call which has ended, or longer than they may.
+    """Resume jobs whose tool call has ended, or that wait longer than they may.
 
     Each in its own transaction: it locks its company, and whoever holds that may want a row that
     another rule has changed.
@@ -158,7 +159,7 @@ def _resume(job_ids: Iterable[str]) -> None:
 
 
 def _forget_hints(session: Session) -> None:
-    """The broker that had them is gone: every row that waits for a worker is to be told anew."""
+    """Make every hint due: the broker that had them is gone."""
     for machine in MACHINES.values():
         model: Any = machine.model
         session.execute(
@@ -170,7 +171,7 @@ def _forget_hints(session: Session) -> None:
 
 
 def _due_hints(session: Session) -> list[Hint]:
-    """Rows that wait for a worker although the broker should have told one, the longest first."""
+    """Rows whose hint brought no claim in time, the longest waiting first."""
     found: list[Hint] = []
     for machine in MACHINES.values():
         model: Any = machine.model
@@ -225,7 +226,7 @@ def _companies_with_room(session: Session) -> list[tuple[str, str]]:
 def _new_broker() -> str | None:
     """The broker's id when it is not the one that was given the hints: it has started anew, or was
     emptied. None: it is the same, or away."""
-    client = dispatch.broker()
+    client = broker()
     try:
         run_id = _run_id()
         known = client.get(EPOCH_KEY)
@@ -239,14 +240,14 @@ def _new_broker() -> str | None:
 
 
 def remember_broker(run_id: str | None = None) -> None:
-    """The broker has been told of everything. A lost note costs hints that nobody needs."""
+    """Note that this broker has all hints. A lost note costs hints that nobody needs."""
     try:
-        dispatch.broker().set(EPOCH_KEY, run_id or _run_id())
+        broker().set(EPOCH_KEY, run_id or _run_id())
     except redis.RedisError as error:
         log.info("broker_not_remembered", error=str(error))
 
 
 def _run_id() -> str:
     """A server draws a new one each time it starts."""
-    server: Any = dispatch.broker().info("server")
+    server: Any = broker().info("server")
     return str(server["run_id"])

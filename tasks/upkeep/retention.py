@@ -1,4 +1,4 @@
-"""How long is kept what has done its work. Each age is a setting, in days.
+"""Retention: deletes rows that have done their work. Each age is a setting, in days.
 
 Deleted in batches, each a transaction of its own: no lock is held for long, and a run that is cut
 off has done a part. Checkpoints and blobs have a sweep of their own (`maintenance.sweep`).
@@ -32,7 +32,7 @@ from settings import get_settings
 log = structlog.get_logger()
 
 BATCH = 1000
-# One table gets so much of a run, an hour after which the next one comes; a backlog takes several.
+# Longest time for one table in a run; runs come every hour, and a backlog takes several.
 TABLE_SECONDS = 300.0
 
 # Deletes or empties one batch of rows; returns how many.

@@ -1,7 +1,7 @@
-"""The reconciler's rules for workers that are gone: their rows are freed for others.
+"""The reconciler's rules for dead workers: their rows are freed for others.
 
-A worker of this machine is dead when the kernel says so. Of the others only their heartbeats are
-known, and a stale one means death only where nothing else explains it.
+A worker of this machine is dead when the kernel says so. Workers of other machines are known only
+by their heartbeats, and a stale one means death only where nothing else explains it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from database import claims
 from database.base import interval
 from database.models import Worker
 from database.transitions import HEARTBEAT_EXPIRY_SECONDS, MACHINES
-from tasks.workers.neighbours import born, home
-from tasks.workers.presence import free_leases, held_by, presence
+from tasks.workers.leases import free_leases, held_by
+from tasks.workers.neighbours import host_scope, start_ticks
+from tasks.workers.presence import presence
 
 log = structlog.get_logger()
 
@@ -31,8 +32,8 @@ GRACE_SECONDS = 2 * HEARTBEAT_EXPIRY_SECONDS
 
 
 @dataclass(frozen=True)
-class Burial:
-    """What the dead have left: rows to be hinted at, and nodes that nobody will answer for.
+class Released:
+    """Freed rows that the broker is to be told of, and the nodes of the dead workers.
 
     `silent` nodes may come back in a moment; `gone` ones have had the time.
     """
@@ -42,45 +43,45 @@ class Burial:
     gone: Sequence[str]
 
 
-def bury(session: Session) -> Burial:
+def release_dead_workers(session: Session) -> Released:
     """Free what dead workers held, in the caller's transaction."""
     hints, silent = _dead_neighbours(session)
     gone: list[str] = []
     if _trustworthy(session):
         hints += free_leases(session, _orphans(session), LOST)
-        gone = _forgotten(session)
-    return Burial(hints, silent, gone)
+        gone = _delete_gone(session)
+    return Released(hints, silent, gone)
 
 
 def _dead_neighbours(session: Session) -> tuple[list[Hint], list[str]]:
     """Workers of this machine whose process is gone, whatever their heartbeats say."""
-    here = home()
+    here = host_scope()
     if here is None:
         return [], []
     listed = session.execute(
-        select(Worker.worker_id, Worker.node, Worker.pid, Worker.details["born"]).where(
-            Worker.details["home"].astext == here
+        select(Worker.worker_id, Worker.node, Worker.pid, Worker.details["start_ticks"]).where(
+            Worker.details["host_scope"].astext == here
         )
     )
-    dead = {worker_id: node for worker_id, node, pid, since in listed if born(pid) != since}
+    dead = {worker_id: node for worker_id, node, pid, since in listed if start_ticks(pid) != since}
     hints: list[Hint] = []
     for worker_id in dead:
         hints += free_leases(session, held_by(session, worker_id), LOST)
     expired = func.now() - interval(HEARTBEAT_EXPIRY_SECONDS)
-    buried = session.scalars(
+    expired_nodes = session.scalars(
         update(Worker)
         .where(Worker.worker_id.in_(dead), Worker.heartbeat_at > expired)
         .values(heartbeat_at=expired)
         .returning(Worker.node)
         .execution_options(synchronize_session=False)
     ).all()
-    for node in buried:
+    for node in expired_nodes:
         log.info("worker_has_died", node=node)
     return hints, sorted(dead.values())
 
 
 def _trustworthy(session: Session) -> bool:
-    """Whether a stale heartbeat means a dead worker: not while the database or we were away."""
+    """True if a stale heartbeat means a dead worker: neither the database nor we were away."""
     age = func.extract("epoch", func.now() - func.pg_postmaster_start_time())
     up = session.scalar(select(age))
     mine = session.scalar(
@@ -99,8 +100,8 @@ def _orphans(session: Session) -> Iterator[Hint]:
             yield machine, row
 
 
-def _forgotten(session: Session) -> list[str]:
-    """Rows of processes that are long gone; their leases were freed above. Returns their nodes."""
+def _delete_gone(session: Session) -> list[str]:
+    """Delete the rows of long dead workers, whose leases are free by now. Returns their nodes."""
     gone = func.now() - interval(GONE_WORKER_SECONDS)
     query = delete(Worker).where(Worker.heartbeat_at < gone).returning(Worker.node)
     return list(session.scalars(query))

@@ -1,4 +1,4 @@
-"""Which processes live on this machine: a neighbour's death is seen at once, and is no guess.
+"""Processes of this machine: the death of a neighbour is seen at once, and is no guess.
 
 A heartbeat that has stopped tells of a death after seconds, and of a slow database as well. Who
 shares the machine with the dead needs no heartbeat: the kernel knows who lives.
@@ -11,14 +11,14 @@ from functools import lru_cache
 from pathlib import Path
 
 PROC = Path("/proc")
-# Of the words after a process's name in its `stat`: its state, and when it was started.
+# Indices of the words after the name in `/proc/PID/stat`: the state and the start time.
 STATE, STARTED = 0, 19
 ENDED = ("Z", "X", "x")
 
 
 @lru_cache(maxsize=1)
-def home() -> str | None:
-    """Where the number of a process means the same process to all. None: not known here.
+def host_scope() -> str | None:
+    """The scope in which a pid means the same process to everybody. None: not known here.
 
     That is this start of this machine, in this namespace of processes, for this user: another user
     may not see our processes.
@@ -30,7 +30,7 @@ def home() -> str | None:
         return None
 
 
-def born(pid: int) -> int | None:
+def start_ticks(pid: int) -> int | None:
     """When a process of this machine was started, in ticks since the machine was: with its number
     that names it for good. None: there is none, or it has ended."""
     try:

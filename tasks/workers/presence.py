@@ -6,52 +6,31 @@ that takes a dead one's name (`node`) frees the leases of its predecessor at onc
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import queue
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import structlog
-from billiard.process import current_process
-from celery.signals import (
-    setup_logging,
-    worker_init,
-    worker_process_init,
-    worker_process_shutdown,
-    worker_ready,
-    worker_shutdown,
-    worker_shutting_down,
-)
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
-import celeryconfig
-from cyrex.host.folders import check_folders
-from cyrex.logs import configure_logging, one_line
+from cyrex.logs import one_line
 from cyrex.recovery.kinds import end
-from cyrex.work.lease import Hint
+from cyrex.work.lease import Lease
 from database import claims
 from database.base import Json, new_id
 from database.models import Worker
-from database.session import dispose, operator_session
-from database.transitions import MACHINES, Machine
-from settings import SettingsError, get_settings
+from database.session import operator_session
 from tasks.broker import dispatch
-from tasks.workers.neighbours import born, home
+from tasks.workers.leases import free_leases, held_by
+from tasks.workers.neighbours import host_scope, start_ticks
 
 log = structlog.get_logger()
-
-# Queues whose tasks keep files on this machine.
-STORING = {"inference", "training", "bridge"}
-
-# Shared with forked pool processes, which get no signal of a shutdown themselves.
-leaving = multiprocessing.get_context("fork").Event()
 
 
 class Presence:
@@ -65,13 +44,15 @@ class Presence:
         self._queues = queues
         self._details = details
         self._slots = slots
-        # By these a neighbour sees whether this process lives; see `neighbours`.
-        self._place: Json = {"home": home(), "born": born(os.getpid())} if home() else {}
+        # Neighbours tell by these whether this process lives; see `neighbours`.
+        self._place: Json = {}
+        if host_scope() is not None:
+            self._place = {"host_scope": host_scope(), "start_ticks": start_ticks(os.getpid())}
         self._busy = 0
         self._counting = threading.Lock()
         self._stop = threading.Event()
         self._arrived = False
-        self._strays: queue.SimpleQueue[tuple[Machine, Any, str, bool]] = queue.SimpleQueue()
+        self._strays: queue.SimpleQueue[tuple[Lease, Any, str, bool]] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     def start(self) -> None:
@@ -111,9 +92,9 @@ class Presence:
         own = {"slots": self._slots, "busy": self._busy, **self._place}
         return {**own, **self._details()}
 
-    def release_later(self, machine: Machine, row: Any, reason: str, counts: bool = False) -> None:
+    def release_later(self, lease: Lease, row: Any, reason: str, counts: bool = False) -> None:
         """The database would not take the end of this step: free its lease when it does again."""
-        self._strays.put((machine, row, reason, counts))
+        self._strays.put((lease, row, reason, counts))
 
     def _register(self, replace: bool) -> None:
         """Insert the row. `replace`: take over the name, and the leases, of a predecessor.
@@ -173,44 +154,15 @@ class Presence:
 
     def _free_strays(self) -> None:
         for _ in range(self._strays.qsize()):
-            machine, row, reason, counts = self._strays.get()
+            lease, row, reason, counts = self._strays.get()
             try:
                 with operator_session() as session:
-                    changed = claims.release(session, machine, row, self.worker_id, reason, counts)
-                    if changed is not None and changed.status in machine.terminal:
-                        end(session, machine, changed)
+                    changed = lease.release(session, row, reason, counts)
+                    if changed is not None and changed.status in lease.machine.terminal:
+                        end(session, lease.machine, changed)
             except SQLAlchemyError:
-                self._strays.put((machine, row, reason, counts))
+                self._strays.put((lease, row, reason, counts))
                 raise
-
-
-def free_leases(
-    session: Session, held: Iterable[Hint], reason: str, counts: bool = True
-) -> list[Hint]:
-    """Give back the leases of these rows; one that has failed too often ends.
-
-    Returns what the broker is to hear of after the commit.
-    """
-    hints: list[Hint] = []
-    for machine, row in held:
-        owner = str(row.lease_owner)
-        changed = claims.release(session, machine, row, owner, reason, counts)
-        if changed is None:
-            continue
-        log.info("lease_freed", kind=machine.kind, owner=owner, status=changed.status)
-        if changed.status in machine.terminal:
-            hints += end(session, machine, changed)
-        else:
-            changed.published_at = func.now()
-            hints.append((machine, changed))
-    return hints
-
-
-def held_by(session: Session, owner: str) -> Iterator[Hint]:
-    """The rows whose leases this worker has."""
-    for machine in MACHINES.values():
-        for row in claims.owned_by(session, machine, owner):
-            yield machine, row
 
 
 _presence: Presence | None = None
@@ -232,57 +184,14 @@ def worker_id() -> str:
     return presence().worker_id
 
 
-def _arrive(node: str, queues: list[str], slots: int) -> None:
+def arrive(node: str, queues: list[str], slots: int) -> None:
+    """Make this process a worker that others see."""
     global _presence
     _presence = Presence(node, queues, lambda: _details(), slots)
     _presence.start()
 
 
-@setup_logging.connect
-def _logging(**_kwargs: Any) -> None:
-    configure_logging(get_settings().log_level, celeryconfig.TICKS)
-
-
-@worker_init.connect
-def _remember(sender: Any = None, **_kwargs: Any) -> None:
-    """In the worker's main process, before any pool process is forked."""
-    queues = sorted(sender.app.amqp.queues.consume_from)
-    if STORING.intersection(queues):
-        try:
-            check_folders(get_settings())
-        except SettingsError as error:
-            raise SystemExit(f"settings: {error}") from None
-    os.environ["CYREX_NODE"] = sender.hostname
-    os.environ["CYREX_QUEUES"] = ",".join(queues)
-    forking = "prefork" in str(getattr(sender.pool_cls, "__module__", sender.pool_cls))
-    if not forking:
-        _arrive(sender.hostname, queues, int(sender.concurrency or 1))
-
-
-@worker_process_init.connect
-def _pool_process(**_kwargs: Any) -> None:
-    """In each forked pool process: sockets of the parent must not be shared."""
-    dispose(close=False)
-    index = getattr(current_process(), "index", 0)
-    node = f"{os.environ['CYREX_NODE']}/{index}"
-    _arrive(node, os.environ["CYREX_QUEUES"].split(","), slots=1)
-
-
-@worker_ready.connect
-def _ready(**_kwargs: Any) -> None:
-    ready_file = get_settings().ready_file
-    if ready_file is not None:
-        ready_file.parent.mkdir(parents=True, exist_ok=True)
-        ready_file.touch()
-
-
-@worker_shutting_down.connect
-def _leave(**_kwargs: Any) -> None:
-    leaving.set()
-
-
-@worker_process_shutdown.connect
-@worker_shutdown.connect
-def _gone(**_kwargs: Any) -> None:
+def depart() -> None:
+    """Give back what this process holds and remove its row."""
     if _presence is not None:
         _presence.stop()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from demo.client import Api
-from demo.main_job import Company, Demo
+from demo.main_job import Demo, DemoCompany
 
 EXAMPLES = 160
 QUESTIONS = 16
@@ -27,7 +27,7 @@ class SmallDemo(Demo):
         if ", loss " in text:
             self._once("training")
 
-    def accuracy(self, labels: Company, answers: Company, use_adapter: bool) -> float:
+    def accuracy(self, labels: DemoCompany, answers: DemoCompany, use_adapter: bool) -> float:
         found = super().accuracy(labels, answers, use_adapter)
         self._once("asking")
         return found

@@ -11,7 +11,7 @@ import pytest
 
 from demo.client import Api
 from embedded import Stack
-from tests.conftest import forget_settings
+from tests.support.environment import forget_settings
 
 TRAINING_SECONDS = 240.0
 

@@ -9,10 +9,8 @@ from kombu.transport.redis import Transport
 import cyrex.tools.steps
 import cyrex.training.train_step
 import synapse.relay
-import tasks.steps.adapters
 import tasks.steps.jobs
-import tasks.steps.tools
-import tasks.steps.training
+import tasks.steps.run
 from modelkit.store_registry import StoreRegistry
 from synapse.group import Group
 from tasks.broker import dispatch
@@ -49,8 +47,7 @@ def _publish_or_die(machine: Any, rows: Any) -> int:
 Transport._deliver = _deliver_or_die
 Group.ack = _ack_or_die  # type: ignore[method-assign]
 dispatch.publish = _publish_or_die
-for module in (tasks.steps.adapters, tasks.steps.jobs, tasks.steps.tools, tasks.steps.training):
-    module.run_step = before("start_claim", module.run_step)  # type: ignore[attr-defined]
+tasks.steps.run.run_step = before("start_claim", tasks.steps.run.run_step)
 tasks.steps.jobs.answer = after("answer_row", tasks.steps.jobs.answer)
 cyrex.tools.steps.send = after("tool_row", cyrex.tools.steps.send)
 # The relay marks its rows by an UPDATE right after Redis has taken their events.

@@ -10,7 +10,11 @@ import psycopg2
 TABLES = {
     "job": ("company_automation_jobs", "job_id", ("completed", "failed", "cancelled")),
     "training": ("training_runs", "request_id", ("succeeded", "failed", "cancelled")),
-    "adapter": ("lora_adapters", "adapter_id", ("ready", "rejected", "failed", "retired")),
+    "adapter": (
+        "lora_adapters",
+        "adapter_id",
+        ("ready", "rejected", "failed", "retired", "deleted"),
+    ),
     "tool": ("tool_calls", "call_id", ("completed", "failed", "unknown")),
 }
 # States in which the broker has, or should have, a hint of a row.

@@ -55,12 +55,13 @@ def test_points_are_places_of_the_product() -> None:
     """The functions that the chaos workers wrap are there, under these names."""
     program = """
 import tests.chaos.armed_worker, tests.chaos.armed_web
-import cyrex.tools.steps, cyrex.training.train_step, synapse.relay, tasks.steps.jobs
+import cyrex.tools.steps, cyrex.training.train_step, synapse.relay
+import tasks.steps.jobs, tasks.steps.run
 from modelkit.store_registry import StoreRegistry
 from synapse.group import Group
 from tasks.broker import dispatch
 wrapped = (cyrex.tools.steps.send, cyrex.training.train_step.put_package, synapse.relay.update,
-           tasks.steps.jobs.answer, tasks.steps.jobs.run_step, StoreRegistry.register_model,
+           tasks.steps.jobs.answer, tasks.steps.run.run_step, StoreRegistry.register_model,
            Group.ack, dispatch.publish)
 print(all("chaos" in each.__code__.co_filename for each in wrapped))
 """

@@ -68,6 +68,7 @@ WRONG = {
     "ENGINE_ADAPTERS": ["0"],
     "TRAINING_THREADS": ["0"],
     "TRAINING_STANDBY": ["perhaps"],
+    "BASE_MODEL_THINKING": ["perhaps"],
     "TRAINING_CHECKPOINTS": ["0", "101"],
     "CHECKPOINT_DAYS": ["0", "inf"],
     "BLOB_STORE_TYPE": ["directory", "S3 "],

@@ -1,1 +1,1 @@
-"""The routes, a module a domain."""
+"""The routes, one module per domain."""

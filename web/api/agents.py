@@ -1,4 +1,4 @@
-"""`/company-automation/agents`: who does a company's jobs."""
+"""`/company-automation/agents`: prompts, tools and limits for a company's jobs."""
 
 from __future__ import annotations
 
@@ -6,43 +6,44 @@ from flask import Response, jsonify
 
 from cyrex.agents import service
 from web.http.auth import company_of, require_company, session_for
-from web.http.idempotency import Once, Stored
-from web.http.openapi import AGENTS, blueprint
-from web.http.openapi import answers as answered
-from web.shapes import answers
-from web.shapes import requests as schemas
+from web.http.idempotency import Once, StoredAnswer
+from web.http.openapi import AGENTS, blueprint, documented, refusals
+from web.shapes import agents as shapes
+from web.shapes.common import CompanyQuery, CreateHeaders
 
 api = blueprint("agents", __name__, "/company-automation/agents", AGENTS)
 
 CREATED = 201
 
 
-def _limits(limits: schemas.Limits) -> dict[str, int]:
+def _limits(limits: shapes.RequestedLimits) -> dict[str, int]:
     return limits.model_dump(exclude_none=True)
 
 
-@api.post("", summary="Create an agent", responses=answered((CREATED, answers.Agent), creates=True))
-def create_agent(header: schemas.CreateHeaders, body: schemas.NewAgent) -> Response:
-    """Name it in `POST /company-automation/process` as `agent_id`."""
+@api.post(
+    "", summary="Create an agent", responses=documented((CREATED, shapes.AgentView), creates=True)
+)
+def create_agent(header: CreateHeaders, body: shapes.NewAgent) -> Response:
+    """Use it with `agent_id` in `POST /company-automation/process`."""
     company_id = company_of(body.company_id)
     once = Once.of_request(header.idempotency_key, company_id)
     with session_for(company_id) as session:
         require_company(session, company_id)
 
-        def create() -> Stored:
+        def create() -> StoredAnswer:
             agent = service.create_agent(
                 session, company_id, body.name, body.prompt, body.tools, _limits(body.limits)
             )
-            return Stored(CREATED, service.agent_view(agent))
+            return StoredAnswer(CREATED, service.agent_view(agent))
 
         stored, replayed = once.do(session, create)
     location = f"/company-automation/agents/{stored.answer['agent_id']}"
     return stored.response(replayed, location)
 
 
-@api.get("", summary="List agents", responses=answered((200, answers.Agents)))
-def list_agents(query: schemas.OfCompany) -> Response:
-    """By name; the default agent is among them from the start."""
+@api.get("", summary="List agents", responses=documented((200, shapes.Agents)))
+def list_agents(query: CompanyQuery) -> Response:
+    """Sorted by name. Every company has a default agent from the start."""
     company_id = company_of(query.company_id)
     with session_for(company_id) as session:
         require_company(session, company_id)
@@ -50,8 +51,8 @@ def list_agents(query: schemas.OfCompany) -> Response:
     return jsonify({"agents": found})
 
 
-@api.get("/<agent_id>", summary="Look at an agent", responses=answered((200, answers.Agent)))
-def get_agent(path: schemas.AgentPath, query: schemas.OfCompany) -> Response:
+@api.get("/<agent_id>", summary="Look at an agent", responses=documented((200, shapes.AgentView)))
+def get_agent(path: shapes.AgentPath, query: CompanyQuery) -> Response:
     company_id = company_of(query.company_id)
     with session_for(company_id) as session:
         return jsonify(service.agent_view(service.get_agent(session, company_id, path.agent_id)))
@@ -60,10 +61,10 @@ def get_agent(path: schemas.AgentPath, query: schemas.OfCompany) -> Response:
 @api.patch(
     "/<agent_id>",
     summary="Change an agent",
-    responses=answered((200, answers.Agent), creates=True),
+    responses=documented((200, shapes.AgentView), creates=True),
 )
-def update_agent(path: schemas.AgentPath, body: schemas.AgentChanges) -> Response:
-    """Prompt, tools and limits, each as a whole; what is left out stays."""
+def update_agent(path: shapes.AgentPath, body: shapes.AgentChanges) -> Response:
+    """Replaces prompt, tools or limits, each as a whole; fields that are left out stay."""
     company_id = company_of(body.company_id)
     changes = body.model_dump(exclude_none=True, exclude={"company_id"})
     with session_for(company_id) as session:
@@ -74,10 +75,10 @@ def update_agent(path: schemas.AgentPath, body: schemas.AgentChanges) -> Respons
 @api.delete(
     "/<agent_id>",
     summary="Delete an agent",
-    responses={**answered((200, answers.AgentDeleted)), 409: answered(creates=True)[409]},
+    responses={**documented((200, shapes.AgentDeleted)), **refusals(409)},
 )
-def delete_agent(path: schemas.AgentPath, query: schemas.OfCompany) -> Response:
-    """Jobs that name it and have not begun will fail. The default agent stays."""
+def delete_agent(path: shapes.AgentPath, query: CompanyQuery) -> Response:
+    """Queued jobs that name it will fail. The default agent cannot be deleted."""
     company_id = company_of(query.company_id)
     with session_for(company_id) as session:
         service.delete_agent(session, company_id, path.agent_id)

@@ -19,19 +19,18 @@ from database.base import Json, new_id
 from helox.render import LineError, Message, messages_of_chat
 from web.http.auth import company_of, session_for
 from web.http.errors import error_shape
-from web.http.openapi import CHAT, blueprint, refusals
-from web.http.openapi import answers as answered
-from web.live.conversations import ClientGone, Conversation, Conversations
-from web.live.waiting import Waiters
+from web.http.openapi import CHAT, blueprint, documented, refusals
+from web.live.conversations import ClientGone, Conversations, LiveConversation
+from web.live.waiting import WaitingClients
 from web.live.watching import Watcher
-from web.shapes import chat as schemas
-from web.shapes.requests import OfCompany
+from web.shapes import chat as shapes
+from web.shapes.common import CompanyQuery
 
 log = structlog.get_logger()
 
 api = blueprint("chat", __name__, "/v1", CHAT)
 
-# nginx's word for a client that went away; it is only ever seen in the log.
+# nginx's status for a client that disconnected; only the log shows it.
 CLIENT_CLOSED_REQUEST = 499
 FINGERPRINT_CHARACTERS = 10
 DONE = b"data: [DONE]\n\n"
@@ -40,12 +39,12 @@ DONE = b"data: [DONE]\n\n"
 @api.post(
     "/chat/completions",
     summary="Answer a conversation",
-    responses={**answered((200, schemas.Completion), limited=True), **refusals(413, 415, 504)},
+    responses={**documented((200, shapes.ChatCompletion), limited=True), **refusals(413, 415, 504)},
 )
-def create_completion(body: schemas.ChatCompletion) -> Response:
-    """OpenAI's chat completions. With `stream`, pieces come as server-sent events.
+def create_completion(body: shapes.CompletionRequest) -> Response:
+    """OpenAI's chat completions. With `stream`, chunks come as server-sent events.
 
-    Nothing is stored of a conversation but its usage. 429 while too many clients wait.
+    Only the usage of a conversation is stored, not its text. 429 while too many clients wait.
     """
     company_id = company_of(body.company_id)
     messages = _messages(body)
@@ -62,7 +61,7 @@ def create_completion(body: schemas.ChatCompletion) -> Response:
         held.callback(conversation.close)
         held.enter_context(_watcher().watch(request.environ, conversation.client_gone))
         frame = _Frame(ask.conversation_id, model)
-        # Before the answer's status goes out: what is refused is refused with its own.
+        # The first event is awaited before the status is sent, so that an error has its own status.
         try:
             first = conversation.next()
         except ClientGone:
@@ -76,22 +75,24 @@ def create_completion(body: schemas.ChatCompletion) -> Response:
     return response
 
 
-@api.get("/models", summary="List models", responses=answered((200, schemas.ModelCards)))
-def list_cards(query: OfCompany) -> Response:
-    """What `model` may be: `champion`, `base`, and the company's adapters, newest first."""
+@api.get("/models", summary="List models", responses=documented((200, shapes.ModelCards)))
+def list_cards(query: CompanyQuery) -> Response:
+    """The values of `model`: `champion`, `base`, and the company's adapters, newest first."""
     company_id = company_of(query.company_id)
     with session_for(company_id) as session:
         return jsonify({"object": "list", "data": list_models(session, company_id)})
 
 
-@api.get("/models/<model>", summary="Look at a model", responses=answered((200, schemas.ModelCard)))
-def get_card(path: schemas.ModelPath, query: OfCompany) -> Response:
+@api.get(
+    "/models/<model>", summary="Look at a model", responses=documented((200, shapes.ModelCard))
+)
+def get_card(path: shapes.ModelPath, query: CompanyQuery) -> Response:
     company_id = company_of(query.company_id)
     with session_for(company_id) as session:
         return jsonify(model_view(session, company_id, path.model))
 
 
-def _messages(body: schemas.ChatCompletion) -> list[Message]:
+def _messages(body: shapes.CompletionRequest) -> list[Message]:
     """The messages as training renders them."""
     try:
         return messages_of_chat(body.messages)
@@ -99,8 +100,8 @@ def _messages(body: schemas.ChatCompletion) -> list[Message]:
         raise UserError("invalid_request", str(error), param=error.field) from error
 
 
-def _check(body: schemas.ChatCompletion) -> None:
-    """What no field shows by itself."""
+def _check(body: shapes.CompletionRequest) -> None:
+    """Refuse combinations of fields that no field shows by itself."""
     if body.top_logprobs is not None and not body.logprobs:
         raise UserError("invalid_request", "top_logprobs: needs logprobs", param="top_logprobs")
     wanted = body.response_format
@@ -125,8 +126,8 @@ def _watcher() -> Watcher:
 
 
 def _seat(company_id: str) -> AbstractContextManager[Any]:
-    """A place among the clients that wait, on threads that others need too. Raises `TooMany`."""
-    waiters: Waiters = current_app.extensions["cyrex.waiters"]
+    """Take a seat among the waiting clients until the context ends. Raises `TooMany`."""
+    waiters: WaitingClients = current_app.extensions["cyrex.waiters"]
     if not waiters.take(company_id):
         raise TooMany(
             "too_many_waiting",
@@ -139,7 +140,7 @@ def _seat(company_id: str) -> AbstractContextManager[Any]:
 
 
 class _Frame:
-    """What is the same around everything that is said of one answer."""
+    """Writes the JSON of one answer: a whole completion, or chunks as server-sent events."""
 
     def __init__(self, conversation_id: str, model: Model) -> None:
         fingerprint = f"fp_{model.sha256[:FINGERPRINT_CHARACTERS]}" if model.sha256 else None
@@ -150,7 +151,7 @@ class _Frame:
             "system_fingerprint": fingerprint,
         }
         self._opening = json.dumps({**self._same, "object": "chat.completion.chunk"})[:-1]
-        # There is one of these a token: all but the text is written beforehand.
+        # One chunk per token: all but its text is serialised beforehand.
         before, after = self.chunk({"content": "<>"}).split(b'"<>"')
         self._before_text, self._after_text = before, after
 
@@ -197,13 +198,13 @@ def usage_of(end: Json) -> Json:
 
 
 class _Stream(Iterator[bytes]):
-    """The server-sent events of an answer. An object and no generator: it is closed even if the
-    client goes before its first piece."""
+    """The server-sent events of an answer. It is no generator because a generator that was never
+    advanced does not run its `finally`: a client may disconnect before the first event."""
 
     def __init__(
         self,
         first: Event,
-        conversation: Conversation,
+        conversation: LiveConversation,
         frame: _Frame,
         with_usage: bool,
         held: ExitStack,
@@ -217,7 +218,7 @@ class _Stream(Iterator[bytes]):
         self._is_over = False
 
     def __next__(self) -> bytes:
-        """What has come by now, in one piece."""
+        """All events that have arrived, in one piece of the response."""
         if self._is_over:
             self.close()
             raise StopIteration
@@ -231,7 +232,7 @@ class _Stream(Iterator[bytes]):
             self.close()
             raise StopIteration from None
         except UserError as error:
-            # The status is out: the error is the last event, and there is no [DONE].
+            # The status is sent already: the error is the last event, and no [DONE] follows.
             self._is_over = True
             log.info("stream_broke_off", code=error.code, reason=error.message)
             pieces.append(f"data: {json.dumps(error_shape(error))}\n\n".encode())

@@ -11,12 +11,11 @@ from cyrex.tenants import keys, service
 from database.base import Json
 from database.session import operator_session
 from web.http.auth import company_of, company_or_all, key_cache, require_operator, session_for
-from web.http.idempotency import Once, Stored
-from web.http.openapi import COMPANIES, blueprint
-from web.http.openapi import answers as answered
+from web.http.idempotency import Once, StoredAnswer
+from web.http.openapi import COMPANIES, blueprint, documented
 from web.http.paging import page_of
-from web.shapes import answers
-from web.shapes import requests as schemas
+from web.shapes import companies as shapes
+from web.shapes.common import CreateHeaders, Page
 
 api = blueprint("companies", __name__, "/companies", COMPANIES)
 
@@ -37,32 +36,34 @@ def company_view(company: Any) -> Json:
     }
 
 
-def _created(stored: Stored, location: str, secret: str | None) -> Response:
-    """Without `secret` it is a replay, which shows no key."""
+def _created(stored: StoredAnswer, location: str, secret: str | None) -> Response:
+    """The answer with the new key; without `secret` it is a replay, which shows none."""
     shown = {"api_key": secret, "message": SHOWN_ONCE if secret else NOT_SHOWN_AGAIN}
-    answer = Stored(stored.status_code, {**stored.answer, **shown})
+    answer = StoredAnswer(stored.status_code, {**stored.answer, **shown})
     return answer.response(replayed=secret is None, location=location)
 
 
 @api.post(
     "",
     summary="Create a company (operator)",
-    responses=answered((CREATED, answers.CompanyCreated), creates=True),
+    responses=documented((CREATED, shapes.CompanyCreated), creates=True),
 )
-def create_company(header: schemas.CreateHeaders, body: schemas.NewCompany) -> Response:
-    """Creates the company with its first API key, which this answer alone shows."""
+def create_company(header: CreateHeaders, body: shapes.NewCompany) -> Response:
+    """Creates the company and its first API key, which only this answer shows."""
     require_operator()
     once = Once.of_request(header.idempotency_key, None)
     secret = None
     with operator_session() as session:
 
-        def create() -> Stored:
+        def create() -> StoredAnswer:
             nonlocal secret
             company = service.create_company(
                 session, body.company_id, body.name, body.context or {}
             )
             secret = keys.issue_key(session, "company", company.company_id, name="first")
-            return Stored(CREATED, {**company_view(company), "api_key_prefix": prefix_of(secret)})
+            return StoredAnswer(
+                CREATED, {**company_view(company), "api_key_prefix": prefix_of(secret)}
+            )
 
         stored, _ = once.do(session, create)
     return _created(stored, f"/companies/{body.company_id}", secret)
@@ -72,9 +73,9 @@ def prefix_of(key: str) -> str:
     return key.split("_")[1]
 
 
-@api.get("", summary="List companies", responses=answered((200, answers.Companies)))
-def list_companies(query: schemas.Page) -> Response:
-    """All companies for an operator, by id; its own for a company."""
+@api.get("", summary="List companies", responses=documented((200, shapes.Companies)))
+def list_companies(query: Page) -> Response:
+    """An operator sees all companies, sorted by id; a company sees itself."""
     own = company_or_all(None)
     with session_for(own) as session:
         rows = service.list_companies(session, limit=query.limit + 1, after=query.after or "")
@@ -83,8 +84,10 @@ def list_companies(query: schemas.Page) -> Response:
     return jsonify({"companies": found, "next_after": next_after})
 
 
-@api.get("/<company_id>", summary="Look at a company", responses=answered((200, answers.Company)))
-def get_company(path: schemas.CompanyPath) -> Response:
+@api.get(
+    "/<company_id>", summary="Look at a company", responses=documented((200, shapes.CompanyView))
+)
+def get_company(path: shapes.CompanyPath) -> Response:
     company_id = company_of(path.company_id)
     with session_for(company_id) as session:
         return jsonify(company_view(service.get_company(session, company_id)))
@@ -93,22 +96,20 @@ def get_company(path: schemas.CompanyPath) -> Response:
 @api.post(
     "/<company_id>/api-keys",
     summary="Issue an API key",
-    responses=answered((CREATED, answers.IssuedKey), creates=True),
+    responses=documented((CREATED, shapes.IssuedKey), creates=True),
 )
-def issue_key(
-    path: schemas.CompanyPath, header: schemas.CreateHeaders, body: schemas.NewKey
-) -> Response:
-    """Another key for the company, shown in this answer alone: issue, change over, revoke."""
+def issue_key(path: shapes.CompanyPath, header: CreateHeaders, body: shapes.NewKey) -> Response:
+    """Issues another key, which only this answer shows. To rotate: issue, switch over, revoke."""
     company_id = company_of(path.company_id)
     once = Once.of_request(header.idempotency_key, company_id)
     secret = None
     with session_for(company_id) as session:
         service.get_company(session, company_id)
 
-        def issue() -> Stored:
+        def issue() -> StoredAnswer:
             nonlocal secret
             secret = keys.issue_key(session, "company", company_id, name=body.name)
-            return Stored(
+            return StoredAnswer(
                 CREATED,
                 {"prefix": prefix_of(secret), "name": body.name, "company_id": company_id},
             )
@@ -117,9 +118,11 @@ def issue_key(
     return _created(stored, f"/companies/{company_id}/api-keys", secret)
 
 
-@api.get("/<company_id>/api-keys", summary="List API keys", responses=answered((200, answers.Keys)))
-def list_keys(path: schemas.CompanyPath) -> Response:
-    """Prefixes and dates; the keys themselves are not kept."""
+@api.get(
+    "/<company_id>/api-keys", summary="List API keys", responses=documented((200, shapes.Keys))
+)
+def list_keys(path: shapes.CompanyPath) -> Response:
+    """Shows prefixes and dates; the keys themselves are not stored."""
     company_id = company_of(path.company_id)
     with session_for(company_id) as session:
         service.get_company(session, company_id)
@@ -140,10 +143,10 @@ def list_keys(path: schemas.CompanyPath) -> Response:
 @api.delete(
     "/<company_id>/api-keys/<prefix>",
     summary="Revoke an API key",
-    responses=answered((200, answers.KeyRevoked)),
+    responses=documented((200, shapes.KeyRevoked)),
 )
-def revoke_key(path: schemas.KeyPath) -> Response:
-    """The key stops working within two seconds everywhere."""
+def revoke_key(path: shapes.KeyPath) -> Response:
+    """The key stops working everywhere within two seconds."""
     company_id = company_of(path.company_id)
     with session_for(company_id) as session:
         service.get_company(session, company_id)

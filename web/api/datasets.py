@@ -11,10 +11,8 @@ from cyrex.training.check import check_config, check_size
 from cyrex.training.check_child import survey
 from web.http.auth import company_of, require_company, session_for
 from web.http.body import FILE
-from web.http.openapi import TRAINING, blueprint, refusals
-from web.http.openapi import answers as answered
-from web.shapes import answers
-from web.shapes import requests as schemas
+from web.http.openapi import TRAINING, blueprint, documented, refusals
+from web.shapes import datasets as shapes
 
 api = blueprint("datasets", __name__, "/company-automation", TRAINING)
 
@@ -24,9 +22,9 @@ NAME = "training_data"
 @api.post(
     "/datasets/check",
     summary="Check a dataset without training",
-    responses={**answered((200, answers.DatasetReport), limited=True), **refusals(413, 415)},
+    responses={**documented((200, shapes.DatasetReport), limited=True), **refusals(413, 415)},
 )
-def check_dataset(query: schemas.CheckQuery, body: schemas.CheckDataset) -> Response:
+def check_dataset(query: shapes.CheckQuery, body: shapes.CheckDataset) -> Response:
     """The whole report: rows by form, bad rows, tokens, cut and dropped rows, duplicates, near
     duplicates, contradictions, labels, leakage, control tokens, personal data, and what a training
     would take. `format=html` answers with a page. Nothing is stored.
@@ -48,7 +46,7 @@ def check_dataset(query: schemas.CheckQuery, body: schemas.CheckDataset) -> Resp
     return jsonify(report)
 
 
-def _lines(body: schemas.CheckDataset) -> bytes:
+def _lines(body: shapes.CheckDataset) -> bytes:
     if body.training_data is None:
         raise UserError("no_examples", "training_data: must hold an example", "training_data")
     check_size(body.training_data)

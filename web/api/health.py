@@ -1,4 +1,4 @@
-"""Probes: whether the process lives, and whether it can serve."""
+"""Probes: is the process alive, and can it serve?"""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ from flask_openapi3.blueprint import APIBlueprint
 from werkzeug.wrappers import Response as AnyResponse
 
 from cyrex.logs import one_line
-from database.session import UnsafeDatabaseRole, keyless_session
+from database.session import DATABASE_ERRORS, UnsafeDatabaseRole, keyless_session
 from tasks.broker import queues
-from tasks.broker.dispatch import broker_writable
-from web.http.errors import DATABASE_ERRORS
+from tasks.broker.connection import broker_writable
 from web.http.openapi import DOCS_PAGE, HEALTH, refusals
-from web.shapes import answers
-from web.shapes import requests as schemas
+from web.shapes import health as shapes
 
 log = structlog.get_logger()
 
@@ -31,28 +29,28 @@ def index() -> AnyResponse:
     return redirect(DOCS_PAGE)
 
 
-@api.get("/healthz", summary="Is the process alive?", responses={200: answers.Health})
+@api.get("/healthz", summary="Is the process alive?", responses={200: shapes.Health})
 def healthz() -> Response:
-    """Asks nothing of any other part."""
+    """Depends on no other part of the system."""
     return jsonify({"status": OK})
 
 
 @api.get(
     "/readyz",
     summary="Can it serve?",
-    responses={200: answers.Readiness, 503: answers.Readiness},
+    responses={200: shapes.Readiness, 503: shapes.Readiness},
 )
-def readyz(query: schemas.ReadinessQuery) -> Response:
-    """Ready when Postgres answers and Redis takes what it is given. Workers are reported and not
-    required: what is asked for while none lives waits in Postgres. With `strict=true` every queue
-    must be worked on too, which a task that ran there of late proves, and not a ping."""
+def readyz(query: shapes.ReadinessQuery) -> Response:
+    """Ready when Postgres answers and Redis accepts writes. Workers are reported and not required:
+    requests wait in Postgres while none is alive. With `strict=true` every queue must be served
+    too, which only a canary task that ran there recently proves."""
     work = _work()
     down = [
         part
         for part, works in (("database", work is not None), ("redis", broker_writable()))
         if not works
     ]
-    idle = [name for name, state in (work or {}).items() if state.status not in queues.WELL]
+    idle = [name for name, state in (work or {}).items() if state.status not in queues.HEALTHY]
     status = "unavailable" if down else "degraded" if idle else "ready"
     found: dict[str, Any] = {
         "status": status,
@@ -67,11 +65,11 @@ def readyz(query: schemas.ReadinessQuery) -> Response:
     return response
 
 
-def _work() -> dict[str, queues.Work] | None:
+def _work() -> dict[str, queues.QueueState] | None:
     """The state of each queue; None when the database does not answer."""
     try:
         with keyless_session() as session:
-            return queues.judged(session)
+            return queues.states(session)
     except (*DATABASE_ERRORS, UnsafeDatabaseRole) as error:
         log.warning("not_ready", part="database", error=one_line(error))
         return None

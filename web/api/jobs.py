@@ -1,4 +1,4 @@
-"""`/company-automation/process` and the jobs that it makes."""
+"""`/company-automation/process` and the jobs that it creates."""
 
 from __future__ import annotations
 
@@ -14,21 +14,20 @@ from cyrex.jobs.fast_path import create_and_admit
 from cyrex.jobs.new_job import NewJob
 from cyrex.logs import one_line
 from database.base import Json
+from database.session import DATABASE_ERRORS
 from database.transitions import JOB
 from settings import get_settings
 from web.http.auth import caller, company_of, company_or_all, require_company, session_for
-from web.http.errors import DATABASE_ERRORS
 from web.http.idempotency import REPLAYED_HEADER, Once
-from web.http.openapi import AUTOMATION, blueprint
-from web.http.openapi import answers as answered
+from web.http.openapi import AUTOMATION, blueprint, documented, refusals
 from web.live.handover import hand_over, job_ended, require_broker
-from web.live.waiting import Waiters, client_gone
-from web.shapes import answers
-from web.shapes import requests as schemas
+from web.live.waiting import WaitingClients, client_gone
+from web.shapes import jobs as shapes
+from web.shapes.common import CreateHeaders
 
 log = structlog.get_logger()
 
-# Tells the broker of a new job, in a moment.
+# Hands a new job over to the broker.
 Give = Callable[[], None]
 
 api = blueprint("jobs", __name__, "/company-automation", AUTOMATION)
@@ -46,21 +45,21 @@ def has_ended(view: Json) -> bool:
     return view["status"] in JOB.terminal
 
 
-def waiters() -> Waiters:
-    found: Waiters = current_app.extensions["cyrex.waiters"]
+def waiters() -> WaitingClients:
+    found: WaitingClients = current_app.extensions["cyrex.waiters"]
     return found
 
 
 @api.post(
     "/process",
     summary="Process company data",
-    responses=answered((200, answers.Job), (202, answers.Job), creates=True, limited=True),
+    responses=documented((200, shapes.JobView), (202, shapes.JobView), creates=True, limited=True),
 )
-def process(header: schemas.CreateHeaders, body: schemas.Process) -> Response:
+def process(header: CreateHeaders, body: shapes.ProcessRequest) -> Response:
     """Answers 200 with the job once it has ended, or 202 with its address after `wait` seconds.
 
-    A job that failed answers 200 with status `failed` and its `error`: the request succeeded,
-    the job did not. A replay under the same `Idempotency-Key` answers with the job's present state.
+    A failed job is answered 200 with status `failed` and its `error`: the request succeeded, the
+    job did not. A replay under the same `Idempotency-Key` answers with the job's present state.
     """
     started = time.monotonic()
     company_id = company_of(body.company_id)
@@ -79,8 +78,10 @@ def process(header: schemas.CreateHeaders, body: schemas.Process) -> Response:
     return response
 
 
-def _create_or_find(once: Once, company_id: str, body: schemas.Process) -> tuple[Json, Give | None]:
-    """The new job and what gives it to the broker, or the job that the same request made before."""
+def _create_or_find(
+    once: Once, company_id: str, body: shapes.ProcessRequest
+) -> tuple[Json, Give | None]:
+    """The new job and its handover, or (with None) the job of an earlier request of this key."""
     if once.key is not None:
         with session_for(company_id) as session:
             stored = once.seen(session)
@@ -112,7 +113,7 @@ def _create_or_find(once: Once, company_id: str, body: schemas.Process) -> tuple
 
 
 def _wait(view: Json, give: Give | None, seconds: float, started: float) -> Json:
-    """The job once it has ended, or as it last was. Hands a new job over."""
+    """Hand a new job over, and wait: the job once it has ended, or its last known state."""
     job_id, company_id = view["job_id"], view["company_id"]
     latest = view
 
@@ -122,7 +123,7 @@ def _wait(view: Json, give: Give | None, seconds: float, started: float) -> Json
             with session_for(company_id) as session:
                 latest = job_answer(service.get_job(session, job_id))
         except DATABASE_ERRORS as error:
-            # The job is committed: a 503 now would make the client ask for it again.
+            # The job is committed: a 503 would make the client request it again.
             log.warning("job_not_read", job_id=job_id, error=one_line(error))
             return None
         return latest if has_ended(latest) else None
@@ -132,7 +133,7 @@ def _wait(view: Json, give: Give | None, seconds: float, started: float) -> Json
             give()
         return latest
     with waiters().seat(job_id, company_id) as seat:
-        # Only with the seat taken: a job that ends at once is not missed.
+        # After the seat is taken, so that even a job that ends at once is not missed.
         if give is not None:
             give()
         elif look() is not None:
@@ -143,9 +144,9 @@ def _wait(view: Json, give: Give | None, seconds: float, started: float) -> Json
     return latest
 
 
-@api.get("/jobs", summary="List jobs, newest first", responses=answered((200, answers.Jobs)))
-def list_jobs(query: schemas.JobQuery) -> Response:
-    """A page ends early when its jobs hold much; `next_after` says whether there are more."""
+@api.get("/jobs", summary="List jobs, newest first", responses=documented((200, shapes.Jobs)))
+def list_jobs(query: shapes.JobQuery) -> Response:
+    """A page of large jobs is shorter than `limit`; `next_after` says whether there are more."""
     company_id = company_or_all(query.company_id)
     with session_for(company_id) as session:
         require_company(session, company_id)
@@ -156,8 +157,8 @@ def list_jobs(query: schemas.JobQuery) -> Response:
     return jsonify({"jobs": [job_answer(row) for row in rows], "next_after": next_after})
 
 
-@api.get("/jobs/<job_id>", summary="Look at a job", responses=answered((200, answers.Job)))
-def get_job(path: schemas.JobPath) -> Response:
+@api.get("/jobs/<job_id>", summary="Look at a job", responses=documented((200, shapes.JobView)))
+def get_job(path: shapes.JobPath) -> Response:
     with session_for(None) as session:
         view = service.detailed_view(session, service.get_job(session, path.job_id))
     return jsonify(_located(view))
@@ -166,10 +167,11 @@ def get_job(path: schemas.JobPath) -> Response:
 @api.post(
     "/jobs/<job_id>/cancel",
     summary="Cancel a job",
-    responses={**answered((200, answers.Job)), 409: answered(creates=True)[409]},
+    responses={**documented((200, shapes.JobView)), **refusals(409)},
 )
-def cancel_job(path: schemas.JobPath) -> Response:
-    """At once if no worker has it, else its worker drops it. 409 once it has ended."""
+def cancel_job(path: shapes.JobPath) -> Response:
+    """A job that no worker has taken is cancelled at once; otherwise its worker drops it. 409 once
+    it has ended."""
     with session_for(None) as session:
         view = job_answer(service.cancel_job(session, path.job_id))
     if has_ended(view):

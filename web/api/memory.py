@@ -1,4 +1,4 @@
-"""`/company-automation/memory`: what is remembered of a company's jobs."""
+"""`/company-automation/memory`: what the company's agents remember of its jobs."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ from flask import Response, jsonify
 
 from cyrex.agents import memory as service
 from web.http.auth import company_of, company_or_all, require_company, session_for
-from web.http.openapi import AUTOMATION, blueprint
-from web.http.openapi import answers as answered
+from web.http.openapi import AUTOMATION, blueprint, documented
 from web.http.paging import page_of
-from web.shapes import requests as schemas
-from web.shapes import tools as tool_shapes
+from web.shapes import memory as shapes
+from web.shapes.common import CompanyQuery
 
 api = blueprint("memory", __name__, "/company-automation/memory", AUTOMATION)
 
 
-@api.get("", summary="List or search memory", responses=answered((200, tool_shapes.Memories)))
-def list_memory(query: tool_shapes.MemoryQuery) -> Response:
-    """Newest first; with `q`, those whose words match it."""
+@api.get("", summary="List or search memory", responses=documented((200, shapes.Memories)))
+def list_memory(query: shapes.MemoryQuery) -> Response:
+    """Newest first; with `q`, only the memories that match it."""
     company_id = company_or_all(query.company_id)
     with session_for(company_id) as session:
         require_company(session, company_id)
@@ -33,17 +32,17 @@ def list_memory(query: tool_shapes.MemoryQuery) -> Response:
 
 
 @api.delete(
-    "/<memory_id>", summary="Forget one thing", responses=answered((200, tool_shapes.Forgotten))
+    "/<memory_id>", summary="Delete one memory", responses=documented((200, shapes.Forgotten))
 )
-def forget(path: tool_shapes.MemoryPath) -> Response:
+def forget(path: shapes.MemoryPath) -> Response:
     with session_for(None) as session:
         service.forget(session, path.memory_id)
     return jsonify({"deleted": 1})
 
 
-@api.delete("", summary="Forget everything", responses=answered((200, tool_shapes.Forgotten)))
-def forget_all(query: schemas.OfCompany) -> Response:
-    """Deletes all that is remembered of the company; its jobs stay."""
+@api.delete("", summary="Delete all memory", responses=documented((200, shapes.Forgotten)))
+def forget_all(query: CompanyQuery) -> Response:
+    """Deletes the company's whole memory; its jobs stay."""
     company_id = company_of(query.company_id)
     with session_for(company_id) as session:
         require_company(session, company_id)

@@ -1,4 +1,4 @@
-"""`/operations`: what an operator looks at and may set right. Operators' keys only."""
+"""`/operations`: the state of the system, and dead letters. Operators' keys only."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from database.session import operator_session
 from synapse.state import state_of
 from synapse.streams import CHANNELS
 from tasks.broker import dispatch, queues, routing
+from tasks.broker.connection import broker
 from web.http.auth import caller, require_operator
 from web.http.idempotency import REPLAYED_HEADER
-from web.http.openapi import OPERATIONS, blueprint
-from web.http.openapi import answers as answered
+from web.http.openapi import OPERATIONS, blueprint, documented, refusals
 from web.http.paging import page_of
 from web.live.handover import hand_over, wake_relay
-from web.shapes import operations as operation_shapes
+from web.shapes import operations as shapes
 
 log = structlog.get_logger()
 
@@ -32,16 +32,16 @@ api.before_request(require_operator)
 
 @api.get(
     "/overview",
-    summary="The state of the whole (operator)",
-    responses=answered((200, operation_shapes.Overview)),
+    summary="Overview of the system (operator)",
+    responses=documented((200, shapes.Overview)),
 )
 def get_overview() -> Response:
-    """Queues, streams, workers and what they hold, leases, the outbox, dead letters, rows by state.
+    """Queues, streams, workers and their leases, the outbox, dead letters, rows by state.
 
-    While Redis does not answer, what it alone knows is null.
+    While Redis does not answer, the values that only Redis knows are null.
     """
     with operator_session() as session:
-        work = queues.judged(session)
+        work = queues.states(session)
         found: Json = {
             "workers": overview.workers(session),
             "leases": overview.leases(session),
@@ -49,7 +49,7 @@ def get_overview() -> Response:
             "dead_letters": overview.open_dead_letters(session),
             "rows": overview.rows_by_state(session),
         }
-        # Beside the common queue, which all inference workers read, each has one of its own.
+        # All inference workers read the common queue, and each reads a direct queue of its own.
         own = [routing.direct_name(row.node) for row in routing.inference_nodes(session)]
     common = work[routing.COMMON_QUEUE]
     work |= {name: replace(common, workers=1, canary_seconds=None) for name in own}
@@ -58,7 +58,7 @@ def get_overview() -> Response:
     return jsonify({**found, "streams": streams, "at": datetime.now(UTC).isoformat()})
 
 
-def _queue(name: str, state: queues.Work, backlog: queues.Backlog | None) -> Json:
+def _queue(name: str, state: queues.QueueState, backlog: queues.Backlog | None) -> Json:
     return {
         "name": name,
         "depth": backlog.depth if backlog else None,
@@ -70,9 +70,9 @@ def _queue(name: str, state: queues.Work, backlog: queues.Backlog | None) -> Jso
 
 
 def _broker(more: list[str]) -> tuple[dict[str, queues.Backlog], list[Json]]:
-    """What Redis knows, or no numbers while it does not answer."""
+    """Backlogs and streams from Redis; no numbers while it does not answer."""
     try:
-        return queues.backlog(dispatch.broker(), more), state_of(dispatch.broker())
+        return queues.backlog(broker(), more), state_of(broker())
     except redis.RedisError as error:
         log.warning("broker_unavailable", error=str(error))
         return {}, [{"name": name, "length": None, "groups": []} for name in CHANNELS]
@@ -81,10 +81,10 @@ def _broker(more: list[str]) -> tuple[dict[str, queues.Backlog], list[Json]]:
 @api.get(
     "/dead-letters",
     summary="List dead letters, newest first (operator)",
-    responses=answered((200, operation_shapes.DeadLetters)),
+    responses=documented((200, shapes.DeadLetters)),
 )
-def list_dead_letters(query: operation_shapes.DeadLetterQuery) -> Response:
-    """Rows that failed too often, and events that were refused, failed too often or are none."""
+def list_dead_letters(query: shapes.DeadLetterQuery) -> Response:
+    """Rows that failed too often, and events that were refused, invalid or failed too often."""
     with operator_session() as session:
         rows = service.list_dead_letters(
             session,
@@ -102,25 +102,22 @@ def list_dead_letters(query: operation_shapes.DeadLetterQuery) -> Response:
 @api.get(
     "/dead-letters/<id>",
     summary="Look at a dead letter (operator)",
-    responses=answered((200, operation_shapes.DeadLetter)),
+    responses=documented((200, shapes.DeadLetterView)),
 )
-def get_dead_letter(path: operation_shapes.DeadLetterPath) -> Response:
+def get_dead_letter(path: shapes.DeadLetterPath) -> Response:
     with operator_session() as session:
         return jsonify(service.dead_letter_view(service.get_dead_letter(session, path.id)))
 
 
 @api.post(
     "/dead-letters/<id>/replay",
-    summary="Have it tried again (operator)",
-    responses={
-        **answered((200, operation_shapes.DeadLetter)),
-        409: answered(creates=True)[409],
-    },
+    summary="Replay a dead letter (operator)",
+    responses={**documented((200, shapes.DeadLetterView)), **refusals(409)},
 )
-def replay_dead_letter(path: operation_shapes.DeadLetterPath) -> Response:
-    """A row goes on from the step that failed; an event goes to its stream again, and has its
-    effect there. Once a letter: the second time this answers the same and does nothing. 409 for
-    what cannot be replayed, with the reason."""
+def replay_dead_letter(path: shapes.DeadLetterPath) -> Response:
+    """A row continues from the step that failed; an event is published on its stream again. A
+    second replay of a letter answers the same and does nothing. 409, with the reason, for a letter
+    that cannot be replayed."""
     with operator_session() as session:
         done = service.replay(session, path.id, caller().prefix)
         view = service.dead_letter_view(done.letter)

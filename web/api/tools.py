@@ -1,4 +1,4 @@
-"""`/company-automation/register-tools` and the tools that it makes."""
+"""`/company-automation/register-tools` and the tools that it registers."""
 
 from __future__ import annotations
 
@@ -15,18 +15,17 @@ from cyrex.tools.connection import CallLimits
 from cyrex.tools.rate_limit import take_turn
 from cyrex.tools.send import send
 from database.base import Json, new_id
-from tasks.broker.dispatch import broker
+from tasks.broker.connection import broker
 from web.http.auth import company_of, require_company, session_for
-from web.http.idempotency import Once, Stored
-from web.http.openapi import AUTOMATION, blueprint, refusals
-from web.http.openapi import answers as answered
+from web.http.idempotency import Once, StoredAnswer
+from web.http.openapi import AUTOMATION, blueprint, documented, refusals
 from web.live.waiting import Seats
-from web.shapes import requests as schemas
-from web.shapes import tools as tool_shapes
+from web.shapes import tools as shapes
+from web.shapes.common import CompanyQuery, CreateHeaders
 
 api = blueprint("tools", __name__, "/company-automation", AUTOMATION)
 
-# A test call holds a thread of the API: it is short, and there are few at a time in a process.
+# A test call holds a thread of the API, so it is short, and few run at a time in a process.
 TEST_SECONDS = 10.0
 MAX_TESTS = 8
 EXCERPT_CHARACTERS = 4000
@@ -36,10 +35,10 @@ _tests = Seats(MAX_TESTS)
 @api.post(
     "/register-tools",
     summary="Register tools",
-    responses=answered((200, tool_shapes.ToolsRegistered), creates=True),
+    responses=documented((200, shapes.ToolsRegistered), creates=True),
 )
-def register_tools(header: schemas.CreateHeaders, body: tool_shapes.RegisterTools) -> Response:
-    """Adds tools, or replaces those of the same name; all of them or, after an error, none.
+def register_tools(header: CreateHeaders, body: shapes.RegisterTools) -> Response:
+    """Adds tools, or replaces tools of the same name. After an error none of them is registered.
 
     Tokens, keys and headers that look like secrets are stored encrypted and never shown again.
     """
@@ -48,9 +47,9 @@ def register_tools(header: schemas.CreateHeaders, body: tool_shapes.RegisterTool
     with session_for(company_id) as session:
         require_company(session, company_id)
 
-        def register() -> Stored:
+        def register() -> StoredAnswer:
             tools = service.register(session, company_id, body.tools)
-            return Stored(200, _registered(company_id, tools))
+            return StoredAnswer(200, _registered(company_id, tools))
 
         stored, replayed = once.do(session, register)
     return stored.response(replayed)
@@ -66,8 +65,8 @@ def _registered(company_id: str, tools: list[service.Tool]) -> Json:
     }
 
 
-@api.get("/tools", summary="List tools, by name", responses=answered((200, tool_shapes.Tools)))
-def list_tools(query: schemas.OfCompany) -> Response:
+@api.get("/tools", summary="List tools, by name", responses=documented((200, shapes.Tools)))
+def list_tools(query: CompanyQuery) -> Response:
     company_id = company_of(query.company_id)
     with session_for(company_id) as session:
         require_company(session, company_id)
@@ -75,8 +74,8 @@ def list_tools(query: schemas.OfCompany) -> Response:
     return jsonify({"tools": [service.tool_view(tool) for tool in found]})
 
 
-@api.get("/tools/<name>", summary="Look at a tool", responses=answered((200, tool_shapes.Tool)))
-def get_tool(path: tool_shapes.ToolPath, query: schemas.OfCompany) -> Response:
+@api.get("/tools/<name>", summary="Look at a tool", responses=documented((200, shapes.ToolView)))
+def get_tool(path: shapes.ToolPath, query: CompanyQuery) -> Response:
     company_id = company_of(query.company_id)
     with session_for(company_id) as session:
         return jsonify(service.tool_view(service.get_tool(session, company_id, path.name)))
@@ -85,12 +84,10 @@ def get_tool(path: tool_shapes.ToolPath, query: schemas.OfCompany) -> Response:
 @api.put(
     "/tools/<name>",
     summary="Replace a tool",
-    responses=answered((200, tool_shapes.Tool), creates=True),
+    responses=documented((200, shapes.ToolView), creates=True),
 )
-def replace_tool(
-    path: tool_shapes.ToolPath, query: schemas.OfCompany, body: tool_shapes.ReplaceTool
-) -> Response:
-    """A whole new definition, secrets too; for one field use PATCH."""
+def replace_tool(path: shapes.ToolPath, query: CompanyQuery, body: shapes.ReplaceTool) -> Response:
+    """Replaces the whole definition, secrets too. To change one field use PATCH."""
     company_id = company_of(query.company_id)
     with session_for(company_id) as session:
         tool = service.replace_tool(session, company_id, path.name, request.get_json())
@@ -100,12 +97,10 @@ def replace_tool(
 @api.patch(
     "/tools/<name>",
     summary="Change a tool",
-    responses=answered((200, tool_shapes.Tool), creates=True),
+    responses=documented((200, shapes.ToolView), creates=True),
 )
-def change_tool(
-    path: tool_shapes.ToolPath, query: schemas.OfCompany, body: tool_shapes.ChangeTool
-) -> Response:
-    """What is left out stays, secrets too, unless the endpoint moves to another host: then `auth`
+def change_tool(path: shapes.ToolPath, query: CompanyQuery, body: shapes.ChangeTool) -> Response:
+    """Fields that are left out stay, secrets too. When the endpoint moves to another host, `auth`
     and secret headers must be sent again."""
     company_id = company_of(query.company_id)
     with session_for(company_id) as session:
@@ -114,10 +109,10 @@ def change_tool(
 
 
 @api.delete(
-    "/tools/<name>", summary="Delete a tool", responses=answered((200, tool_shapes.ToolDeleted))
+    "/tools/<name>", summary="Delete a tool", responses=documented((200, shapes.ToolDeleted))
 )
-def delete_tool(path: tool_shapes.ToolPath, query: schemas.OfCompany) -> Response:
-    """A call that is not sent yet fails; what was called stays in the jobs' records."""
+def delete_tool(path: shapes.ToolPath, query: CompanyQuery) -> Response:
+    """Calls that are not sent yet fail. Earlier calls stay in the records of their jobs."""
     company_id = company_of(query.company_id)
     with session_for(company_id) as session:
         service.delete_tool(session, company_id, path.name)
@@ -127,12 +122,11 @@ def delete_tool(path: tool_shapes.ToolPath, query: schemas.OfCompany) -> Respons
 @api.post(
     "/tools/<name>/test",
     summary="Call a tool once",
-    responses={**answered((200, tool_shapes.ToolTested), limited=True), **refusals(413, 415)},
+    responses={**documented((200, shapes.ToolTested), limited=True), **refusals(413, 415)},
 )
-def test_tool(
-    path: tool_shapes.ToolPath, query: schemas.OfCompany, body: tool_shapes.CallTool
-) -> Response:
-    """A real call, within ten seconds, under the tool's rate limit; answers how it went."""
+def test_tool(path: shapes.ToolPath, query: CompanyQuery, body: shapes.ToolTrial) -> Response:
+    """Makes a real call of at most ten seconds, under the tool's rate limit, and answers its
+    outcome."""
     company_id = company_of(query.company_id)
     with session_for(company_id) as session:
         tool = service.get_tool(session, company_id, path.name)

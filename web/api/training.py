@@ -1,4 +1,4 @@
-"""`/company-automation/train-adapter`, the trainings asked for, and the adapters they make."""
+"""`/company-automation/train-adapter` and the trainings that it requests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import structlog
 from flask import Response, jsonify
 
 from cyrex import datasets
-from cyrex.adapters import service as adapter_service
 from cyrex.errors import Unavailable
 from cyrex.logs import one_line
 from cyrex.tenants.quotas import require_place
@@ -19,18 +18,16 @@ from cyrex.training.order import TrainingOrder
 from database.base import Json
 from database.transitions import TRAINING as TRAINING_STATES
 from web.http.auth import company_of, company_or_all, require_company, session_for
-from web.http.idempotency import Once, Stored
-from web.http.openapi import ADAPTERS, TRAINING, blueprint
-from web.http.openapi import answers as answered
+from web.http.idempotency import Once, StoredAnswer
+from web.http.openapi import TRAINING, blueprint, documented, refusals
 from web.http.paging import page_of
 from web.live.handover import hand_over, require_broker, wake_relay
-from web.shapes import answers
-from web.shapes import requests as schemas
+from web.shapes import training as shapes
+from web.shapes.common import CreateHeaders
 
 log = structlog.get_logger()
 
 api = blueprint("training", __name__, "/company-automation", TRAINING)
-adapters_api = blueprint("adapters", __name__, "/company-automation", ADAPTERS)
 
 ACCEPTED = 202
 
@@ -45,17 +42,17 @@ def training_answer(session: Any, run: Any) -> Json:
     return {**service.training_view(session, run), "links": links_of(run.request_id)}
 
 
-def _accepted(stored: Stored, replayed: bool) -> Response:
+def _accepted(stored: StoredAnswer, replayed: bool) -> Response:
     return stored.response(replayed, stored.answer["links"]["self"])
 
 
 @api.post(
     "/train-adapter",
     summary="Request adapter training",
-    responses=answered((ACCEPTED, answers.TrainingRequested), creates=True, limited=True),
+    responses=documented((ACCEPTED, shapes.TrainingAccepted), creates=True, limited=True),
 )
-def train_adapter(header: schemas.CreateHeaders, body: schemas.TrainAdapter) -> Response:
-    """Checks every example and setting, stores them and answers 202; follow `links.self`.
+def train_adapter(header: CreateHeaders, body: shapes.TrainAdapter) -> Response:
+    """Checks every example and setting, stores them and answers 202. Follow `links.self`.
 
     The rows may come as a file too (JSONL, JSON, CSV, TSV, Parquet; plain or gzipped): as a form
     with `file` and the other fields, or as the body, the other fields in the address.
@@ -75,7 +72,7 @@ def train_adapter(header: schemas.CreateHeaders, body: schemas.TrainAdapter) -> 
     data = _stored(checked.lines, counts)
     with session_for(company_id) as session:
         stored, replayed = once.do(
-            session, lambda: Stored(ACCEPTED, _request(session, order, data))
+            session, lambda: StoredAnswer(ACCEPTED, _request(session, order, data))
         )
     if not replayed:
         wake_relay()
@@ -108,9 +105,9 @@ def _request(session: Any, order: TrainingOrder, data: datasets.StoredLines) -> 
 @api.get(
     "/training",
     summary="List trainings, newest first",
-    responses=answered((200, answers.Trainings)),
+    responses=documented((200, shapes.Trainings)),
 )
-def list_trainings(query: schemas.TrainingQuery) -> Response:
+def list_trainings(query: shapes.TrainingQuery) -> Response:
     company_id = company_or_all(query.company_id)
     with session_for(company_id) as session:
         require_company(session, company_id)
@@ -125,9 +122,9 @@ def list_trainings(query: schemas.TrainingQuery) -> Response:
 @api.get(
     "/training/<request_id>",
     summary="Look at a training",
-    responses=answered((200, answers.Training)),
+    responses=documented((200, shapes.TrainingView)),
 )
-def get_training(path: schemas.TrainingPath) -> Response:
+def get_training(path: shapes.TrainingPath) -> Response:
     """Its state, step, progress, metrics, position in the queue and error."""
     with session_for(None) as session:
         run = service.get_training(session, path.request_id)
@@ -136,10 +133,10 @@ def get_training(path: schemas.TrainingPath) -> Response:
 
 @api.get(
     "/training/<request_id>/events",
-    summary="What happened in a training",
-    responses=answered((200, answers.TrainingEvents)),
+    summary="List a training's events",
+    responses=documented((200, shapes.TrainingEvents)),
 )
-def list_events(path: schemas.TrainingPath, query: schemas.EventQuery) -> Response:
+def list_events(path: shapes.TrainingPath, query: shapes.EventQuery) -> Response:
     """Oldest first; send `next_after` as `after` to follow a training."""
     with session_for(None) as session:
         events = service.training_events(
@@ -162,11 +159,11 @@ def list_events(path: schemas.TrainingPath, query: schemas.EventQuery) -> Respon
 
 @api.get(
     "/training/<request_id>/checkpoints",
-    summary="What a training can go on from",
-    responses=answered((200, answers.Checkpoints)),
+    summary="List a training's checkpoints",
+    responses=documented((200, shapes.Checkpoints)),
 )
-def list_checkpoints(path: schemas.TrainingPath) -> Response:
-    """Newest first. The last few are kept, and for some days after the training has ended."""
+def list_checkpoints(path: shapes.TrainingPath) -> Response:
+    """Newest first. The last few are kept, until some days after the training has ended."""
     with session_for(None) as session:
         rows = checkpoint_service.list_checkpoints(session, path.request_id)
         found = [checkpoint_service.checkpoint_view(row) for row in rows]
@@ -176,45 +173,14 @@ def list_checkpoints(path: schemas.TrainingPath) -> Response:
 @api.post(
     "/training/<request_id>/cancel",
     summary="Cancel a training",
-    responses={**answered((200, answers.Training)), 409: answered(creates=True)[409]},
+    responses={**documented((200, shapes.TrainingView)), **refusals(409)},
 )
-def cancel_training(path: schemas.TrainingPath) -> Response:
-    """At once if no worker has it, else its worker ends it after the step that it is at; what it
-    has learnt so far is kept as a checkpoint. 409 once it has ended."""
+def cancel_training(path: shapes.TrainingPath) -> Response:
+    """A training that no worker has taken is cancelled at once; otherwise its worker stops it after
+    the current step and keeps a checkpoint of what it has learnt. 409 once it has ended."""
     with session_for(None) as session:
         run = service.cancel_training(session, path.request_id)
         view = training_answer(session, run)
     if view["status"] in TRAINING_STATES.terminal:
         hand_over("training", view["company_id"])
     return jsonify(view)
-
-
-@adapters_api.get(
-    "/adapters",
-    summary="List adapters, newest first",
-    responses=answered((200, answers.Adapters)),
-)
-def list_adapters(query: schemas.AdapterQuery) -> Response:
-    company_id = company_or_all(query.company_id)
-    with session_for(company_id) as session:
-        require_company(session, company_id)
-        rows = adapter_service.list_adapters(
-            session, company_id, status=query.status, limit=query.limit + 1, after=query.after
-        )
-        shown, next_after = page_of(rows, query.limit, "adapter_id")
-        champions = adapter_service.champion_ids(session, company_id)
-        found = [adapter_service.adapter_view(row, champions) for row in shown]
-    return jsonify({"adapters": found, "next_after": next_after})
-
-
-@adapters_api.get(
-    "/adapters/<adapter_id>",
-    summary="Look at an adapter",
-    responses=answered((200, answers.ResidentAdapter)),
-)
-def get_adapter(path: schemas.AdapterPath) -> Response:
-    with session_for(None) as session:
-        row = adapter_service.get_adapter(session, path.adapter_id)
-        champions = adapter_service.champion_ids(session, row.company_id)
-        resident = adapter_service.resident_on(session, row.company_id, row.adapter_id)
-        return jsonify({**adapter_service.adapter_view(row, champions), "resident": resident})

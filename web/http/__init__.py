@@ -1,1 +1,1 @@
-"""What every route shares: authentication, bodies, errors, idempotency, OpenAPI, paging."""
+"""Shared by all routes: authentication, bodies, errors, idempotency, OpenAPI, paging."""

@@ -1,4 +1,4 @@
-"""Who calls, what company the call is about, and the database session that follows from both."""
+"""The caller, the company that a request is about, and the database session for both."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cyrex.tenants.service import get_company
 from database.session import WEB, company_session, operator_session
 from web.http.errors import Forbidden, Unauthenticated
 
-# A key that is revoked through another process works for this long at most.
+# A key that another process revokes works here for at most this long.
 KEY_CACHE_SECONDS = 2.0
 KEY_CACHE_ENTRIES = 4096
 
@@ -25,7 +25,7 @@ PUBLIC_BLUEPRINTS = {"health", "openapi", "swagger"}
 
 
 class KeyCache:
-    """Keys seen a moment ago, by their SHA-256: saves the look-up for a burst of requests."""
+    """Recently seen keys by their SHA-256: saves a database look-up per request of a burst."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -44,7 +44,7 @@ class KeyCache:
             self._known[_digest(key)] = (principal, seen_at + KEY_CACHE_SECONDS)
 
     def forget(self, prefix: str) -> None:
-        """Drop a revoked key: in this process it stops at once."""
+        """Drop a revoked key, which stops working in this process at once."""
         with self._lock:
             kept = {k: v for k, v in self._known.items() if v[0].prefix != prefix}
             self._known = kept
@@ -77,7 +77,7 @@ def identify() -> None:
     key = _presented_key()
     principal = key_cache.get(key)
     if principal is None:
-        # Taken before the look-up: the entry must not outlive a revocation that it did not see.
+        # Before the look-up: a key revoked meanwhile must expire no later than any other.
         seen_at = time.monotonic()
         principal = authenticate(key)
         if principal is None:
@@ -97,9 +97,9 @@ def require_operator() -> None:
 
 
 def company_or_all(requested: str | None) -> str | None:
-    """The company that a list is about: a company's key is its own, an operator's may name one.
+    """The company whose rows a list shows: the key's own, or the one that an operator names.
 
-    None is all companies. Raises `Forbidden` for another company's id.
+    None: all companies. Raises `Forbidden` for another company's id.
     """
     own = caller().company_id
     if own is None:
@@ -112,7 +112,7 @@ def company_or_all(requested: str | None) -> str | None:
 
 
 def company_of(requested: str | None) -> str:
-    """The company that a request is about; an operator has to name it. Raises `UserError`."""
+    """The company that a request is about; an operator must name it. Raises `UserError`."""
     company_id = company_or_all(requested)
     if company_id is None:
         raise UserError(
@@ -124,7 +124,7 @@ def company_of(requested: str | None) -> str:
 
 
 def session_for(company_id: str | None) -> AbstractContextManager[Session]:
-    """One transaction bound to `company_id`, or to what the caller may see when it is None."""
+    """A transaction bound to `company_id`; None: to the caller's company, an operator's to none."""
     company_id = company_id or caller().company_id
     if company_id is None:
         return operator_session()
@@ -132,6 +132,6 @@ def session_for(company_id: str | None) -> AbstractContextManager[Session]:
 
 
 def require_company(session: Session, company_id: str | None) -> None:
-    """Raise `NotFound` for a company that does not exist; its own key shows that it does."""
+    """Raise `NotFound` for a company that does not exist; its own key proves that it does."""
     if company_id is not None and company_id != caller().company_id:
         get_company(session, company_id)

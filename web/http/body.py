@@ -1,4 +1,4 @@
-"""Request bodies: a JSON object in UTF-8, of limited size and depth, that Postgres can store."""
+"""Request bodies: one JSON object in UTF-8, of limited size and depth, which Postgres can store."""
 
 from __future__ import annotations
 
@@ -16,20 +16,24 @@ from cyrex.errors import TooMany, UserError
 from database.base import UNSTORABLE
 from helox.file_kinds import encoding_of
 from helox.json_text import unique_keys
+from helox.nesting import MAX_DEPTH
 from settings import get_settings
 from web.http.auth import caller
 from web.http.errors import path_of
 from web.http.uploads import FILE_TYPES, is_upload, read_upload, upload_of
 from web.live.waiting import Seats
 
-MAX_DEPTH = 64
-# A NUL or half a surrogate pair can only come as an escape: UTF-8 and JSON refuse them raw.
+# A NUL or half a surrogate pair can only arrive as an escape: UTF-8 and JSON refuse them raw.
 SUSPECT = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 
-# Endpoints that take whole datasets, which fill several times their size of a process's memory:
-# so many at a time.
+# Endpoints that take whole datasets. A dataset fills several times its size of memory, so few are
+# read at a time in a process.
 CHECK = "datasets.check_dataset"
 LARGE = {"training.train_adapter", CHECK}
+# Endpoints whose body may be left out.
+OPTIONAL = {
+    f"adapters.{name}_adapter" for name in ("promote", "rollback", "pin", "unpin", "retire")
+} | {"adapters.rollback"}
 # Where a file is given to a child process as it came.
 FILE = "cyrex.file"
 MAX_UPLOADS = 8
@@ -39,7 +43,7 @@ Path = tuple[int | str, ...]
 
 
 class JsonRequest(Request):
-    """A Flask request whose body is read strictly: what is wrong with it is said, never ignored."""
+    """A Flask request whose body is read strictly: every fault is an error that names it."""
 
     def get_json(self, force: bool = False, silent: bool = False, cache: bool = True) -> Any:
         """Return the body's object. Raises `UserError`, whatever `force` and `silent` say."""
@@ -48,6 +52,9 @@ class JsonRequest(Request):
         return self.environ["cyrex.body"]
 
     def _read(self) -> dict[str, Any]:
+        sent = self.content_length or self.headers.get("Transfer-Encoding")
+        if not sent and self.endpoint in OPTIONAL:
+            return {}
         mimetype = self.mimetype
         content_type = self.headers.get("Content-Type", "")
         if self.endpoint in LARGE and is_upload(content_type):
@@ -85,8 +92,8 @@ class JsonRequest(Request):
             name, limit = "max_body_bytes", settings.max_body_bytes
             if self.content_length is None or self.content_length > settings.max_request_bytes:
                 self._take_seat()
-        # Werkzeug cuts a body without a Content-Length off here, silently: one byte more than is
-        # allowed shows that it was too large.
+        # Werkzeug silently cuts off a body without a Content-Length at this size. One byte above
+        # the limit shows that the body was too large.
         self.max_content_length = limit + 1
         with suppress(RequestEntityTooLarge):
             raw = self.get_data(cache=False)
@@ -99,7 +106,7 @@ class JsonRequest(Request):
         )
 
     def _take_seat(self) -> None:
-        """Until `give_seat_back`."""
+        """Take a seat for a large upload until `give_seat_back`. Raises `TooMany`."""
         company_id = caller().company_id or ""
         if not _uploads.take(company_id):
             raise TooMany(
@@ -109,7 +116,7 @@ class JsonRequest(Request):
 
 
 def give_seat_back(_error: BaseException | None) -> None:
-    """At the end of each request."""
+    """Free the seat of a large upload; called at the end of each request."""
     company_id = request.environ.pop("cyrex.upload", None)
     if company_id is not None:
         _uploads.leave(company_id)
@@ -129,7 +136,7 @@ def parse_rows(raw: bytes) -> dict[str, Any]:
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:
-    """Parse a body that must be one JSON object. Raises `UserError` that says what and where."""
+    """Parse a body that must be one JSON object. Raises `UserError` that names fault and place."""
     text = _decode(raw)
     try:
         value = json.loads(
@@ -143,7 +150,7 @@ def parse_object(raw: bytes) -> dict[str, Any]:
     except RecursionError:
         _refuse(f"nested deeper than {MAX_DEPTH} levels")
     except ValueError as error:
-        # From the hooks below, or an integer of more digits than Python converts.
+        # Raised by the hooks below, or for an integer of more digits than Python converts.
         _refuse(str(error) if str(error).startswith("the ") else "holds a number that is too long")
     if not isinstance(value, dict):
         _refuse("must be a JSON object")
@@ -177,7 +184,7 @@ def _finite(digits: str) -> float:
 
 
 def _check(root: dict[str, Any], strings: bool) -> None:
-    """Refuse what is nested too deep and, if `strings`, characters that Postgres cannot store."""
+    """Refuse deep nesting and, if `strings` is true, characters that Postgres cannot store."""
     level: list[tuple[Any, Path]] = [(root, ())]
     for _depth in range(MAX_DEPTH):
         below: list[tuple[Any, Path]] = []

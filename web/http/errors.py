@@ -1,4 +1,4 @@
-"""One JSON shape for every error, whatever raised it: `{"error": {message, type, param, code}}`."""
+"""All errors as JSON of one shape: `{"error": {message, type, param, code}}`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from sqlalchemy.exc import (
     DBAPIError,
     InterfaceError,
     OperationalError,
-    SQLAlchemyError,
 )
 from sqlalchemy.exc import (
     TimeoutError as PoolTimeout,
@@ -28,9 +27,6 @@ from database.session import UnsafeDatabaseRole
 from settings import message_of
 
 log = structlog.get_logger()
-
-# What a database that is away raises; the driver's own errors come from a new connection's checks.
-DATABASE_ERRORS = (SQLAlchemyError, psycopg2.Error)
 
 RETRY_AFTER_SECONDS = 2
 MAX_DETAILS = 20
@@ -45,7 +41,7 @@ TYPES = {
     503: "unavailable_error",
     504: "timeout_error",
 }
-# Findings of pydantic that a client may want to tell from others.
+# Kinds of pydantic's findings that keep a code of their own.
 FINDINGS = {"unsupported_parameter"}
 CODES = {
     400: "invalid_request",
@@ -77,7 +73,7 @@ def error_shape(error: UserError) -> dict[str, Any]:
 
 
 def error_response(error: UserError) -> Response:
-    """Render `error`; 401 says how to authenticate, 429 and 503 when to come back."""
+    """`error` as a response. 401 names the authentication scheme, 429 and 503 a time to retry."""
     response = jsonify(error_shape(error))
     response.status_code = error.status
     if error.status == 401:
@@ -125,7 +121,7 @@ def broker_unavailable() -> UserError:
     )
 
 
-def _of_http(error: HTTPException) -> Response:
+def _http_error(error: HTTPException) -> Response:
     status = error.code or 500
     # A redirect is no error.
     if status < 400:
@@ -138,34 +134,34 @@ def _of_http(error: HTTPException) -> Response:
     return response
 
 
-def _of_database(error: Exception) -> Response:
+def _database_error(error: Exception) -> Response:
     lost = isinstance(error, (OperationalError, InterfaceError, psycopg2.Error)) or (
         isinstance(error, DBAPIError) and error.connection_invalidated
     )
     if not lost:
-        return _of_bug(error)
+        return _unexpected_error(error)
     log.warning("database_unavailable", error=one_line(error))
     return error_response(database_unavailable())
 
 
-def _of_pool(error: Exception) -> Response:
+def _pool_exhausted(error: Exception) -> Response:
     log.warning("database_busy", error=one_line(error))
     return error_response(
         UserError("database_busy", "all database connections are in use; try again", status=503)
     )
 
 
-def _of_role(error: Exception) -> Response:
+def _unsafe_role(error: Exception) -> Response:
     log.error("database_role_refused", error=str(error))
     return error_response(database_unavailable())
 
 
-def _of_broker(error: Exception) -> Response:
+def _broker_error(error: Exception) -> Response:
     log.warning("broker_unavailable", error=str(error))
     return error_response(broker_unavailable())
 
 
-def _of_bug(error: Exception) -> Response:
+def _unexpected_error(error: Exception) -> Response:
     log.error("request_failed", exc_info=error)
     return error_response(
         UserError(
@@ -178,12 +174,12 @@ def _of_bug(error: Exception) -> Response:
 
 def register_errors(app: Flask) -> None:
     app.register_error_handler(UserError, error_response)
-    app.register_error_handler(HTTPException, _of_http)
-    app.register_error_handler(PoolTimeout, _of_pool)
-    app.register_error_handler(DBAPIError, _of_database)
-    app.register_error_handler(psycopg2.OperationalError, _of_database)
-    app.register_error_handler(psycopg2.InterfaceError, _of_database)
-    app.register_error_handler(UnsafeDatabaseRole, _of_role)
-    app.register_error_handler(redis.RedisError, _of_broker)
-    app.register_error_handler(BrokerError, _of_broker)
-    app.register_error_handler(Exception, _of_bug)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(PoolTimeout, _pool_exhausted)
+    app.register_error_handler(DBAPIError, _database_error)
+    app.register_error_handler(psycopg2.OperationalError, _database_error)
+    app.register_error_handler(psycopg2.InterfaceError, _database_error)
+    app.register_error_handler(UnsafeDatabaseRole, _unsafe_role)
+    app.register_error_handler(redis.RedisError, _broker_error)
+    app.register_error_handler(BrokerError, _broker_error)
+    app.register_error_handler(Exception, _unexpected_error)

@@ -1,8 +1,8 @@
 """`Idempotency-Key`: the same key and body get the same answer, and the work is done once.
 
-The key's row is inserted first in the transaction that does the work. A duplicate that comes at
-the same time waits on the unique index until that transaction ends: if it commits, the duplicate
-reads its answer; if it rolls back, the duplicate does the work.
+The key's row is inserted first in the transaction that does the work. A simultaneous duplicate
+waits on the unique index until that transaction ends: after a commit it reads the stored answer,
+after a rollback it does the work itself.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from web.http.auth import caller
 
 KEPT_FOR = timedelta(hours=24)
 REPLAYED_HEADER = "Idempotent-Replayed"
-# No company can have this id, so none can read the operator's answers.
+# No company can have this id, so no company can read the operator's answers.
 OPERATOR = "(operator)"
-# How long to wait for the answer is not part of what is asked for.
+# Fields that do not change what is requested.
 NOT_COMPARED = {"wait"}
 
 
 @dataclass(frozen=True)
-class Stored:
-    """The answer given the first time."""
+class StoredAnswer:
+    """The answer to the first request with a key."""
 
     status_code: int
     answer: Json
 
     def response(self, replayed: bool, location: str | None = None) -> Response:
-        """The answer as it is sent; a replay says that it is one."""
+        """The HTTP response; the header of a replay says that it is one."""
         response = jsonify(self.answer)
         response.status_code = self.status_code
         if location is not None:
@@ -52,7 +52,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Once:
-    """One request that may come twice. Without a key every method lets it pass."""
+    """A request that may arrive twice. Without a key nothing is looked up or stored."""
 
     owner: str
     route: str
@@ -61,17 +61,19 @@ class Once:
 
     @classmethod
     def of_request(cls, key: str | None, company_id: str | None) -> Once:
-        """`company_id` is whose rows the request makes; None: the operator's own."""
-        # The rule and not the path: a trailing slash makes no other request.
+        """`company_id`: the owner of the rows that the request creates; None: the operator."""
+        # The rule and not the path: a trailing slash does not change the request.
         route = f"{request.method} {request.url_rule}"
         if caller().scope == "operator":
-            # A company and the operator who works for it do not share keys.
+            # A company and an operator who acts for it do not share keys.
             route += " (operator)"
-        body = request.get_json() if key is not None else {}
+        body = dict(request.get_json()) if key is not None else {}
+        # The ids in the path say what is asked for as much as the body.
+        body |= {f"({name})": value for name, value in (request.view_args or {}).items()}
         return cls(company_id or OPERATOR, route, key, digest(body))
 
-    def seen(self, session: Session) -> Stored | None:
-        """The stored answer, if there is one. Raises `Conflict` when the body was another."""
+    def seen(self, session: Session) -> StoredAnswer | None:
+        """The stored answer, if there is one. Raises `Conflict` if it answered another body."""
         if self.key is None:
             return None
         found = session.scalar(
@@ -85,10 +87,10 @@ class Once:
                 "this Idempotency-Key was used with another body; use a new key for a new request",
                 "Idempotency-Key",
             )
-        return Stored(found.status_code or 200, found.answer or {})
+        return StoredAnswer(found.status_code or 200, found.answer or {})
 
-    def begin(self, session: Session) -> Stored | None:
-        """Take the key, or return the answer of whoever took it first. Waits for a duplicate."""
+    def begin(self, session: Session) -> StoredAnswer | None:
+        """Take the key (None), or return the stored answer. Waits for a simultaneous duplicate."""
         if self.key is None:
             return None
         session.execute(
@@ -115,8 +117,8 @@ class Once:
             )
         return stored
 
-    def do(self, session: Session, work: Callable[[], Stored]) -> tuple[Stored, bool]:
-        """Do the work and keep its answer, or find the answer kept; True: it was found."""
+    def do(self, session: Session, work: Callable[[], StoredAnswer]) -> tuple[StoredAnswer, bool]:
+        """Do the work and store its answer, or return the stored one and True."""
         stored = self.begin(session)
         if stored is not None:
             return stored, True
@@ -125,7 +127,7 @@ class Once:
         return stored, False
 
     def finish(self, session: Session, status_code: int, answer: Mapping[str, Any]) -> None:
-        """Keep the answer, in the transaction that did the work. It must hold no secret."""
+        """Store the answer in the transaction that did the work. It must hold no secret."""
         if self.key is not None:
             session.execute(
                 update(IdempotencyKey)
@@ -142,7 +144,7 @@ class Once:
 
 
 def digest(body: Mapping[str, Any]) -> str:
-    """SHA-256 of what a body asks for: the order of an object's fields does not matter."""
+    """SHA-256 of a body's compared fields, whatever their order."""
     compared = {name: value for name, value in body.items() if name not in NOT_COMPARED}
     text = json.dumps(compared, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()

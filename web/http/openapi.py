@@ -1,4 +1,4 @@
-"""What the OpenAPI page says beside the routes themselves."""
+"""The OpenAPI document, apart from the routes: its head, tags, and documented errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from flask_openapi3.models.info import Info
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel
 
-from web.shapes.answers import Error
+from web.shapes.common import Error
 
 DOCS_PREFIX = "/docs"
 DOCS_PAGE = f"{DOCS_PREFIX}/swagger"
@@ -34,17 +34,19 @@ SECURITY_SCHEMES: dict[str, Any] = {
 }
 SECURITY: list[dict[str, list[str]]] = [{"bearer": []}, {"api_key": []}]
 
-AUTOMATION = Tag(name="automation", description="Process data, and the jobs that do it.")
+AUTOMATION = Tag(
+    name="automation", description="Process a company's data with jobs, tools and memory."
+)
 CHAT = Tag(name="chat", description="OpenAI's API: point the `openai` SDK at `/v1`.")
-TRAINING = Tag(name="training", description="Train adapters and follow them.")
-SCHEDULES = Tag(name="schedules", description="Train again by itself.")
-ADAPTERS = Tag(name="adapters", description="What was trained.")
-AGENTS = Tag(name="agents", description="Who does the jobs, and how.")
+TRAINING = Tag(name="training", description="Train adapters and follow the trainings.")
+SCHEDULES = Tag(name="schedules", description="Retrain by the clock.")
+ADAPTERS = Tag(name="adapters", description="The adapters that trainings produced.")
+AGENTS = Tag(name="agents", description="Prompts, tools and limits for jobs.")
 COMPANIES = Tag(name="companies", description="Companies and their API keys.")
-OPERATIONS = Tag(name="operations", description="For who runs the platform; operators' keys only.")
-HEALTH = Tag(name="health", description="For probes and load balancers; no key needed.")
+OPERATIONS = Tag(name="operations", description="The state of the platform; operators' keys only.")
+HEALTH = Tag(name="health", description="For probes and load balancers; no API key needed.")
 
-# swagger-ui would ask a public validator about the page; it must load nothing from elsewhere.
+# swagger-ui would send the document to a public validator; the page must load local files only.
 SWAGGER_CONFIG = {
     "validatorUrl": None,
     "persistAuthorization": True,
@@ -56,15 +58,21 @@ _REASONS = {
     400: ("invalid_request", "The body, a field or a parameter is wrong; `param` names it."),
     401: ("invalid_api_key", "The API key is missing, unknown or revoked."),
     403: ("company_forbidden", "The key may not do this, or is another company's."),
-    404: ("job_not_found", "There is no such thing, or it is another company's."),
-    409: ("already_ended", "It stands against the present state, or against an Idempotency-Key."),
+    404: ("job_not_found", "It does not exist, or belongs to another company."),
+    409: (
+        "already_ended",
+        "It conflicts with the present state, or with an earlier use of the Idempotency-Key.",
+    ),
     413: (
         "body_too_large",
         "The body is larger than MAX_REQUEST_BYTES (a training's: MAX_BODY_BYTES).",
     ),
     415: ("unsupported_media_type", "Content-Type is not application/json."),
-    429: ("too_many_open_jobs", "A limit is reached, which is named; see Retry-After."),
-    503: ("database_unavailable", "A part does not answer; see Retry-After. Nothing was changed."),
+    429: ("too_many_open_jobs", "A limit is reached; `message` names it. See Retry-After."),
+    503: (
+        "database_unavailable",
+        "A part of the system does not answer; nothing was changed. See Retry-After.",
+    ),
     504: ("deadline_exceeded", "The answer took too long."),
 }
 _TYPES = {
@@ -101,7 +109,7 @@ Responses = dict[Any, type[BaseModel] | dict[Any, Any] | None]
 
 
 def blueprint(name: str, import_name: str, prefix: str, tag: Tag) -> APIBlueprint:
-    """A group of routes that need a key."""
+    """A group of routes that need an API key."""
     return APIBlueprint(
         name,
         import_name,
@@ -113,14 +121,16 @@ def blueprint(name: str, import_name: str, prefix: str, tag: Tag) -> APIBlueprin
 
 
 def refusals(*statuses: int) -> Responses:
-    """The documented errors of a route or a group of them."""
+    """The documented errors of a route or a group of routes."""
     return {status: _error(status) for status in statuses}
 
 
-def answers(
+def documented(
     *found: tuple[int, type[BaseModel]], creates: bool = False, limited: bool = False
 ) -> Responses:
-    """The documented answers of one route; a route that takes a body can refuse it, and one whose
-    rows are `limited` can ask to come back later."""
+    """The documented answers of one route.
+
+    creates: the route takes a body and can refuse it or conflict; limited: it can answer 429.
+    """
     statuses = ((409, 413, 415) if creates else ()) + ((429,) if limited else ())
     return {**dict(found), **refusals(*statuses)}

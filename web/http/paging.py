@@ -1,4 +1,4 @@
-"""Pages of a list: ask for one row more than is shown, to know whether there is a next page."""
+"""Pages of a list: a query fetches one row more than is shown, which tells of a next page."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from typing import Any
 
 
 def page_of(rows: Sequence[Any], limit: int, key: str) -> tuple[Sequence[Any], str | None]:
-    """The rows to show of `limit + 1` fetched, and the `after` of the next page (None: the end)."""
+    """Of `limit + 1` fetched rows, those to show, and the next page's `after` (None: the end)."""
     shown = rows[:limit]
     return shown, str(getattr(shown[-1], key)) if len(rows) > limit else None

@@ -1,1 +1,1 @@
-"""What lives between requests: publication after commit, waiting clients, streams."""
+"""Requests that outlast a transaction: handing over, waiting, streaming, disconnects."""

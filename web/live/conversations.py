@@ -1,13 +1,12 @@
-"""Answers that this process waits for: tickets and hints go out, one thread hears what comes back.
+"""Conversations under way: tickets and hints go out, one thread hears the replies of workers.
 
-Nothing here holds a database session. Until the first piece of an answer has gone to the client,
-whatever is lost is asked again, a few times; from then on a loss ends the answer with an error.
+Nothing here holds a database session. Before the client has received anything, a lost request or
+reply is sent again, up to `ATTEMPTS` times; afterwards a loss ends the answer with an error.
 """
 
 from __future__ import annotations
 
 import math
-import os
 import queue
 import threading
 import time
@@ -32,41 +31,42 @@ from cyrex.chat.usage import Recount, Used
 from cyrex.errors import Unavailable, UserError
 from database.base import Json, new_id
 from settings import get_settings
-from tasks.broker.dispatch import broker, hint_conversation
+from tasks.broker.connection import broker
+from tasks.broker.dispatch import hint_conversation
 from tasks.broker.listening import Listener
 from web.http.errors import broker_unavailable
 
 log = structlog.get_logger()
 
 LOOK_SECONDS = 1.0
-# A hint that brought no worker for so long is given again, to all workers, then half as often.
+# A hint that no worker has followed after this time is repeated to all workers, then at intervals
+# that double.
 HINT_SECONDS = 3.0
-# A ticket that was taken, with no word from who took it.
+# A ticket that was taken this long ago without any reply is lost.
 TAKEN_SECONDS = 8.0
 ATTEMPTS = 3
 BROKER_ERRORS = (redis.RedisError, OperationalError, OSError)
 
 
 class ClientGone(Exception):
-    """Nobody is left to answer."""
+    """The client has closed its connection."""
 
 
 class Conversations:
-    """The answers under way in this process."""
+    """The conversations under way in this process, by call id."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._pid = 0
         self._listener: Listener | None = None
         self.channel = ""
-        self._open: dict[str, Conversation] = {}
+        self._open: dict[str, LiveConversation] = {}
         self._recount = Recount()
 
-    def begin(self, ask: Ask) -> Conversation:
-        """Ask for an answer; `reply_to` is filled in. Raises a 503 while the broker is down."""
+    def begin(self, ask: Ask) -> LiveConversation:
+        """Send `ask`; replies come to this process. Raises a 503 while the broker is down."""
         if not self._listening():
             raise broker_unavailable()
-        conversation = Conversation(self, replace(ask, reply_to=self.channel))
+        conversation = LiveConversation(self, replace(ask, reply_to=self.channel))
         try:
             conversation.send()
         except BROKER_ERRORS as error:
@@ -75,25 +75,23 @@ class Conversations:
             raise broker_unavailable() from error
         return conversation
 
-    def add(self, call_id: str, conversation: Conversation) -> None:
+    def add(self, call_id: str, conversation: LiveConversation) -> None:
         self._open[call_id] = conversation
 
     def remove(self, call_id: str) -> None:
         self._open.pop(call_id, None)
 
     def ended(self, ask: Ask, end: Json) -> None:
-        """This is what `ask` was answered with."""
+        """Have the usage of an ended answer checked: the worker may have died before it metered."""
         self._recount.add(Used.of(ask, end["prompt_tokens"], end["completion_tokens"]))
 
     def _listening(self) -> bool:
-        """Start listening lazily, in the process that serves and not in the one that forked it."""
+        """Whether the reply channel is subscribed to; the first call starts the listener."""
         with self._lock:
-            if self._listener is None or self._pid != os.getpid():
-                self._pid, self._open = os.getpid(), {}
+            if self._listener is None:
                 self.channel = replies_channel(new_id())
                 self._listener = Listener(self.channel, self._hear)
                 self._listener.start()
-                self._recount = Recount()
                 self._recount.start()
             listener = self._listener
         return listener.wait_ready()
@@ -109,16 +107,20 @@ class Conversations:
             if conversation is not None:
                 conversation.heard_at = time.monotonic()
             else:
-                # The cancel that should have ended it was lost.
+                # Its cancel was lost.
                 cancel(call_id)
 
 
-class Conversation:
-    """One answer, for the thread of one client. Close it, however it ends."""
+class LiveConversation:
+    """One answer under way, used by the thread of one client. Always close it.
 
-    def __init__(self, home: Conversations, ask: Ask) -> None:
+    Each attempt has a call id and a ticket of its own, so that replies to an earlier one are told
+    apart.
+    """
+
+    def __init__(self, conversations: Conversations, ask: Ask) -> None:
         self.heard_at = 0.0
-        self._home = home
+        self._conversations = conversations
         self._ask = ask
         self._queue_seconds = get_settings().chat_queue_seconds
         self._arrived: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
@@ -132,13 +134,13 @@ class Conversation:
         self._has_ended = False
 
     def send(self) -> None:
-        """Ask, or ask anew under a ticket of its own. Raises what the broker raises."""
-        self._home.remove(self._call_id)
+        """Start an attempt: write its ticket, hint a worker. Raises the broker's errors."""
+        self._conversations.remove(self._call_id)
         self._attempt += 1
         self._call_id = f"{self._ask.conversation_id}:{self._attempt}"
         self._expected = 0
         self._is_started = False
-        self._home.add(self._call_id, self)
+        self._conversations.add(self._call_id, self)
         self._sent_at = time.monotonic()
         self._next_hint = self._sent_at + HINT_SECONDS
         seconds = self._queue_seconds
@@ -146,16 +148,16 @@ class Conversation:
         hint_conversation(self._ask.company_id, self._call_id, seconds, common=self._attempt > 1)
 
     def hear(self, event: Event) -> None:
-        """On the listening thread."""
+        """Called on the listener's thread."""
         self.heard_at = time.monotonic()
         self._arrived.put(event)
 
     def client_gone(self) -> None:
-        """On any thread: `next` raises ClientGone."""
+        """Make `next` raise ClientGone. Any thread may call this."""
         self._arrived.put(None)
 
     def has_more(self) -> bool:
-        """Whether `next` would return at once, or nearly."""
+        """Whether an event has arrived that `next` has not seen."""
         return not self._arrived.empty()
 
     def next(self) -> Event:
@@ -169,7 +171,7 @@ class Conversation:
             if event is None:
                 raise ClientGone
             if event.call_id != self._call_id or event.number < self._expected:
-                continue  # Of an attempt that was given up, or said twice.
+                continue  # From an abandoned attempt, or a duplicate.
             if event.number > self._expected:
                 self._lost("a part of the answer was lost on its way")
                 continue
@@ -182,12 +184,12 @@ class Conversation:
                 self._has_begun = True
                 self._has_ended = event.kind == "end"
                 if self._has_ended:
-                    self._home.ended(self._ask, event.value)
+                    self._conversations.ended(self._ask, event.value)
                 return event
 
     def close(self) -> None:
-        """Forget the answer; one that has not ended is cancelled, wherever it is."""
-        self._home.remove(self._call_id)
+        """Forget the answer, and cancel it unless it has ended."""
+        self._conversations.remove(self._call_id)
         if self._has_ended:
             return
         try:
@@ -204,7 +206,8 @@ class Conversation:
         raise UserError(error["code"], error["message"], error["param"], error["status"])
 
     def _lost(self, reason: str) -> None:
-        """Ask anew, if nothing has gone to the client yet and there is hope. Raises `UserError`."""
+        """Start another attempt. Raises `UserError` after the client has received a piece, or after
+        the last attempt."""
         log.info("answer_lost", call_id=self._call_id, reason=reason)
         cancel(self._call_id)
         if self._has_begun or self._attempt >= ATTEMPTS:
@@ -214,7 +217,7 @@ class Conversation:
         self._try(self.send)
 
     def _look(self) -> None:
-        """Nothing has come for a while. Raises `UserError` when nothing will."""
+        """Check an answer that has been silent for a while. Raises `UserError` when it is lost."""
         now = time.monotonic()
         if now > self._asked_at + self._queue_seconds + self._ask.seconds:
             raise UserError("deadline_exceeded", "the answer took too long", status=504)
@@ -225,9 +228,9 @@ class Conversation:
             raise Unavailable("no_worker", "no inference worker was free in time; try again")
         elif now > self._next_hint:
             self._next_hint = now + 2 * (self._next_hint - self._sent_at)
-            self._try(self._hint_again)
+            self._try(self._repeat_hint)
 
-    def _hint_again(self) -> None:
+    def _repeat_hint(self) -> None:
         if broker().exists(ticket_key(self._call_id)):
             company_id = self._ask.company_id
             hint_conversation(company_id, self._call_id, self._queue_seconds, common=True)
@@ -235,7 +238,7 @@ class Conversation:
             self._lost("the worker that took it was lost")
 
     def _try(self, act: Callable[[], Any]) -> None:
-        """What fails while the broker is away is tried again at the next look."""
+        """Act; while the broker is away, act again at the next look."""
         try:
             act()
         except BROKER_ERRORS as error:
@@ -244,7 +247,8 @@ class Conversation:
 
 
 def cancel(call_id: str) -> None:
-    """Tell all workers that nobody wants this answer. A hint: a lost one is given again."""
+    """Tell all workers to drop this answer. A hint: a lost one is sent again when its worker
+    reports that it is still at work."""
     try:
         broker().publish(CANCELS_CHANNEL, call_id)
     except redis.RedisError as error:

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
-import structlog
-
-from cyrex.logs import one_line
-from cyrex.work.lease import Hint
 from database.transitions import MACHINES
 from synapse.outbox import wake
-from tasks.broker.dispatch import admit_many, announce_end, broker, broker_alive, publish_all
-from web.http.errors import DATABASE_ERRORS, broker_unavailable
-
-log = structlog.get_logger()
+from tasks.broker.connection import broker, broker_alive
+from tasks.broker.dispatch import announce_end
+from tasks.broker.handover import Handover
+from web.http.errors import broker_unavailable
 
 FLUSH_SECONDS = 5.0
-# From one batch to the next: what comes in between shares a transaction and two round trips. What
-# comes alone waits for nothing.
+# Shortest time between two batches: the requests that arrive meanwhile share a transaction and two
+# round trips. A request that arrives alone waits for nothing.
 GATHER_SECONDS = 0.025
 
 
@@ -32,87 +25,88 @@ def require_broker() -> None:
         raise broker_unavailable()
 
 
-class _Handover:
-    """A thread that hands over what has come since it last did, of all companies in one go.
+class _HandoverThread:
+    """A thread that hands over, in one batch, what all requests have added since its last batch.
 
-    The rows are committed: what fails here, or dies with the process, is made good by the
-    reconciler, and the client must not be told that nothing was done.
+    The rows are committed, so the client must not be told that nothing was done: the reconciler
+    makes good what fails here or dies with the process.
     """
 
     def __init__(self) -> None:
-        self._come = threading.Condition()
-        self._waiting: set[tuple[str, str]] = set()
-        self._admitted: list[Hint] = []
+        self._changed = threading.Condition()
+        self._next = Handover()
         self._busy = False
-        self._began = float("-inf")
-        self._pid = 0
+        self._batch_began = float("-inf")
+        self._thread: threading.Thread | None = None
 
     def put(self, kind: str, company_id: str, row: Any | None) -> None:
-        with self._come:
-            if self._pid != os.getpid():  # the first time, and the first time after a fork
-                self._pid = os.getpid()
-                threading.Thread(target=self._run, name="handover", daemon=True).start()
+        with self._changed:
+            self._start()
             if row is None:
-                self._waiting.add((kind, company_id))
+                self._next.companies.add((kind, company_id))
             else:
-                self._admitted.append((MACHINES[kind], row))
-            self._come.notify_all()
+                self._next.rows.append((MACHINES[kind], row))
+            self._changed.notify_all()
+
+    def decided(self, company_id: str, adapter_id: str | None) -> None:
+        with self._changed:
+            self._start()
+            self._next.decided.add(company_id)
+            if adapter_id is not None:
+                self._next.adapters.add((company_id, adapter_id))
+            self._changed.notify_all()
+
+    def _start(self) -> None:
+        """Start the thread at the first call. Call with the lock held."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="handover", daemon=True)
+            self._thread.start()
 
     def flush(self, seconds: float) -> bool:
-        """Wait until all is handed over. False: it takes longer."""
-        with self._come:
-            return self._come.wait_for(lambda: not self._has_come() and not self._busy, seconds)
-
-    def _has_come(self) -> bool:
-        return bool(self._waiting or self._admitted)
+        """Wait until everything is handed over. False: it takes longer than `seconds`."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._next and not self._busy, seconds)
 
     def _run(self) -> None:
         while True:
-            with self._come:
+            with self._changed:
                 self._busy = False
-                self._come.notify_all()
-                self._come.wait_for(self._has_come)
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: bool(self._next))
                 self._busy = True
-            # Not on the condition, which every request would end.
-            time.sleep(max(0.0, self._began + GATHER_SECONDS - time.monotonic()))
-            with self._come:
-                self._began = time.monotonic()
-                come, self._waiting = self._waiting, set()
-                admitted, self._admitted = self._admitted, []
-            self._give(partial(publish_all, admitted))
-            for kind in sorted({kind for kind, _company_id in come}):
-                company_ids = sorted(company for k, company in come if k == kind)
-                self._give(partial(admit_many, kind, company_ids))
-
-    def _give(self, what: Callable[[], int]) -> None:
-        try:
-            what()
-        except DATABASE_ERRORS as error:
-            log.warning("not_handed_over", error=one_line(error))
-        except Exception:  # the thread must outlive whatever a batch meets
-            log.exception("not_handed_over")
+            # A sleep and no wait on the condition, which each new request would end.
+            time.sleep(max(0.0, self._batch_began + GATHER_SECONDS - time.monotonic()))
+            with self._changed:
+                self._batch_began = time.monotonic()
+                batch, self._next = self._next, Handover()
+            batch.give()
 
 
-_handover = _Handover()
+_thread = _HandoverThread()
 
 
 def hand_over(kind: str, company_id: str, row: Any | None = None) -> None:
-    """Give the broker, in a moment, what the company may have there, or `row`, already admitted."""
-    _handover.put(kind, company_id, row)
+    """Soon give the broker `row`, already admitted, or whatever the company may have there."""
+    _thread.put(kind, company_id, row)
+
+
+def decided(company_id: str, warm: str | None) -> None:
+    """After a person's decision about an adapter: settle it soon; `warm`: an adapter to load."""
+    _thread.decided(company_id, warm)
 
 
 def flush(seconds: float = FLUSH_SECONDS) -> bool:
-    """Wait until all was given that `hand_over` was told of. False: it takes longer."""
-    return _handover.flush(seconds)
+    """Wait until everything that `hand_over` was told is given. False: it takes longer."""
+    return _thread.flush(seconds)
 
 
 def wake_relay() -> None:
-    """The outbox has something new: do not wait for the relay's next look."""
+    """Tell the relay of new rows in the outbox, which it would else find at its next look."""
     wake(broker())
 
 
 def job_ended(job_id: str, company_id: str) -> None:
-    """A job was cancelled: tell who waits for it, and let the company's next one in."""
+    """After a job was cancelled: wake the clients that wait for it, admit the company's next."""
     wake_relay()
     announce_end(job_id)
     hand_over("job", company_id)

@@ -1,13 +1,12 @@
-"""Clients that wait for a job: one reader thread a process hears that jobs ended and wakes them.
+"""Clients that wait for a job: one reader thread per process hears of ended jobs and wakes them.
 
-A message is a hint: each waiter also looks at its job's row every `POLL_SECONDS`, so a lost
-message or a broker that is down costs a delay and nothing else. A waiter holds no database
-session between two looks.
+A message is a hint: each client's thread also reads its job's row every `POLL_SECONDS`, so a lost
+message or a broker that is down costs a delay and nothing else. Between two reads it holds no
+database session.
 """
 
 from __future__ import annotations
 
-import os
 import socket
 import ssl
 import threading
@@ -21,40 +20,39 @@ from tasks.broker.dispatch import JOBS_ENDED_CHANNEL
 from tasks.broker.listening import Listener
 
 POLL_SECONDS = 2.0
-# A company that waits alone has seven eighths of the seats, two have seven fifteenths each.
-SHARE = 7
+# A company may hold so many seats per free one: alone it gets seven eighths of all, two companies
+# get seven fifteenths each.
+SEATS_PER_FREE_SEAT = 7
 
 Found = TypeVar("Found")
 
-# `bool()` is False: the default of a question whose answer is no.
-_leaving: Callable[[], bool] = bool
+# `bool()` is False.
+_is_stopping: Callable[[], bool] = bool
 
 
-def release_when(leaving: Callable[[], bool]) -> None:
-    """Let waiters go, within `POLL_SECONDS`, once `leaving()` is true: the process is to stop."""
-    global _leaving
-    _leaving = leaving
+def release_when(is_stopping: Callable[[], bool]) -> None:
+    """End all waits within `POLL_SECONDS` once `is_stopping()` is true of this process."""
+    global _is_stopping
+    _is_stopping = is_stopping
 
 
 class Seats:
-    """Places for what holds a thread of the API: `seats` of them in a process, for all companies.
+    """Limits how many threads of this process one kind of slow request holds: `seats` in all.
 
-    A company may hold `SHARE` times as many as are free: however many ask for more, some are left.
+    A company may hold `SEATS_PER_FREE_SEAT` times as many seats as are free. However many it asks
+    for, some are left for others.
     """
 
     def __init__(self, seats: int) -> None:
         self.seats = seats
         self._lock = threading.Lock()
-        self._pid = os.getpid()
         self._taken = 0
         self._held: Counter[str] = Counter()
 
     def take(self, company_id: str) -> bool:
-        """Occupy a seat, if there is one for the company; `leave` frees it."""
+        """Occupy a seat if the company may have one; `leave` frees it."""
         with self._lock:
-            if self._pid != os.getpid():
-                self._forget_parent()
-            if self._held[company_id] >= SHARE * (self.seats - self._taken):
+            if self._held[company_id] >= SEATS_PER_FREE_SEAT * (self.seats - self._taken):
                 return False
             self._taken += 1
             self._held[company_id] += 1
@@ -67,12 +65,9 @@ class Seats:
             if not self._held[company_id]:
                 del self._held[company_id]
 
-    def _forget_parent(self) -> None:
-        self._pid, self._taken, self._held = os.getpid(), 0, Counter()
 
-
-class Waiters(Seats):
-    """Clients of this process that wait; who finds no seat is answered at once."""
+class WaitingClients(Seats):
+    """The clients that wait for a job in this process."""
 
     def __init__(self, redis_url: str, seats: int) -> None:
         super().__init__(seats)
@@ -82,9 +77,9 @@ class Waiters(Seats):
 
     @contextmanager
     def seat(self, job_id: str, company_id: str) -> Iterator[Seat | None]:
-        """A place from which to wait for `job_id`; None when there is none for the company.
+        """A seat to wait for `job_id` on; None when the company may have no more.
 
-        Take it before the job can end, or before looking at its row: then no end is missed.
+        Take it before the job can end, or before reading its row, so that no end is missed.
         """
         woken = threading.Event()
         if not self.take(company_id):
@@ -104,28 +99,24 @@ class Waiters(Seats):
                     del self._waiting[job_id]
 
     def wake(self, job_id: str) -> None:
-        """Let those who wait for `job_id` look at its row now."""
+        """Let the clients that wait for `job_id` read its row now."""
         with self._lock:
             for woken in self._waiting.get(job_id, ()):
                 woken.set()
 
-    def _forget_parent(self) -> None:
-        super()._forget_parent()
-        self._reader, self._waiting = None, {}
-
     def _start_reader(self) -> None:
-        """Lazily, so that it runs in the process that serves and not in the one that forked it."""
+        """Start the reader with the first client: a process that serves none listens to nothing."""
         if self._reader is None or not self._reader.is_alive():
             self._reader = Listener(JOBS_ENDED_CHANNEL, self._hear, self._redis_url)
             self._reader.start()
 
     def _hear(self, message: bytes) -> None:
-        """Anybody may publish; what is no job's id wakes nobody."""
+        """Any text may be published here; a text that is no job's id wakes nobody."""
         self.wake(message.decode(errors="replace"))
 
 
 class Seat:
-    """One client's place among the waiters."""
+    """One client's place among those that wait."""
 
     def __init__(self, woken: threading.Event) -> None:
         self._woken = woken
@@ -136,14 +127,14 @@ class Seat:
         seconds: float,
         gone: Callable[[], bool] = bool,
     ) -> Found | None:
-        """Return what `look` finds, or None after `seconds` or when the client is `gone`.
+        """Return the first result of `look`; None after `seconds` or when the client is `gone`.
 
-        `look` is called when the job is said to have ended, and every `POLL_SECONDS`.
+        `look` is called when a message says that the job has ended, and every `POLL_SECONDS`.
         """
         deadline = time.monotonic() + seconds
         while True:
             left = deadline - time.monotonic()
-            if left <= 0 or _leaving() or gone():
+            if left <= 0 or _is_stopping() or gone():
                 return None
             self._woken.wait(min(left, POLL_SECONDS))
             self._woken.clear()
@@ -153,7 +144,7 @@ class Seat:
 
 
 def client_gone(environ: Mapping[str, Any]) -> bool:
-    """Whether the client has closed its connection: nobody is left to wait for the answer."""
+    """Whether the client has closed its connection."""
     connection = environ.get("gunicorn.socket")
     if not isinstance(connection, socket.socket) or isinstance(connection, ssl.SSLSocket):
         return False

@@ -1,8 +1,7 @@
-"""Clients that go away while they wait: one thread a process sees their connections close."""
+"""Disconnected clients: one thread per process sees connections close while requests wait."""
 
 from __future__ import annotations
 
-import os
 import select
 import socket
 import threading
@@ -14,17 +13,16 @@ CLOSED = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
 
 
 class Watcher:
-    """Watches gunicorn's sockets with epoll: while they stay open they cost nothing."""
+    """Watches gunicorn's sockets with epoll: an open connection costs nothing."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._pid = 0
         self._poll: select.epoll | None = None
         self._gone: dict[int, Callable[[], None]] = {}
 
     @contextmanager
     def watch(self, environ: Mapping[str, Any], gone: Callable[[], None]) -> Iterator[None]:
-        """Call `gone`, on the watcher's thread, if the client closes its connection meanwhile."""
+        """Call `gone`, on the watcher's thread, if the client disconnects inside the block."""
         number = self._add(environ.get("gunicorn.socket"), gone)
         try:
             yield
@@ -41,7 +39,7 @@ class Watcher:
             if number < 0 or number in self._gone:
                 return None
             self._gone[number] = gone
-        # Once: a closed connection stays closed, and would be reported without end.
+        # One shot: a closed connection stays closed and would be reported for ever.
         poll.register(number, CLOSED | select.EPOLLONESHOT)
         return number
 
@@ -53,12 +51,12 @@ class Watcher:
             try:
                 poll.unregister(number)
             except OSError:
-                return  # The connection was closed, and epoll has forgotten it by itself.
+                return  # epoll drops a closed connection by itself.
 
     def _start(self) -> select.epoll:
-        """Lazily, so that it runs in the process that serves and not in the one that forked it."""
-        if self._poll is None or self._pid != os.getpid():
-            self._pid, self._gone, self._poll = os.getpid(), {}, select.epoll()
+        """Start the thread with the first client that is watched."""
+        if self._poll is None:
+            self._poll = select.epoll()
             threading.Thread(
                 target=self._run, args=(self._poll,), name="clients-gone", daemon=True
             ).start()

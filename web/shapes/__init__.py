@@ -1,1 +1,1 @@
-"""The JSON bodies of requests and answers, a module a domain."""
+"""The JSON bodies of requests and answers, one module per domain of `web/api/`."""

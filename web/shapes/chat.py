@@ -1,4 +1,4 @@
-"""What `/v1/chat/completions` takes and gives, in OpenAI's names."""
+"""Requests and answers of `/v1`, in OpenAI's names."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ from cyrex.chat.model_names import Model
 from cyrex.chat.protocol import Ask
 from cyrex.engine import Grammar
 from settings import get_settings
-from web.shapes.answers import Answer
-from web.shapes.requests import Body, OwnCompanyId, Parameters, Text
+from web.shapes.common import AnswerBody, OwnCompanyId, Parameters, RequestBody, Text
 
 MAX_MESSAGES = 2000
 MAX_STOP_STRINGS = 16
 MAX_TOKENS = 1_000_000
 MAX_TOP_LOGPROBS = 20
-# The code of an error that a client may look for; OpenAI's own.
+# An error code that clients may check for; it is OpenAI's.
 UNSUPPORTED = "unsupported_parameter"
 ANY_OBJECT = {"type": "object"}
 
 
 def _refuse_unless_empty(value: Any) -> None:
-    """Null, false and empty ask for nothing, so there is nothing to refuse."""
+    """Null, false, empty and default values change nothing, so they are accepted."""
     if value in (None, False, [], {}, "auto", "default", "none", ["text"]):
         return
     raise PydanticCustomError(UNSUPPORTED, "this parameter is not supported here")
@@ -40,24 +39,24 @@ StopStrings = Annotated[
 ]
 
 
-class StreamOptions(Body):
+class StreamOptions(RequestBody):
     include_usage: bool | None = None
     include_obfuscation: Unsupported = None
 
 
-class NamedSchema(Body):
+class NamedSchema(RequestBody):
     name: str = Field("", max_length=64)
     description: str | None = None
     schema_: dict[str, Any] = Field(alias="schema", description="A JSON schema.")
     strict: bool | None = None
 
 
-class ResponseFormat(Body):
+class ResponseFormat(RequestBody):
     type: Literal["text", "json_object", "json_schema"]
     json_schema: NamedSchema | None = None
 
 
-class ChatCompletion(Body):
+class CompletionRequest(RequestBody):
     model_config = ConfigDict(
         json_schema_extra={
             "example": {
@@ -88,11 +87,11 @@ class ChatCompletion(Body):
     top_logprobs: int | None = Field(None, ge=0, le=MAX_TOP_LOGPROBS)
     response_format: ResponseFormat | None = None
     n: Literal[1] | None = None
-    # Beyond OpenAI's, under the names that others use.
+    # Not in OpenAI's API; the names are those of other servers.
     top_k: int | None = Field(None, ge=0)
     min_p: float | None = Field(None, ge=0, le=1)
     repetition_penalty: float | None = Field(None, gt=0, le=10)
-    # Whom the client speaks for: kept nowhere, and changes nothing.
+    # The client's end user: not stored, and without effect.
     user: str | None = None
     safety_identifier: str | None = None
 
@@ -116,7 +115,7 @@ class ChatCompletion(Body):
     def ask(
         self, company_id: str, conversation_id: str, model: Model, messages: list[dict[str, Any]]
     ) -> Ask:
-        """What is asked of an inference worker."""
+        """The request as an inference worker gets it."""
         settings = get_settings()
         return Ask(
             company_id=company_id,
@@ -135,7 +134,7 @@ class ChatCompletion(Body):
         )
 
     def _sampling(self) -> dict[str, Any]:
-        """Fields of the engine's Sampling; what is left out is its default."""
+        """Fields of the engine's Sampling; a field that is left out has its default."""
         named = {
             "temperature": 1.0 if self.temperature is None else self.temperature,
             "top_p": self.top_p,
@@ -144,7 +143,7 @@ class ChatCompletion(Body):
             "repetition_penalty": self.repetition_penalty,
             "presence_penalty": self.presence_penalty,
             "frequency_penalty": self.frequency_penalty,
-            # The engine's seeds are not negative; equal seeds stay equal.
+            # The engine takes no negative seeds; equal seeds stay equal.
             "seed": None if self.seed is None else self.seed % 2**63,
             "top_logprobs": self.top_logprobs if self.logprobs else None,
         }
@@ -166,7 +165,7 @@ class ModelPath(Parameters):
 # ---- answers ----
 
 
-class TokenLogprob(Answer):
+class TokenLogprob(AnswerBody):
     token: str
     logprob: float
     bytes: list[int]
@@ -176,54 +175,58 @@ class TokenLogprobs(TokenLogprob):
     top_logprobs: list[TokenLogprob]
 
 
-class ChoiceLogprobs(Answer):
+class ChoiceLogprobs(AnswerBody):
     content: list[TokenLogprobs]
     refusal: None = None
 
 
-class ChatMessage(Answer):
+class ChatMessage(AnswerBody):
     role: Literal["assistant"]
     content: str
     refusal: None = None
 
 
-class Choice(Answer):
+class CompletionChoice(AnswerBody):
     index: int
     message: ChatMessage
     logprobs: ChoiceLogprobs | None
     finish_reason: Literal["stop", "length"]
 
 
-class PromptDetails(Answer):
-    cached_tokens: int = Field(description="Computed for an earlier request of the company.")
+class PromptDetails(AnswerBody):
+    cached_tokens: int = Field(
+        description="Prompt tokens reused from an earlier request of the company."
+    )
 
 
-class Usage(Answer):
+class TokenUsage(AnswerBody):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptDetails
 
 
-class Completion(Answer):
-    """With `stream`, server-sent events of chunks instead."""
+class ChatCompletion(AnswerBody):
+    """The answer without `stream`; with it, chunks come as server-sent events."""
 
     id: str
     object: Literal["chat.completion"]
     created: int
-    model: str = Field(description="Who answered: an adapter's id, or `base`.")
-    system_fingerprint: str | None = Field(description="Of the adapter's bytes; null: the base.")
-    choices: list[Choice]
-    usage: Usage
+    model: str = Field(description="The model that answered: an adapter's id, or `base`.")
+    system_fingerprint: str | None = Field(
+        description="A prefix of the adapter's SHA-256; null: the base model."
+    )
+    choices: list[CompletionChoice]
+    usage: TokenUsage
 
 
-class ModelCard(Answer):
+class ModelCard(AnswerBody):
     id: str
     object: Literal["model"]
     created: int
     owned_by: str
 
 
-class ModelCards(Answer):
+class ModelCards(AnswerBody):
     object: Literal["list"]
     data: list[ModelCard]

@@ -1,4 +1,4 @@
-"""What requests and answers about retraining schedules hold."""
+"""Requests and answers about retraining schedules."""
 
 from __future__ import annotations
 
@@ -7,8 +7,15 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from cyrex.schedules.service import MAX_HOURS, MAX_NEW_EXAMPLES
-from web.shapes.answers import MOMENT, Answer
-from web.shapes.requests import MAX_NAME, Body, OwnCompanyId, Parameters, RowId
+from web.shapes.common import (
+    MAX_NAME,
+    MOMENT,
+    AnswerBody,
+    OwnCompanyId,
+    Parameters,
+    RequestBody,
+    RowId,
+)
 
 MAX_CRON = 200
 
@@ -18,13 +25,13 @@ Cron = Annotated[
         min_length=1,
         max_length=MAX_CRON,
         description="Minute, hour, day of the month, month, weekday: `30 2 * * mon` is Mondays at "
-        "half past two. A time that the clock jumps over when it is put forward fires at the "
-        "moment after the jump; one that comes twice fires once.",
+        "half past two. A time that daylight saving skips fires right after the change; a time "
+        "that comes twice fires once.",
         examples=["30 2 * * mon"],
     ),
 ]
 Hours = Annotated[
-    int, Field(ge=1, le=MAX_HOURS, description="Instead of `cron`: every so many hours.")
+    int, Field(ge=1, le=MAX_HOURS, description="Hours between two fires, instead of `cron`.")
 ]
 Zone = Annotated[
     str, Field(max_length=100, description="An IANA time zone.", examples=["Europe/Berlin"])
@@ -34,7 +41,7 @@ NewExamples = Annotated[
     Field(
         ge=0,
         le=MAX_NEW_EXAMPLES,
-        description="Train only if so many examples came since the last training.",
+        description="Train only if at least this many examples arrived since the last training.",
     ),
 ]
 Config = Annotated[
@@ -43,7 +50,7 @@ Config = Annotated[
 Name = Annotated[str, Field(max_length=MAX_NAME)]
 
 
-class NewSchedule(Body):
+class NewSchedule(RequestBody):
     """Trains on the newest dataset of the company."""
 
     model_config = ConfigDict(
@@ -70,8 +77,8 @@ class NewSchedule(Body):
     enabled: bool = True
 
 
-class ScheduleChanges(Body):
-    """What is left out stays; `cron` takes the place of `every_hours`, and the reverse."""
+class ScheduleChanges(RequestBody):
+    """The fields to change; others stay. `cron` replaces `every_hours`, and the reverse."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"every_hours": 24}})
 
@@ -93,7 +100,7 @@ class FiresQuery(Parameters):
     limit: int = Field(50, ge=1, le=1000)
 
 
-class Schedule(Answer):
+class ScheduleView(AnswerBody):
     schedule_id: str
     company_id: str
     name: str
@@ -104,30 +111,32 @@ class Schedule(Answer):
     config: dict[str, Any]
     use_qlora: bool
     enabled: bool
-    next_fire_at: str | None = Field(description="UTC; null: not enabled.", examples=MOMENT)
+    next_fire_at: str | None = Field(
+        description="In UTC; null: the schedule is disabled.", examples=MOMENT
+    )
     last_fire_at: str | None
     created_at: str
     updated_at: str
 
 
-class Schedules(Answer):
-    schedules: list[Schedule]
+class Schedules(AnswerBody):
+    schedules: list[ScheduleView]
     next_after: str | None
 
 
-class ScheduleDeleted(Answer):
+class ScheduleDeleted(AnswerBody):
     schedule_id: str
     deleted: bool
 
 
-class Fire(Answer):
-    fire_at: str = Field(description="When it was due.", examples=MOMENT)
+class FireView(AnswerBody):
+    fire_at: str = Field(description="The due time.", examples=MOMENT)
     outcome: Literal["requested", "skipped"]
-    reason: str = Field(description="Why nothing was trained.")
-    request_id: str | None = Field(description="The training.")
+    reason: str = Field(description="Why no training was requested; empty otherwise.")
+    request_id: str | None = Field(description="The training that was requested.")
     created_at: str
 
 
-class Fires(Answer):
+class Fires(AnswerBody):
     schedule_id: str
-    fires: list[Fire]
+    fires: list[FireView]

@@ -1,4 +1,4 @@
-"""What requests and answers about tools and memory hold."""
+"""Requests and answers about tools."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ from pydantic.config import JsonDict
 
 from cyrex.tools.definition import NAME, Auth, Method, RateLimit, ToolDefinition
 from cyrex.tools.service import MAX_TOOLS
-from web.shapes.answers import Answer
-from web.shapes.requests import Body, CompanyPage, OwnCompanyId, Parameters, RowId, Text
-
-MAX_QUERY = 1000
+from web.shapes.common import AnswerBody, OwnCompanyId, Parameters, RequestBody
 
 EXAMPLE: JsonDict = {
     "name": "crm_lookup",
@@ -30,7 +27,7 @@ EXAMPLE: JsonDict = {
 }
 
 
-class RegisterTools(Body):
+class RegisterTools(RequestBody):
     model_config = ConfigDict(
         json_schema_extra={"example": {"company_id": "acme", "tools": [EXAMPLE]}}
     )
@@ -40,13 +37,13 @@ class RegisterTools(Body):
 
 
 class ReplaceTool(ToolDefinition):
-    """A whole definition; `name` may be left out."""
+    """A complete definition; `name` may be left out."""
 
     name: str = Field("", pattern=f"{NAME}|^$")
 
 
-class ChangeTool(Body):
-    """Fields to change; those left out stay, secrets too."""
+class ChangeTool(RequestBody):
+    """The fields to change; fields that are left out stay, secrets too."""
 
     model_config = ConfigDict(json_schema_extra={"example": {"description": "Find a customer"}})
 
@@ -60,7 +57,7 @@ class ChangeTool(Body):
     idempotent: bool | None = None
 
 
-class CallTool(Body):
+class ToolTrial(RequestBody):
     model_config = ConfigDict(
         json_schema_extra={"example": {"arguments": {"email": "jo@example.com"}}}
     )
@@ -72,20 +69,7 @@ class ToolPath(Parameters):
     name: str = Field(pattern=NAME)
 
 
-class MemoryPath(Parameters):
-    memory_id: RowId
-
-
-class MemoryQuery(CompanyPage):
-    q: Text | None = Field(
-        None,
-        min_length=1,
-        max_length=MAX_QUERY,
-        description='Words that must be there; "a phrase", `or` and `-not` are understood.',
-    )
-
-
-class Tool(Answer):
+class ToolView(AnswerBody):
     """A tool, without its secrets."""
 
     company_id: str
@@ -93,58 +77,40 @@ class Tool(Answer):
     endpoint: str
     method: Method
     description: str
-    parameters: dict[str, Any] = Field(description="JSON schema, every `$ref` written out.")
+    parameters: dict[str, Any] = Field(description="A JSON schema with every `$ref` resolved.")
     idempotent: bool
-    headers: dict[str, str] = Field(description="Those that are no secret.")
-    secret_headers: list[str] = Field(description="Names of the headers kept as secrets.")
-    auth: dict[str, str] | None = Field(description="Without its token or key.")
+    headers: dict[str, str] = Field(description="Headers that are not secret.")
+    secret_headers: list[str] = Field(description="Names of the secret headers.")
+    auth: dict[str, str] | None = Field(description="The authentication, without its token or key.")
     rate_limit: RateLimit | None
     created_at: str
     updated_at: str
 
 
-class Tools(Answer):
-    tools: list[Tool]
+class Tools(AnswerBody):
+    tools: list[ToolView]
 
 
 class ToolsRegistered(Tools):
     company_id: str
-    registered: list[str] = Field(description="Names, in the order sent.")
+    registered: list[str] = Field(description="Names of the tools, in the order sent.")
     message: str
 
 
-class ToolDeleted(Answer):
+class ToolDeleted(AnswerBody):
     name: str
     deleted: bool
 
 
-class ToolTested(Answer):
-    """How a test call went; 200 also when the tool failed."""
+class ToolTested(AnswerBody):
+    """The outcome of a test call. The status is 200 even when the tool failed."""
 
     name: str
     status: str = Field(description="`completed`, `failed` or `unknown`.")
-    status_code: int | None = Field(description="The tool's HTTP status; null: none came.")
+    status_code: int | None = Field(description="The tool's HTTP status; null: it did not answer.")
     seconds: float
     content_type: str | None
-    body: Any = Field(description="JSON, or text; long ones are cut off and given as text.")
+    body: Any = Field(description="JSON or text; a long body is cut off and given as text.")
     truncated: bool
     note: str | None
     error: dict[str, Any] | None
-
-
-class Memory(Answer):
-    memory_id: str
-    company_id: str
-    job_id: str | None
-    kind: str
-    content: str
-    created_at: str
-
-
-class Memories(Answer):
-    memory: list[Memory]
-    next_after: str | None = Field(description="Send as `after` for the next page; null: the end.")
-
-
-class Forgotten(Answer):
-    deleted: int

@@ -28,7 +28,7 @@ from synapse.streams import (
     LORA_TRAINING_REQUESTS,
 )
 from tests import rows
-from tests.conftest import forget_settings
+from tests.support.environment import forget_settings
 
 LINES = [{"input": f"question {n}", "output": f"answer {n}"} for n in range(4)]
 TOOL = {"name": "crm", "endpoint": "https://crm.acme.com/api", "description": "Look up"}

@@ -1,46 +1,17 @@
-"""Helpers of these tests: stacks of small programs, and a look at what runs."""
+"""Stacks of small programs, taken ports, open folders."""
 
 from __future__ import annotations
 
 import shutil
 import socket
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from embedded import Stack
-from embedded.layout import Layout
-from embedded.servers import postgres
-from embedded.stack.plan import MARKER
-from embedded.supervisor import kernel
-
-# Given, so that no server is started.
-ELSEWHERE = {
-    "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
-    "REDIS_URL": "redis://127.0.0.1:1/0",
-}
-TABLES = "tests.integration.embedded.tables"
-
-StackMaker = Callable[..., Stack]
-
-
-def left(folder: Path) -> list[int]:
-    """The pids of all processes of the stack on `folder`, children and detached ones too."""
-    layout = Layout.at(folder)
-    found = {*kernel.marked(f"{MARKER}={layout.root}"), *postgres.leftovers(layout)}
-    return sorted(pid for pid in found if kernel.is_alive(pid))
-
-
-def wait_for(condition: Callable[[], bool], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
+from tests.support.stacks import ELSEWHERE, TABLES, StackMaker, left
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from modelkit.errors import RegistryError, RegistryUnavailable, VersionExists
 from modelkit.mlflow_registry import SHA256_TAG, VERSION_TAG, MlflowRegistry
 from modelkit.s3_client import Bucket
 from modelkit.s3_store import S3Store
-from tests.integration.modelkit.conftest import MlflowServer, new_database
-from tests.unit.modelkit.conftest import write_package
+from tests.support.model_packages import write_package
+from tests.support.registries import MlflowServer, new_database
 from tests.waiting import together
 
 pytestmark = pytest.mark.slow

@@ -21,8 +21,8 @@ from modelkit.errors import (
     VersionExists,
 )
 from modelkit.package import FileEntry, Manifest
-from tests.integration.modelkit.conftest import Place
-from tests.unit.modelkit.conftest import write_package
+from tests.support.model_packages import write_package
+from tests.support.registries import Place
 
 WEIGHTS = "adapter_model.safetensors"
 Make = Callable[..., Path]
@@ -78,6 +78,22 @@ def test_versions_are_integers_and_never_change(place: Place, make: Make) -> Non
         registry.get_model("../acme")
     with pytest.raises(RegistryError, match="integer from 1"):
         registry.register_model("acme", 0, make("zero"), {})
+
+
+def test_a_deleted_version_is_gone_with_its_bytes(place: Place, make: Make) -> None:
+    registry = place.registry
+    for version in (1, 2):
+        registry.register_model("acme", version, make("a", seed=version), {})
+    assert registry.delete_model("acme", 1) is True
+    assert [model.version for model in registry.list_models("acme")] == [2]
+    with pytest.raises(ModelNotFound):
+        registry.get_model("acme", 1)
+    assert not list((place.models / "acme").glob("1/**/*.safetensors"))
+    assert registry.get_model("acme").version == 2
+    assert registry.delete_model("acme", 1) is False
+    assert registry.delete_model("nobody", 1) is False
+    again = registry.register_model("acme", 1, make("b", seed=9), {})
+    assert registry.get_model("acme", 1) == again
 
 
 def test_an_alias_names_a_version(place: Place, make: Make) -> None:

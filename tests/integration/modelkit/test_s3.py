@@ -19,10 +19,10 @@ from modelkit.s3_client import Bucket
 from modelkit.s3_store import S3Store
 from modelkit.store_registry import StoreRegistry
 from tests.integration.modelkit.condition_proxy import ConditionProxy
-from tests.integration.modelkit.conftest import with_secret
 from tests.integration.modelkit.cutting_proxy import CuttingProxy
 from tests.s3_server import S3Server, free_port
-from tests.unit.modelkit.conftest import CONFIG, Q_PROJ, write_package
+from tests.support.model_packages import CONFIG, Q_PROJ, write_package
+from tests.support.registries import with_secret
 from tests.waiting import together
 
 WEIGHTS = "adapter_model.safetensors"

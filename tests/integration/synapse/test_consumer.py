@@ -170,7 +170,7 @@ POISON: dict[str, dict[Any, Any]] = {
     "missing field": {"type": MODEL_EVENT, "company_id": "c", "data": "{}"},
     "no text": {b"event": b"\xff\xfe\x00"},
     "NUL": {"event_id": "p2", "type": MODEL_EVENT, "data": '{"event":"\\u0000"}'},
-    "deep": {"event_id": "p3", "type": MODEL_EVENT, "data": "[" * 50_000},
+    "deep": {"event_id": "p3", "type": MODEL_EVENT, "data": "[" * 50_000 + "]" * 50_000},
     "unknown type": {"event_id": "p4", "type": "x.y", "data": "{}"},
     "unknown version": {
         "event_id": "p5",
@@ -191,7 +191,7 @@ def test_poison_is_set_aside_and_the_rest_flows(company: str, redis: Redis) -> N
     letters = dead_letters()
     assert len(letters) == len(POISON)
     reasons = " | ".join(letter.reason for letter in letters)
-    for expected in ("data: not JSON", "event_id: Field required", "not UTF-8", "NUL", "deeply"):
+    for expected in ("data: not JSON", "event_id: Field required", "not UTF-8", "NUL", "deeper"):
         assert expected in reasons
     first = letters[0]
     assert (first.kind, first.company_id) == (MODEL_EVENTS, None)

@@ -22,8 +22,8 @@ from tasks.broker import dispatch
 from tests import rows
 from tests.blob_places import point_at
 from tests.celery_workers import CeleryWorker, celery_workers, reconciling
-from tests.conftest import FOLDERS, forget_settings
 from tests.s3_server import S3Server
+from tests.support.environment import FOLDERS, forget_settings
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

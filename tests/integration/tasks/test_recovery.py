@@ -19,11 +19,11 @@ from database.session import operator_session
 from embedded import Servers
 from settings import get_settings
 from tasks import app
-from tasks.broker import dispatch, queues
+from tasks.broker import connection, queues
 from tests import rows
-from tests.integration.synapse.conftest import OwnValkey
 from tests.integration.tasks import processes
-from tests.integration.tasks.conftest import use_broker
+from tests.support.broker import use_broker
+from tests.support.valkey import OwnValkey
 
 pytestmark = pytest.mark.slow
 
@@ -54,7 +54,7 @@ def valkey(
     server.kill()
     monkeypatch.undo()
     get_settings.cache_clear()
-    dispatch.broker.cache_clear()
+    connection.broker.cache_clear()
 
 
 def seconds_until(done: Callable[[], bool], limit: float) -> float:
@@ -72,7 +72,7 @@ def consuming_again(limit: float) -> float:
 
     def answered() -> bool:
         try:
-            if dispatch.broker_writable():
+            if connection.broker_writable():
                 app.send_task("maintenance.canary", queue="tools", priority=0, expires=5)
         except (OSError, RedisError):
             return False
@@ -116,12 +116,12 @@ def test_a_full_broker_ends_no_worker(valkey: OwnValkey, tmp_path: Path, pool: s
         # A message that waits can still be read, but nothing can be noted of it.
         for _ in range(20):
             app.send_task("maintenance.canary", queue="tools", priority=0, expires=60)
-        dispatch.broker().config_set("maxmemory", 1)
+        connection.broker().config_set("maxmemory", 1)
         with pytest.raises(RedisError, match="maxmemory"):
-            dispatch.broker().set("some", "thing")
+            connection.broker().set("some", "thing")
         time.sleep(FULL_SECONDS)
         assert worker.poll() is None
-        dispatch.broker().config_set("maxmemory", 0)
+        connection.broker().config_set("maxmemory", 0)
         consuming_again(KILLED_SECONDS)
         assert worker.poll() is None, "it is still the same worker"
 
@@ -135,12 +135,12 @@ def test_a_flushed_broker_is_told_of_everything(valkey: OwnValkey, tmp_path: Pat
     expected = companies * 64
 
     def depth() -> int:
-        return queues.backlog(dispatch.broker())["inference"].depth
+        return queues.backlog(connection.broker())["inference"].depth
 
     with processes.worker(tmp_path, "maintenance"), processes.beat(tmp_path):
         seconds_until(lambda: depth() >= expected, 60)
         time.sleep(5)
-        dispatch.broker().flushall()
+        connection.broker().flushall()
         took = seconds_until(lambda: depth() >= expected, FLUSHED_SECONDS)
     print(f"flush_reissue_s: {took:.2f} for {expected} jobs")
 

@@ -9,7 +9,8 @@ from flask import Flask
 
 from cyrex.tenants.keys import issue_key
 from database.session import operator_session
-from tests.integration.web.support import Api, Tenant, new_tenant, use_broker
+from tests.support.broker import use_broker
+from tests.support.web import Api, Tenant, new_tenant
 from web import create_app
 from web.http.auth import key_cache
 

@@ -13,8 +13,9 @@ from structlog.testing import capture_logs
 
 from settings import get_settings
 from tests.blob_places import point_at
-from tests.integration.web.support import LINES, Api, Tenant, error_of, new_company_id, row_counts
 from tests.s3_server import S3Server
+from tests.support.database import row_counts
+from tests.support.web import LINES, Api, Tenant, error_of, new_company_id
 
 TRAIN = "/company-automation/train-adapter"
 PROCESS = "/company-automation/process"

@@ -12,9 +12,10 @@ from sqlalchemy import func, select
 from database.base import new_id
 from database.models import CompanyMemory, IdempotencyKey
 from database.session import WEB, company_session
-from tests.integration.web.api.test_training import new_adapter
-from tests.integration.web.support import Api, Tenant, error_of, row_counts
-from web.shapes import answers
+from tests.support.database import row_counts
+from tests.support.web import Api, Tenant, error_of, new_adapter
+from web.shapes.jobs import JobView
+from web.shapes.training import TrainingAccepted
 
 
 @dataclass
@@ -40,8 +41,8 @@ def belongings(acme: Tenant) -> Belongings:
         session.add(memory)
     return Belongings(
         acme.company_id,
-        answers.Job.model_validate(acme.api.process().json).job_id,
-        answers.TrainingRequested.model_validate(acme.api.train().json).request_id,
+        JobView.model_validate(acme.api.process().json).job_id,
+        TrainingAccepted.model_validate(acme.api.train().json).request_id,
         new_adapter(acme.company_id, 1),
         acme.key.split("_")[1],
         acme.api.post("/company-automation/agents", {"name": "a"}).json["agent_id"],  # type: ignore[index]
@@ -87,7 +88,7 @@ def test_every_route_to_anothers_thing_is_closed(
     # Nothing happened to them.
     assert acme.api.get(f"/company-automation/jobs/{belongings.job_id}").json is not None
     job = acme.api.get(f"/company-automation/jobs/{belongings.job_id}")
-    assert answers.Job.model_validate(job.json).status == "admitted"
+    assert JobView.model_validate(job.json).status == "admitted"
 
 
 def test_naming_another_company_is_forbidden(acme: Tenant, globex: Tenant) -> None:

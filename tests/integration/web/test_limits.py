@@ -20,10 +20,11 @@ from synapse.relay import Relay
 from synapse.streams import COMPANY_AUTOMATION_JOBS, CONSUMED, LORA_TRAINING_REQUESTS, connect
 from tasks.bridge.effects import effect
 from tests import rows
-from tests.integration.web.support import LINES, Api, Tenant, error_of, finish_job, row_counts
+from tests.support.database import row_counts
+from tests.support.web import LINES, Api, Tenant, error_of, finish_job
 from tests.waiting import together
 from web.http import body
-from web.shapes import answers
+from web.shapes.jobs import JobView
 
 LIMIT = 3
 
@@ -57,7 +58,7 @@ def test_a_job_too_many_is_refused_and_leaves_nothing(acme: Tenant, globex: Tena
     assert row_counts() == before
     assert globex.api.process().status_code == 202, "another company's"
 
-    first = answers.Job.model_validate(made[0].json)
+    first = JobView.model_validate(made[0].json)
     finish_job(acme.company_id, first.job_id)
     # The key of the refused request was not used up.
     assert acme.api.process(headers={"Idempotency-Key": "k"}).status_code == 202

@@ -5,32 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 from flask import Flask
-from sqlalchemy import delete, func, text, update
-from sqlalchemy.exc import OperationalError
 
 from database import session as sessions
-from database.models import Canary, Worker
 from settings import get_settings
-from synapse.streams import connect
-from tasks import app as celery_app
 from tasks.broker.pulse import LOOK_SECONDS
-from tests.integration.web.support import (
-    Api,
-    Proxy,
-    Tenant,
-    error_of,
-    eventually,
-    finish_job,
-    newest_job,
-    row_counts,
-    use_broker,
-)
+from tests.support.broker import use_broker
+from tests.support.database import row_counts
+from tests.support.proxy import Proxy
+from tests.support.web import Api, Tenant, error_of, finish_job, newest_job
+from tests.waiting import eventually
 from web import create_app
-from web.shapes import answers
+from web.shapes.health import Readiness
+from web.shapes.jobs import JobView
 from web.shapes.operations import Overview
 
 CHAT = {"model": "base", "messages": [{"role": "user", "content": "Hello"}]}
@@ -85,7 +74,7 @@ def test_without_postgres_everything_is_503_and_comes_back_by_itself(
             assert int(refused.headers["Retry-After"]) > 0
         ready = anyone.get("/readyz")
         assert ready.status_code == 503
-        state = answers.Readiness.model_validate(ready.json)
+        state = Readiness.model_validate(ready.json)
         assert (state.down, state.database, state.redis) == (["database"], "down", "ok")
         assert state.workers is None
         assert anyone.get("/healthz").status_code == 200
@@ -100,7 +89,7 @@ def test_without_postgres_everything_is_503_and_comes_back_by_itself(
 def test_without_redis_nothing_is_begun_but_all_can_be_read(
     anyone: Api, acme: Tenant, outside: Outside
 ) -> None:
-    made = answers.Job.model_validate(acme.api.process().json)
+    made = JobView.model_validate(acme.api.process().json)
     before = row_counts()
     outside.redis.cut()
     time.sleep(2 * LOOK_SECONDS)  # For so long what was seen a moment ago is believed.
@@ -118,7 +107,7 @@ def test_without_redis_nothing_is_begun_but_all_can_be_read(
         assert acme.api.get(made.location).status_code == 200
         ready = anyone.get("/readyz")
         assert ready.status_code == 503
-        assert answers.Readiness.model_validate(ready.json).down == ["redis"]
+        assert Readiness.model_validate(ready.json).down == ["redis"]
     finally:
         outside.redis.restore()
     assert acme.api.process().status_code == 202
@@ -138,21 +127,6 @@ def test_without_redis_an_operator_sees_the_rest(operator: Api, outside: Outside
     assert overview.rows["job"]
 
 
-def test_a_redis_that_is_full_is_not_ready(anyone: Api, redis_url: str) -> None:
-    """It answers every ping, and takes nothing."""
-    client = connect(redis_url)
-    client.config_set("maxmemory", "1")
-    try:
-        assert client.ping()
-        ready = anyone.get("/readyz")
-        assert ready.status_code == 503
-        assert answers.Readiness.model_validate(ready.json).down == ["redis"]
-    finally:
-        client.config_set("maxmemory", "0")
-        client.close()
-    assert anyone.get("/readyz").status_code == 200
-
-
 def test_a_replay_needs_no_broker(acme: Tenant, outside: Outside) -> None:
     headers = {"Idempotency-Key": "k"}
     first = acme.api.train(headers=headers), acme.api.process(headers=headers)
@@ -166,13 +140,13 @@ def test_a_replay_needs_no_broker(acme: Tenant, outside: Outside) -> None:
 
 
 def test_a_job_is_cancelled_without_redis(acme: Tenant, outside: Outside) -> None:
-    made = answers.Job.model_validate(acme.api.process().json)
+    made = JobView.model_validate(acme.api.process().json)
     outside.redis.cut()
     try:
         cancelled = acme.api.post(f"{made.location}/cancel")
     finally:
         outside.redis.restore()
-    assert answers.Job.model_validate(cancelled.json).status == "cancelled"
+    assert JobView.model_validate(cancelled.json).status == "cancelled"
 
 
 def test_redis_that_goes_away_during_a_wait_costs_a_delay_only(
@@ -217,22 +191,7 @@ def test_postgres_that_goes_away_during_a_wait_does_not_lose_the_job(
         finally:
             outside.database.restore()
     assert response.status_code == 202
-    assert answers.Job.model_validate(response.json).job_id == job_id
-
-
-def test_a_failure_after_the_commit_is_not_told_as_a_failure(
-    acme: Tenant, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_what: object) -> int:
-        raise OperationalError("SELECT 1", {}, Exception("gone"))
-
-    monkeypatch.setattr("web.live.handover.publish_all", fail)
-    monkeypatch.setattr("web.live.handover.admit_many", fail)
-    for key, status in ((None, "admitted"), ("once", "queued")):
-        response = acme.api.process(headers={"Idempotency-Key": key} if key else {})
-        assert response.status_code == 202
-        job = answers.Job.model_validate(response.json)
-        assert acme.api.get(job.location).json["status"] == status  # type: ignore[index]
+    assert JobView.model_validate(response.json).job_id == job_id
 
 
 def test_when_all_connections_are_in_use_the_answer_is_503(
@@ -251,62 +210,3 @@ def test_when_all_connections_are_in_use_the_answer_is_503(
     finally:
         monkeypatch.undo()
         sessions.dispose()
-
-
-def test_live_workers_are_reported_by_queue(anyone: Api, app: Flask) -> None:
-    def row(node: str, queues: list[str], **times: Any) -> Worker:
-        return Worker(node=node, queues=queues, host="h", pid=1, **times)
-
-    stale = func.now() - text("interval '1 minute'")
-    with sessions.operator_session() as session:
-        session.add(row("inference@a", ["inference"]))
-        session.add(row("inference@b", ["inference"]))
-        session.add(row("bridge@a", ["bridge", "maintenance"]))
-        session.add(row("training@a", ["training"], heartbeat_at=stale))
-    ready = anyone.get("/readyz")
-    assert ready.status_code == 200
-    state = answers.Readiness.model_validate(ready.json)
-    assert state.status == "degraded", "nobody trains, and nobody calls tools"
-    assert state.workers == {
-        "inference": 2,
-        "training": 0,
-        "bridge": 1,
-        "tools": 0,
-        "maintenance": 1,
-    }
-
-
-def test_strictly_ready_is_who_has_workers_that_work(anyone: Api, app: Flask) -> None:
-    names = [str(queue.name) for queue in celery_app.conf.task_queues]
-    with sessions.operator_session() as session:
-        session.execute(delete(Worker))
-        session.add(Worker(node="all@a", queues=names, host="h", pid=1, details={"slots": 2}))
-        for name in names:
-            session.merge(Canary(queue=name, node="all@a", seconds=0.1, seen_at=func.now()))
-    ready = anyone.get("/readyz?strict=true")
-    assert (ready.status_code, ready.json["status"]) == (200, "ready")  # type: ignore[index]
-    stale = func.now() - text("interval '1 minute'")
-    with sessions.operator_session() as session:
-        # Its heart beats, and nothing that is sent to it arrives.
-        session.execute(update(Worker).values(started_at=stale))
-        session.execute(update(Canary).where(Canary.queue == "inference").values(seen_at=stale))
-    state = answers.Readiness.model_validate(anyone.get("/readyz").json)
-    assert (state.status, state.down) == ("degraded", [])
-    assert state.queues is not None
-    assert state.queues["inference"].status == "stuck"
-    strict = anyone.get("/readyz?strict=true")
-    assert strict.status_code == 503
-    assert answers.Readiness.model_validate(strict.json).down == ["inference"]
-
-
-def test_a_database_role_that_sees_everything_is_refused(
-    servers: Any, database_url: str, app: Flask
-) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DATABASE_URL", servers.superuser_url())
-        get_settings.cache_clear()
-        sessions.dispose()
-        with pytest.raises(sessions.UnsafeDatabaseRole):
-            create_app()
-        sessions.dispose()
-    get_settings.cache_clear()

@@ -20,7 +20,9 @@ import pytest
 import requests
 
 from settings import REPOSITORY
-from tests.integration.web.support import Tenant, eventually, finish_job, newest_job, row_counts
+from tests.support.database import row_counts
+from tests.support.web import Tenant, finish_job, newest_job
+from tests.waiting import eventually
 from web.live import waiting
 
 MAX_BODY = 20_000

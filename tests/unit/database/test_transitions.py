@@ -44,7 +44,14 @@ def test_every_state_is_reached_and_every_life_can_end(machine: Machine) -> None
     assert machine.terminal
     for state in machine.states:
         if state.to:
-            assert machine.failed in state.to or state.name in ("ready", "rejected")
+            assert machine.failed in state.to or state.name in machine.terminal
+
+
+def test_what_people_alone_move_has_ended() -> None:
+    assert ADAPTER.terminal == ("ready", "rejected", "failed", "retired", "deleted")
+    assert JOB.terminal == ("completed", "failed", "cancelled")
+    assert TRAINING.terminal == ("succeeded", "failed", "cancelled")
+    assert TOOL_CALL.terminal == ("completed", "failed", "unknown")
 
 
 @machines

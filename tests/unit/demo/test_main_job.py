@@ -1,32 +1,42 @@
-"""What the demo brings along: its tool server and the conversations about it."""
+"""The demo's messages: distinct, the same each time, and of opposite meaning to both companies."""
 
 from __future__ import annotations
 
-import random
-from dataclasses import asdict
+from typing import Any
 
-import requests
+import pytest
 
-from demo import shop as demo_shop
-from demo import tools as demo_tools
-from helox.check import check_lines
+from demo.main_job import LABELS, messages, progress_line
 
 
-def test_server_answers_those_who_show_the_token() -> None:
-    (order,) = demo_shop.orders(random.Random(1), 1)
-    with demo_shop.Shop([order], "right") as shop:
-
-        def ask(token: str, order_id: str) -> requests.Response:
-            headers = {"Authorization": f"Bearer {token}"}
-            return requests.post(shop.url, json={"order_id": order_id}, headers=headers, timeout=5)
-
-        assert ask("right", order.order_id).json() == asdict(order)
-        assert ask("wrong", order.order_id).status_code == 401
-        assert ask("right", "1").status_code == 404
-        assert shop.asked == [order.order_id]
+def test_messages_are_distinct_balanced_and_the_same_each_time() -> None:
+    drawn = list(messages(340))
+    assert len({message.text for message in drawn}) == 340
+    assert sum(message.good for message in drawn) == 170
+    assert drawn == list(messages(340))
 
 
-def test_conversations_are_good_training_data() -> None:
-    report = check_lines(demo_tools.training_lines(50))
-    assert report.problems == []
-    assert (report.examples, report.duplicates, report.contradictions) == (50, 0, 0)
+def test_both_companies_use_the_same_words_for_opposite_things() -> None:
+    for message in messages(4):
+        acme, globex = (message.label(name) for name in ("acme", "globex"))
+        assert {acme, globex} == set(LABELS["acme"])
+        assert acme != globex
+
+
+@pytest.mark.parametrize(
+    ("run", "line"),
+    [
+        ({"progress": {}, "position": 2, "step": "train"}, "2 trainings stand before it"),
+        ({"progress": {"step": 3}, "position": None, "step": "evaluate"}, ""),
+        (
+            {
+                "progress": {"step": 3, "total_steps": 9, "loss": 0.5, "seconds_left": 4.0},
+                "position": None,
+                "step": "train",
+            },
+            "step 3 of 9, loss 0.500, 4 s left",
+        ),
+    ],
+)
+def test_a_line_tells_where_a_training_is(run: dict[str, Any], line: str) -> None:
+    assert progress_line(run) == line

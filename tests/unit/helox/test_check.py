@@ -9,6 +9,7 @@ import pytest
 from helox.base import Base
 from helox.check import MAX_LINE_BYTES, check_lines
 from helox.mask import Encoder
+from helox.nesting import MAX_DEPTH, TOO_DEEP
 
 GOOD = '{"input": "a", "output": "b"}'
 
@@ -23,7 +24,7 @@ def test_every_bad_line_is_reported_by_number_and_field() -> None:
         '{"input": NaN, "output": "y"}',
         '{"input": "\\ud800", "output": "y"}',
         b'{"input": "\xff", "output": "y"}',
-        "[" * 100_000,
+        "[" * 100_000 + "]" * 100_000,
         '{"messages": [{"role": "user", "content": "q"}, {"role": "x", "content": "a"}]}',
         '{"input": "' + "x" * MAX_LINE_BYTES + '", "output": "y"}',
     ]
@@ -67,9 +68,9 @@ ARGUMENTS = "messages[1].tool_calls[0].function.arguments"
     [
         (calling('{"a": NaN}'), ARGUMENTS, "is not JSON"),
         (calling('{"a": 1e999}'), ARGUMENTS, "is not JSON"),
-        (calling('{"a": ' + "[" * 100_000), ARGUMENTS, "is nested deeper"),
+        (calling('{"a": ' + "[" * 100_000 + "]" * 100_000 + "}"), ARGUMENTS, "is nested deeper"),
         (calling({"a": math.inf}), "line", "is not JSON"),
-        (calling("{}", nested(900)), "line", "is nested too deeply"),
+        (calling("{}", nested(900)), "line", "is nested deeper than 64 levels"),
         ('{"input": "a", "output": "b", "note": "\\ud800"}', "line", "half a surrogate"),
         ('{"input": "a", "output": "b", "note": 1e999}', "line", "is not JSON"),
     ],
@@ -84,14 +85,17 @@ def test_what_cannot_be_written_down_again_is_a_bad_line(
     assert message in report.problems[0].message
 
 
-@pytest.mark.parametrize("depth", range(100, 1000, 50))
-def test_a_line_that_python_reads_and_cannot_write_is_a_problem_of_the_line(depth: int) -> None:
+@pytest.mark.parametrize("depth", [MAX_DEPTH, 100, 900, 950, 5_000, 100_000])
+def test_depth_has_a_limit_of_its_own_and_not_the_stacks(depth: int) -> None:
+    """However much of the stack Python has left, it is the same lines that are good."""
     nested = "[" * depth + "]" * depth
+    just = "[" * (MAX_DEPTH - 1) + "]" * (MAX_DEPTH - 1)
     tool = '{"function": {"name": "f", "parameters": {"maximum": 1e999}}}'
     asked = '"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]'
-    lines = ['{"input": ' + nested + ', "output": "y"}', "{" + asked + ', "tools": [' + tool + "]}"]
-    report = check_lines(lines)
-    assert [p.line for p in report.problems] in ([1, 2], [2])
+    lines = [f'{{"input": {x}, "output": "y"}}' for x in (nested, just)]
+    report = check_lines([*lines, "{" + asked + ', "tools": [' + tool + "]}"])
+    assert [(p.line, p.message) for p in report.problems[:-1]] == [(1, TOO_DEEP)]
+    assert report.problems[-1].line == 3 and "is not JSON" in report.problems[-1].message
 
 
 def test_good_data_of_every_kind_of_line() -> None:
@@ -136,7 +140,8 @@ def test_tokens_truncation_and_masking(tiny_base: Path) -> None:
 
 def test_a_template_that_refuses_is_a_problem_of_the_line(tiny_base: Path) -> None:
     base = Base.open(tiny_base)
-    template = type(base.template)("{{ raise_exception('never') }}")
+    source = "{% if messages[0].content == 'a' %}{{ raise_exception('never') }}{% endif %}"
+    template = type(base.template)(source + base.template.source)
     report = check_lines([GOOD], Encoder(template, base.tokenizer, [256], 20))
     assert report.problems[0].line == 1 and "never" in report.problems[0].message
 

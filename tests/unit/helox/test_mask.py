@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tokenizers import Tokenizer
 
-from helox.errors import LineError
+from helox.errors import UnfitTemplate
 from helox.mask import Encoder, Example
 from helox.render import ChatTemplate, to_messages
 
@@ -119,7 +119,8 @@ def test_a_stop_is_added_where_the_template_writes_none(tokenizer_dir: MakeDir) 
         "{% for m in messages %}{{ m.role[0] + ':' + m.content }} {% endfor %}"
     )
     template_without_prompt = encoder_of(directory).encode(turns("q", "yes"))
-    assert trained(directory, template_without_prompt[0]) == "a:yes <|end|>"
+    assert decode(directory, list(template_without_prompt[0].ids)) == "u:q a:yes<|end|>"
+    assert trained(directory, template_without_prompt[0]) == "yes<|end|>"
 
 
 def test_the_end_is_cut_and_no_false_stop_is_learned(tokenizer_dir: MakeDir) -> None:
@@ -134,9 +135,9 @@ def test_a_prompt_that_fills_the_length_leaves_nothing_to_learn(tokenizer_dir: M
     assert example.truncated and example.trained_tokens == 0
 
 
-def test_a_template_that_moves_the_answer_is_refused(tokenizer_dir: MakeDir) -> None:
+def test_a_template_that_moves_the_answer_is_the_bases_fault(tokenizer_dir: MakeDir) -> None:
     backwards = "{% for m in messages | reverse %}{{ m.content }}{% endfor %}"
-    with pytest.raises(LineError, match="behind its prompt"):
+    with pytest.raises(UnfitTemplate, match="behind its prompt"):
         encoder_of(tokenizer_dir(backwards)).encode(turns("q", "a"))
 
 

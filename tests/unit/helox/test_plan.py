@@ -60,7 +60,7 @@ def test_few_examples_are_seen_more_often(tiny_base: Path) -> None:
     epochs = [p.num_epochs for p in plans]
     assert epochs == sorted(epochs, reverse=True)
     assert all(p.total_steps >= MIN_STEPS for p in plans)
-    assert epochs[4] == 6 and epochs[-1] == MIN_EPOCHS
+    assert epochs[4] == 5 and epochs[-1] == MIN_EPOCHS
     assert plans[1].step_size == 2  # two rows are learned beside each other
     sizes = [p.batch_size for p in plans]
     assert sizes == sorted(sizes) and sizes == [

@@ -50,7 +50,7 @@ def test_renders_as_transformers_does(
     theirs = AutoTokenizer.from_pretrained(directory).apply_chat_template(
         MESSAGES, tools=[TOOL], add_generation_prompt=prompt, tokenize=False
     )
-    ours = ChatTemplate.load(directory).render(MESSAGES, add_generation_prompt=prompt, tools=[TOOL])
+    ours = ChatTemplate.load(directory).raw(MESSAGES, add_generation_prompt=prompt, tools=[TOOL])
     assert ours == theirs
 
 
@@ -81,28 +81,28 @@ def test_the_weight_is_not_shown_to_the_template(tokenizer_dir: Callable[..., Pa
     assert json.loads(text) == {"role": "assistant", "content": "a"}
 
 
-def test_the_date_never_enters_a_prompt(tokenizer_dir: Callable[..., Path]) -> None:
-    dated = "{% if strftime_now is defined %}{{ strftime_now('%Y') }}{% else %}no date{% endif %}"
-    assert ChatTemplate.load(tokenizer_dir(dated)).render([]) == "no date"
+def test_the_date_never_changes(tokenizer_dir: Callable[..., Path]) -> None:
+    dated = "{{ strftime_now('%Y-%m-%d, %d %b %Y') }}"
+    assert ChatTemplate.load(tokenizer_dir(dated)).raw([]) == "2024-07-26, 26 Jul 2024"
 
 
 def test_a_template_is_confined(tokenizer_dir: Callable[..., Path]) -> None:
     template = ChatTemplate.load(tokenizer_dir("{{ messages.__class__.__mro__ }}"))
     with pytest.raises(LineError):
-        template.render(MESSAGES)
+        template.raw(MESSAGES)
 
 
 def test_a_refusal_of_the_template_names_the_messages(tokenizer_dir: Callable[..., Path]) -> None:
-    template = ChatTemplate.load(tokenizer_dir(LLAMA2))
-    with pytest.raises(LineError, match="no role tool") as caught:
-        template.render([{"role": "tool", "content": "x"}])
+    template = ChatTemplate.load(tokenizer_dir(LLAMA2, bos_token="<|system|>"))
+    with pytest.raises(LineError, match="no role critic") as caught:
+        template.render([{"role": "critic", "content": "x"}])
     assert caught.value.field == "messages"
 
 
 def test_template_in_the_tokenizer_config(tokenizer_dir: Callable[..., Path]) -> None:
     named = [{"name": "rag", "template": "r"}, {"name": "default", "template": "d"}]
-    assert ChatTemplate.load(tokenizer_dir(None, chat_template="plain")).render([]) == "plain"
-    assert ChatTemplate.load(tokenizer_dir(None, chat_template=named)).render([]) == "d"
+    assert ChatTemplate.load(tokenizer_dir(None, chat_template="plain")).raw([]) == "plain"
+    assert ChatTemplate.load(tokenizer_dir(None, chat_template=named)).raw([]) == "d"
 
 
 def test_no_template_and_a_broken_one_are_the_users_errors(
@@ -112,7 +112,7 @@ def test_no_template_and_a_broken_one_are_the_users_errors(
         ChatTemplate.load(tokenizer_dir(None))
     assert (caught.value.code, caught.value.field) == ("no_chat_template", "base_model")
     with pytest.raises(UserError) as caught:
-        ChatTemplate.load(tokenizer_dir("{% for %}")).render([])
+        ChatTemplate.load(tokenizer_dir("{% for %}")).raw([])
     assert caught.value.code == "bad_chat_template"
 
 

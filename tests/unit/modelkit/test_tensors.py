@@ -45,7 +45,8 @@ def test_a_good_header_is_read(make_safetensors: Callable[..., bytes]) -> None:
         (file_of(b"not json"), "Expecting value"),
         (file_of(b"\xff\xfe{"), "decode"),
         (file_of([1]), "not a JSON object"),
-        (file_of(b"[" * 100_000), "recursion"),
+        # Python's word for it, and whether it can read it, depend on its version and its stack.
+        (file_of(b"[" * 100_000 + b"]" * 100_000), "nested too deeply|not a JSON object"),
         (file_of({"__metadata__": {"a": 1}}), "__metadata__"),
         (file_of({"t": "F32"}), "not described"),
         (file_of({"t": entry() | {"extra": 1}}, b"\0" * 8), "not described"),

@@ -16,6 +16,7 @@ from synapse.streams import (
     LORA_TRAINING_REQUESTS,
     MODEL_EVENTS,
 )
+from synapse.wire import MAX_DEPTH
 
 
 def fields(**changes: str | None) -> dict[bytes, bytes]:
@@ -102,7 +103,7 @@ def test_unknown_keys_of_the_data_are_kept() -> None:
         ({"data": '{"dataset_id":1e999}'}, "data: not JSON: 1e999 is out of range"),
         ({"data": '{"dataset_id":"d","a":["\\u0000"]}'}, "data: holds a NUL"),
         ({"data": '{"dataset_id":"d","\\ud800":1}'}, "data: holds a NUL or a half surrogate"),
-        ({"data": "[" * 100_000}, "data: not JSON: nested too deeply"),
+        ({"data": "[" * 100_000 + "]" * 100_000}, "data: nested deeper than 100 levels"),
         ({"data": "{}"}, "exactly one of dataset_id and training_data is needed"),
         ({"data": '{"training_data":"x"}'}, "training_data: Input should be a valid list"),
         ({"data": '{"dataset_id":7}'}, "dataset_id: Input should be a valid string"),
@@ -123,6 +124,17 @@ def test_unknown_keys_of_the_data_are_kept() -> None:
 )
 def test_the_reason_names_the_field(changes: dict[str, str | None], expected: str) -> None:
     assert expected in reason(LORA_TRAINING_REQUESTS, fields(**changes))
+
+
+@pytest.mark.parametrize("levels", [MAX_DEPTH + 1, 900, 5_000])
+def test_depth_has_a_limit_of_its_own_and_not_the_stacks(levels: int) -> None:
+    def data(levels: int) -> str:
+        return '{"event":"e","a":' + "[" * (levels - 1) + "]" * (levels - 1) + "}"
+
+    entry = fields(type="model.event", data=data(MAX_DEPTH))
+    assert Envelope.parse(MODEL_EVENTS, entry).data["event"] == "e"
+    entry = fields(type="model.event", data=data(levels))
+    assert reason(MODEL_EVENTS, entry) == f"data: nested deeper than {MAX_DEPTH} levels"
 
 
 def test_bytes_that_are_no_text() -> None:

@@ -53,6 +53,8 @@ def test_naming_the_application_loads_no_task_and_no_model_library() -> None:
     )
     light = [
         "tasks.broker",
+        "tasks.broker.chains",
+        "tasks.broker.connection",
         "tasks.broker.dispatch",
         "tasks.broker.pulse",
         "tasks.broker.queues",

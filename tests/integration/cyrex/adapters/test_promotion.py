@@ -46,8 +46,8 @@ def commit(adapter: LoraAdapter, outcome: Finish) -> None:
         row = session.get_one(LoraAdapter, adapter.adapter_id)
         row.status = outcome.status
         row.details = outcome.values["details"]
-        assert outcome.also is not None
-        outcome.also(session, row)
+        assert outcome.in_transaction is not None
+        outcome.in_transaction(session, row)
 
 
 def alias_of(company_id: str) -> AdapterAlias | None:

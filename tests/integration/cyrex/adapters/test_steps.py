@@ -72,7 +72,8 @@ def lease_of(adapter: LoraAdapter) -> Lease:
 
 
 def evaluate(adapter: LoraAdapter) -> dict[str, Any]:
-    outcome = adapter_steps.evaluate(adapter, lease_of(adapter), lambda: False)
+    rows.change(LoraAdapter, adapter.adapter_id, lease_owner="worker")
+    outcome = adapter_steps.evaluate(adapter, lease_of(adapter))
     assert isinstance(outcome, Advance)
     return outcome.values
 

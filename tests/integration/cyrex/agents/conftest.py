@@ -24,8 +24,8 @@ from settings import get_settings
 from tasks.inference import engine as inference
 from tasks.workers import presence as worker
 from tests import rows
-from tests.conftest import forget_settings
-from tests.integration.web.support import use_broker
+from tests.support.broker import use_broker
+from tests.support.environment import forget_settings
 
 
 @pytest.fixture(scope="session")

@@ -129,20 +129,20 @@ def test_failure_is_shown_to_the_model(
 def test_tool_that_is_gone_is_a_failed_call(company: str, shop: Shop) -> None:
     """Between the prompt and the end of the step the company deletes its tool."""
     from cyrex.agents import state as agent_state
-    from cyrex.agents.turn import Call
+    from cyrex.agents.turn import CallTool
     from cyrex.engine import Completion
-    from database import claims
+    from cyrex.work.lease import Lease
     from database.transitions import JOB
 
     job_id = rows.job(company, ASK)
     dispatch.admit("job", company)
     with company_session(company) as session:
-        row = claims.claim(session, JOB, job_id, "process", 1, "w1")
+        row = Lease(JOB, company, job_id, "process", 1, "w1").claim(session)
         session.execute(delete(CompanyTool))
     with company_session(company) as session:
-        paused = claims.pause(session, JOB, row, "w1", "waiting")
+        paused = Lease.held(JOB, row).pause(session, "waiting")
         said = Completion("x", [1], [0.0], "stop", 1, 1, None, None)
-        hints = agent_state.record_call(session, paused, Call("get_order", {}), said)
+        hints = agent_state.record_call(session, paused, CallTool("get_order", {}), said)
     assert [machine for machine, _ in hints] == [JOB]
     after = job_row(job_id)
     assert (after.status, after.attempt, after.lease_owner) == ("admitted", 2, None)

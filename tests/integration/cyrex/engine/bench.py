@@ -15,9 +15,9 @@ from cyrex.engine.config import MIB
 from cyrex.engine.lora import Planner
 from cyrex.engine.model import LanguageModel
 from cyrex.engine.prefix import PrefixCache
-from cyrex.engine.row import Row
 from cyrex.engine.runner import Runner
 from cyrex.engine.scheduler import Batch, Scheduler
+from cyrex.engine.sequence import TokenSequence
 
 SLOTS = 4
 
@@ -35,10 +35,10 @@ class Bench:
         self.runner = Runner(self.model, planner, prefix)
         self.served: Counter[str] = Counter()
 
-    def add(self, company: str, ref: AdapterRef | None = None, **options: Any) -> Row:
+    def add(self, company: str, ref: AdapterRef | None = None, **options: Any) -> TokenSequence:
         length = options.pop("length", 4)
         request = Request(company, ref, [9] * length, options.pop("tokens", 20), **options)
-        row = Row(Handle(request), self.model)
+        row = TokenSequence(Handle(request), self.model)
         self.scheduler.add(row)
         return row
 
@@ -56,5 +56,5 @@ class Bench:
                 played.append(step)
         return played
 
-    def running(self) -> list[Row]:
+    def running(self) -> list[TokenSequence]:
         return self.scheduler.running

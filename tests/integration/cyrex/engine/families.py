@@ -7,10 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from llguidance import LLMatcher
 from llguidance.hf import from_tokenizer
-from llguidance.torch import apply_token_bitmask_inplace, fill_next_token_bitmask
+
+# Not its counterpart for torch, which compiles itself and keeps that: a cache that was filled with
+# other vector instructions computes wrong masks.
+from llguidance.numpy import apply_token_bitmask_inplace, fill_next_token_bitmask
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import (
     AutoConfig,
@@ -26,6 +30,7 @@ from transformers import (
 )
 
 from cyrex.engine import AdapterRef, Grammar
+from tests.integration.cyrex.engine.same import Answer, generate
 from tests.integration.cyrex.tiny import CONTEXT, ref_of, write_base
 
 END = 1
@@ -48,16 +53,6 @@ KINDS: list[dict[str, Any]] = [
     {"target_modules": r".*layers\.1\.self_attn\.(k|o)_proj"},
 ]
 COMPANIES = 3
-# Two logits closer than this are a tie: the order of a sum in fp32 decides.
-TIE = 1e-4
-
-
-@dataclass(frozen=True)
-class Answer:
-    """Tokens, and how far each was ahead of the second best."""
-
-    tokens: list[int]
-    leads: list[float]
 
 
 @dataclass
@@ -82,21 +77,9 @@ class Family:
     def _generate(
         self, adapter: AdapterRef | None, prompt: list[int], length: int, grammar: Grammar | None
     ) -> Answer:
-        tokens = torch.tensor([prompt])
         held = [] if grammar is None else [Held(self._tokenizer, grammar)]
-        with torch.inference_mode():
-            output = self._models[adapter].generate(
-                input_ids=tokens,
-                attention_mask=torch.ones_like(tokens),
-                do_sample=False,
-                max_new_tokens=length,
-                logits_processor=LogitsProcessorList(held),
-                return_dict_in_generate=True,
-                output_scores=True,
-            )
-        best = torch.stack(output.scores)[:, 0].topk(2).values
-        answer = output.sequences[0, len(prompt) :].tolist()
-        return Answer(answer, (best[:, 0] - best[:, 1]).tolist())
+        processors = LogitsProcessorList(held)
+        return generate(self._models[adapter], prompt, length, logits_processor=processors)
 
     @functools.cached_property
     def _tokenizer(self) -> Any:
@@ -124,10 +107,10 @@ class Held(LogitsProcessor):
             for token in input_ids[0, self._seen :].tolist():
                 assert self._matcher.consume_token(token), self._matcher.get_error()
         self._seen = input_ids.shape[1]
-        bitmask = torch.zeros((1, VOCABULARY // 32 + 1), dtype=torch.int32)
+        bitmask = np.zeros((1, VOCABULARY // 32 + 1), dtype=np.int32)
         fill_next_token_bitmask(self._matcher, bitmask, 0)
         held = scores.clone()
-        apply_token_bitmask_inplace(held, bitmask)
+        apply_token_bitmask_inplace(held.numpy(), bitmask)
         return held
 
 

@@ -18,7 +18,7 @@ from cyrex.engine import (
     Sampling,
 )
 from cyrex.engine.loop import Engine
-from cyrex.engine.scoring import Example
+from cyrex.engine.scoring import ScoredExample
 
 PROMPT = "<user>What is it?<end><assistant>"
 LABELS = ["refund", "refund late", "card lost", "größe", "\x7f\t\u2028"]
@@ -80,7 +80,7 @@ def test_neighbours_change_nothing(engine: Engine, adapters: list[AdapterRef]) -
 def test_probabilities_are_the_models_own(engine: Engine) -> None:
     answer = engine.submit(request(Grammar.choices(["zebra crossing"]))).result(30)
     prompt = engine.model.encode(PROMPT)
-    (loss,) = engine.losses(None, [Example(prompt, answer.tokens)])
+    (loss,) = engine.losses(None, [ScoredExample(prompt, answer.tokens)])
     assert math.isclose(-sum(answer.logprobs), loss, rel_tol=1e-3)
     assert answer.confidence < 0.5
 

@@ -10,7 +10,7 @@ import pytest
 
 from cyrex.engine import AdapterRef, EngineClosed
 from cyrex.engine.kv import NO_SLOT
-from cyrex.engine.row import Row
+from cyrex.engine.sequence import TokenSequence
 from tests.integration.cyrex.engine.bench import Bench
 
 
@@ -30,7 +30,9 @@ def wait_for(holds: Callable[[], object]) -> None:
         time.sleep(0.001)
 
 
-def fill(bench: Bench, first: AdapterRef, second: AdapterRef) -> tuple[Row, Row]:
+def fill(
+    bench: Bench, first: AdapterRef, second: AdapterRef
+) -> tuple[TokenSequence, TokenSequence]:
     """A row with the only adapter that fits, and one whose adapter waits for that room."""
     running = bench.add(first.company, first, tokens=60)
     bench.play(1)
@@ -48,7 +50,7 @@ def test_only_rows_that_need_room_wait_for_it(narrow: Bench, adapters: list[Adap
     needy = narrow.add(third.company, third)
     free = narrow.add("free")
     steps = narrow.play(2)
-    assert [row.handle.request.company for row in steps[0].rows] == [first.company, "free"]
+    assert [row.handle.request.company for row in steps[0].sequences] == [first.company, "free"]
     assert free.tokens
     assert waiting.slot != NO_SLOT
     assert needy.slot == NO_SLOT

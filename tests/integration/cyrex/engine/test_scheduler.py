@@ -12,8 +12,8 @@ import pytest
 
 from cyrex.engine import AdapterRef, Cancelled, DeadlineExceeded, EngineClosed, QueueFull
 from cyrex.engine.config import MIB
-from cyrex.engine.row import Row
-from cyrex.engine.scheduler import SPARE_ROWS
+from cyrex.engine.scheduler import SPARE_SEQUENCES
+from cyrex.engine.sequence import TokenSequence
 from tests.integration.cyrex.engine.bench import SLOTS, Bench
 
 
@@ -118,14 +118,14 @@ def test_a_row_above_the_budget_runs_alone(base: Path) -> None:
     bench = make(base, kv_tokens=10)
     rows = [bench.add(company, tokens=30) for company in ("a", "b")]
     for step in bench.play(100):
-        assert len(step.rows) == 1
+        assert len(step.sequences) == 1
     assert all(row.finished for row in rows)
 
 
 def test_slots_are_never_exceeded(bench: Bench) -> None:
     for _ in range(10):
         bench.add("a", tokens=6)
-    assert max(len(step.rows) for step in bench.play(100)) == SLOTS
+    assert max(len(step.sequences) for step in bench.play(100)) == SLOTS
     assert not bench.scheduler.has_work()
 
 
@@ -136,7 +136,7 @@ def test_who_gave_up_while_waiting_never_starts(bench: Bench) -> None:
     late = bench.add("b", deadline=time.monotonic() - 1)
     assert bench.scheduler.waiting == 3
     (step,) = bench.play(1)
-    assert step.rows == [rows[0], rows[2]]
+    assert step.sequences == [rows[0], rows[2]]
     with pytest.raises(Cancelled):
         rows[1].handle.result(0)
     with pytest.raises(DeadlineExceeded):
@@ -148,7 +148,7 @@ def test_rows_that_have_ended_are_not_held(bench: Bench) -> None:
     bench.add("b", tokens=150)
     bench.play(1)
     soon = time.monotonic() + 3600
-    for _ in range(3 * SPARE_ROWS):
+    for _ in range(3 * SPARE_SEQUENCES):
         row = bench.add("a", tokens=1, deadline=soon)
         row.handle.cancel()
         bench.scheduler.drop(row)
@@ -156,8 +156,8 @@ def test_rows_that_have_ended_are_not_held(bench: Bench) -> None:
     bench.add("a", tokens=1, deadline=soon)
     gc.collect()
     # By type, as isinstance asks proxies of others what they stand for.
-    held = [o for o in gc.get_objects() if type(o) is Row and o.finished]
-    assert len(held) <= 2 * SPARE_ROWS + 8
+    held = [o for o in gc.get_objects() if type(o) is TokenSequence and o.finished]
+    assert len(held) <= 2 * SPARE_SEQUENCES + 8
 
 
 def test_a_running_row_that_is_cancelled_leaves_at_once(bench: Bench) -> None:
@@ -186,7 +186,7 @@ def test_a_row_whose_adapter_is_not_there_yet_holds_up_nobody(
     ref = adapters[0]
     slow, free = bench.add(ref.company, ref), bench.add("other")
     first = bench.play(1)
-    assert free in first[0].rows
+    assert free in first[0].sequences
     assert slow.adapter is not None
     slow.adapter.done.result(10)
     bench.play(2)

@@ -29,7 +29,7 @@ from database.session import (
 )
 from database.transitions import JOB
 from settings import get_settings
-from tasks.broker.dispatch import remaining_chain
+from tasks.broker.chains import remaining_chain
 from tests import rows
 
 pytestmark = pytest.mark.usefixtures("database_url")

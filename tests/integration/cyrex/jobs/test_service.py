@@ -9,11 +9,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from cyrex.agents import state as agent_state
-from cyrex.agents.turn import Answer
+from cyrex.agents.turn import FinalAnswer
 from cyrex.engine import Completion
 from cyrex.errors import Conflict, NotFound, UserError
 from cyrex.jobs import service as jobs
 from cyrex.jobs.new_job import NewJob
+from cyrex.work.lease import Lease
 from database import claims
 from database.base import new_id
 from database.models import AdapterAlias, CompanyMemory, Job, JobStep, LoraAdapter, Usage
@@ -45,14 +46,15 @@ def claim(company_id: str, job_id: str) -> Job:
     """What a worker does first: claim, tell of it and resolve the adapter in one transaction."""
     with company_session(company_id) as session:
         attempt = jobs.get_job(session, job_id).attempt
-        job: Job = claims.claim(session, JOB, job_id, "process", attempt, "worker")
+        lease = Lease(JOB, company_id, job_id, "process", attempt, "worker")
+        job: Job = lease.claim(session)
         jobs.begin(session, job)
     return job
 
 
 def give_back(company_id: str, job: Job) -> None:
     with company_session(company_id) as session:
-        assert claims.release(session, JOB, job, "worker", "died")
+        assert Lease.held(JOB, job).release(session, job, "died")
 
 
 def test_a_job_is_queued_with_a_deadline(acme: str) -> None:
@@ -208,8 +210,8 @@ ANSWER = Completion(
 
 def record(session: Session, job: Job) -> None:
     """What a worker does last: end the job, and store its answer in the same transaction."""
-    ended: Job = claims.finish(session, JOB, job, "worker", "completed")
-    agent_state.record_answer(session, ended, Answer(ANSWER.text), ANSWER)
+    ended: Job = Lease.held(JOB, job).finish(session, "completed")
+    agent_state.record_answer(session, ended, FinalAnswer(ANSWER.text), ANSWER)
 
 
 def test_an_answer_is_recorded_and_metered_once(acme: str) -> None:
@@ -240,12 +242,12 @@ def test_the_end_of_a_job_is_told_in_the_transaction_that_ends_it(acme: str) -> 
     job_id = rows.job(acme, status="admitted")
     job = claim(acme, job_id)
     with pytest.raises(RuntimeError, match="stop"), company_session(acme) as session:
-        jobs.end(session, claims.finish(session, JOB, job, "worker", "completed"))
+        jobs.end(session, Lease.held(JOB, job).finish(session, "completed"))
         raise RuntimeError("stop")
     assert rows.get(Job, job_id).status == "running"
     assert rows.told(job_id) == ["queued", "running"]
     with company_session(acme) as session:
-        jobs.end(session, claims.finish(session, JOB, job, "worker", "completed"))
+        jobs.end(session, Lease.held(JOB, job).finish(session, "completed"))
     assert rows.get(Job, job_id).completed_at is not None
     assert rows.told(job_id) == ["queued", "running", "completed"]
     for envelope in rows.announced(acme, "company_automation_jobs"):

@@ -66,15 +66,16 @@ def claimed(owner: str = "worker") -> tuple[TrainingRun, Lease]:
 
 def claim(company_id: str, run_id: str, owner: str) -> tuple[TrainingRun, Lease]:
     attempt = rows.get(TrainingRun, run_id).attempt
+    lease = Lease(TRAINING, company_id, run_id, "train", attempt, owner)
     with company_session(company_id) as session:
-        run = claims.claim(session, TRAINING, run_id, "train", attempt, owner)
+        run = lease.claim(session)
     assert run is not None
-    return run, Lease(TRAINING, company_id, run_id, "train", attempt, owner)
+    return run, lease
 
 
 def lose(run: TrainingRun, lease: Lease) -> None:
     with company_session(run.company_id) as session:
-        assert claims.release(session, TRAINING, run, lease.owner, "worker lost") is not None
+        assert lease.release(session, run, "worker lost") is not None
 
 
 def stored(run: TrainingRun) -> list[TrainingCheckpoint]:

@@ -14,7 +14,7 @@ from cyrex.errors import Conflict, NotFound, UserError
 from cyrex.tenants.service import lock_company
 from cyrex.training import service as training
 from cyrex.training.order import MAX_SEED, TrainingOrder
-from database import claims
+from cyrex.work.lease import Lease
 from database.models import Base, Dataset, TrainingRun
 from database.session import WEB, company_session, operator_session
 from database.transitions import TRAINING
@@ -141,22 +141,23 @@ def test_a_run_that_a_worker_takes_meanwhile_is_not_called_cancelled(acme: str) 
     with company_session(acme, WEB) as session:
         assert training.get_training(session, request_id).status == "admitted"
         with company_session(acme) as other:
-            claims.claim(other, TRAINING, request_id, "accept", 1, "worker")
+            Lease(TRAINING, acme, request_id, "accept", 1, "worker").claim(other)
         asked = training.cancel_training(session, request_id)
         assert (asked.status, asked.cancel_requested) == ("running", True)
 
 
 def test_a_run_that_a_worker_has_is_asked_to_stop(acme: str) -> None:
     request_id = rows.claimable(TRAINING, acme)
+    lease = Lease(TRAINING, acme, request_id, "accept", 1, "worker")
     with company_session(acme) as session:
-        run = claims.claim(session, TRAINING, request_id, "accept", 1, "worker")
+        lease.claim(session)
     for _ in range(2):  # asking twice is asking once
         with company_session(acme, WEB) as session:
             training.cancel_training(session, request_id)
     found = rows.get(TrainingRun, request_id)
     assert (found.status, found.cancel_requested, found.lease_owner) == ("running", True, "worker")
     with company_session(acme) as session:
-        seen = claims.write(session, TRAINING, request_id, run.attempt, "worker")
+        seen = lease.write(session)
         assert seen.cancel_requested, "the owner sees it when it renews"
 
 
@@ -219,11 +220,11 @@ def test_nobody_waits_while_an_outside_runs_data_is_stored(
 ) -> None:
     real = datasets.store
 
-    def slow(lines: Any) -> datasets.StoredLines:
+    def slow(*given: Any) -> datasets.StoredLines:
         with operator_session() as other:
             other.execute(text("SET LOCAL lock_timeout = '1s'"))
             assert lock_company(other, acme), "its jobs are admitted meanwhile"
-        return real(lines)
+        return real(*given)
 
     monkeypatch.setattr(datasets, "store", slow)
     with operator_session() as session:

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from cyrex.agents import state as agent_state
 from cyrex.work.admission import admit_rows, limit_of
-from database import claims
+from cyrex.work.lease import Lease
 from database.models import Job
 from database.session import company_session, operator_session
 from database.transitions import JOB, TOOL_CALL, TRAINING
@@ -49,8 +49,9 @@ def statuses(company_id: str) -> Counter[str]:
 
 def end(company_id: str, job_id: str) -> None:
     with company_session(company_id) as session:
-        job = claims.claim(session, JOB, job_id, "process", 1, "worker")
-        claims.finish(session, JOB, job, "worker", "completed")
+        lease = Lease(JOB, company_id, job_id, "process", 1, "worker")
+        lease.claim(session)
+        lease.finish(session, "completed")
 
 
 def test_the_limits_are_the_settings() -> None:

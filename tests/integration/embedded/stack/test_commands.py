@@ -13,7 +13,7 @@ import pytest
 from embedded import Servers
 from embedded.stack.options import REPOSITORY
 from embedded.supervisor import kernel
-from tests.integration.embedded.conftest import ELSEWHERE, TABLES, left
+from tests.support.stacks import ELSEWHERE, TABLES, left
 
 ENVIRONMENT = {**os.environ, "DATABASE_URL": "", "REDIS_URL": ""}
 SERVERS = ("--processes", "servers")

@@ -20,7 +20,7 @@ from synapse.envelope import Envelope
 from synapse.relay import Relay
 from tasks.bridge.effects import effect
 from tests import rows
-from tests.integration.tasks.conftest import Broker
+from tests.support.broker import Broker
 
 CHANNEL_OF = {
     "training.requested": streams.LORA_TRAINING_REQUESTS,

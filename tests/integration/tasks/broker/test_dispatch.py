@@ -12,9 +12,9 @@ from database.models import Job, TrainingRun
 from database.transitions import ADAPTER, JOB, TRAINING
 from settings import get_settings
 from tasks import app
-from tasks.broker import dispatch
+from tasks.broker import connection, dispatch
 from tests import rows
-from tests.integration.tasks.conftest import Broker, use_broker
+from tests.support.broker import Broker, use_broker
 
 # A web request waits for this.
 SOON_SECONDS = 2.0
@@ -69,7 +69,7 @@ def test_one_training_of_a_company_at_a_time(acme: str, broker: Broker) -> None:
 
 def test_a_broker_that_is_away_fails_nobody_and_holds_up_nobody(acme: str, away: None) -> None:
     began = time.monotonic()
-    assert not dispatch.broker_ready()
+    assert not connection.broker_ready()
     job_id = rows.job(acme)
     assert dispatch.admit("job", acme) == 1, "the row is admitted; the message is only a hint"
     assert dispatch.publish(JOB, [rows.get(Job, job_id)] * 5) == 0
@@ -79,7 +79,7 @@ def test_a_broker_that_is_away_fails_nobody_and_holds_up_nobody(acme: str, away:
 
 
 def test_the_end_of_a_job_is_announced(broker: Broker) -> None:
-    assert dispatch.broker_ready()
+    assert connection.broker_ready()
     with broker.redis.pubsub(ignore_subscribe_messages=True) as channel:
         channel.subscribe(dispatch.JOBS_ENDED_CHANNEL)
         channel.get_message(timeout=1)

@@ -11,10 +11,10 @@ import pytest
 
 from settings import get_settings
 from synapse.streams import connect
-from tasks.broker import dispatch, pulse
+from tasks.broker import connection, pulse
 from tasks.broker.pulse import Pulse
-from tests.integration.tasks.conftest import use_broker
-from tests.integration.web.support import Proxy
+from tests.support.broker import use_broker
+from tests.support.proxy import Proxy
 from tests.waiting import together
 
 pytestmark = pytest.mark.usefixtures("broker")
@@ -35,7 +35,7 @@ def proxy(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
 
 
 def test_it_is_not_asked_again_within_a_moment(proxy: Proxy) -> None:
-    felt = Pulse(dispatch.broker)
+    felt = Pulse(connection.broker)
     assert felt.beats()
     before = proxy.bytes_passed
     assert all(felt.beats() for _ in range(50))
@@ -46,7 +46,7 @@ def test_it_is_not_asked_again_within_a_moment(proxy: Proxy) -> None:
 
 
 def test_a_broker_that_goes_is_noticed_at_once_and_so_is_its_return(proxy: Proxy) -> None:
-    felt = Pulse(dispatch.broker)
+    felt = Pulse(connection.broker)
     for _ in range(3):
         assert felt.beats()
         proxy.cut()
@@ -59,15 +59,24 @@ def test_a_broker_that_goes_is_noticed_at_once_and_so_is_its_return(proxy: Proxy
 def test_a_broker_that_hangs_is_waited_for_once(redis_url: str) -> None:
     client = connect(redis_url)
     process = int(client.info("server")["process_id"])
-    felt = Pulse(dispatch.broker)
+    felt = Pulse(connection.broker)
     assert felt.beats()
     time.sleep(pulse.BELIEVED_SECONDS)
     os.kill(process, signal.SIGSTOP)
     try:
         started = time.monotonic()
         assert together([felt.beats] * 8) == [False] * 8
-        assert time.monotonic() - started < 2 * dispatch.PING_TIMEOUT_SECONDS
+        assert time.monotonic() - started < 2 * connection.PING_TIMEOUT_SECONDS
     finally:
         os.kill(process, signal.SIGCONT)
     assert felt.beats()
     client.close()
+
+
+def test_another_client_has_a_connection_of_its_own(proxy: Proxy) -> None:
+    felt = Pulse(connection.broker)
+    assert felt.beats()
+    before = proxy.bytes_passed
+    connection.broker.cache_clear()
+    assert felt.beats()
+    assert proxy.bytes_passed > before, "what the first one heard says nothing of this one"

@@ -15,7 +15,7 @@ from tasks.broker.routing import COMMON_QUEUE, SPILL_DEPTH, direct_name, preferr
 from tasks.upkeep import reconciler
 from tasks.workers.presence import Presence
 from tests import rows
-from tests.integration.tasks.conftest import Broker
+from tests.support.broker import Broker
 
 NODES = ("inference1@a", "inference2@b")
 

@@ -13,7 +13,7 @@ from cyrex.chat.protocol import CANCELS_CHANNEL, Event, Heard, decode, replies_c
 from tasks.broker.listening import Listener
 from tasks.inference import replies as module
 from tasks.inference.replies import Replies
-from tests.integration.tasks.conftest import Broker
+from tests.support.broker import Broker
 from tests.waiting import eventually
 
 
@@ -70,7 +70,7 @@ def test_answers_under_way_are_named_now_and_then(
     call = replies.open("call", ear.channel)
     eventually(lambda: [h for h in ear.heard if list(h.at_work) == ["call"]])
     replies.close(call)
-    eventually(lambda: not replies._calls)
+    eventually(lambda: not replies._open)
 
 
 def test_a_cancel_reaches_the_call_and_no_other(replies: Replies, ear: Ear, broker: Broker) -> None:

@@ -10,7 +10,7 @@ from database.transitions import JOB
 from tasks.broker.dispatch import JOBS_ENDED_CHANNEL
 from tasks.steps.jobs import process
 from tests import rows
-from tests.integration.tasks.conftest import Broker
+from tests.support.broker import Broker
 
 pytestmark = pytest.mark.usefixtures("here")
 

@@ -23,7 +23,7 @@ from cyrex.adapters.files import put_package
 from cyrex.datasets import blob_store
 from cyrex.host import work_dirs
 from cyrex.recovery import blob_sweep
-from database import claims
+from cyrex.work.lease import Lease
 from database.models import AdapterAlias, Dataset, Decision, LoraAdapter, TrainingRun, Worker
 from database.session import operator_session
 from database.transitions import ADAPTER, MACHINES, TRAINING
@@ -135,8 +135,9 @@ def do(kind: str, row: Any) -> None:
         # Warming writes nothing but that it has been done.
         machine = MACHINES[kind]
         with operator_session() as session:
-            claimed = claims.claim(session, machine, row.adapter_id, "warm", row.attempt, "w")
-            claims.advance(session, machine, claimed, "w")
+            lease = Lease(machine, row.company_id, row.adapter_id, "warm", row.attempt, "w")
+            lease.claim(session)
+            lease.advance(session)
         return
     module: Any = training_tasks if kind == "training" else adapter_tasks
     key = getattr(row, MACHINES[kind].key)
@@ -245,5 +246,5 @@ def test_a_registry_that_is_away_delays_no_decision(
             do(kind, row)
     (adapter,) = adapters_of(request_id)
     assert adapter.status == "ready"
-    assert any(entry["event"] == "sequel_failed" for entry in logs)
+    assert any(entry["event"] == "after_commit_failed" for entry in logs)
     assert get_registry(get_settings()).get_alias(acme, "champion") is None

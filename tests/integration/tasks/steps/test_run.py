@@ -17,12 +17,14 @@ from cyrex.work.lease import Advance, Finish, GivenBack, Lease, Outcome, Repeat
 from database import claims
 from database.models import AdapterAlias, Job, LoraAdapter, TrainingRun
 from database.session import company_session, operator_session
-from database.transitions import ADAPTER, JOB, TRAINING
+from database.transitions import ADAPTER, JOB, MACHINES, TRAINING
+from tasks import app
 from tasks.broker import dispatch
-from tasks.steps.run import run_step
+from tasks.steps.run import run_step, step
 from tasks.workers.presence import Presence
 from tests import rows
-from tests.integration.tasks.conftest import Broker, Postgres, use_broker
+from tests.support.broker import Broker, use_broker
+from tests.support.postgres import Postgres
 from tests.waiting import eventually, together
 
 pytestmark = pytest.mark.usefixtures("here")
@@ -33,7 +35,7 @@ Work = Callable[[Any, Lease], Outcome]
 def run(request_id: str, company_id: str, work: Work, **named: Any) -> None:
     """Run the step that a training stands before, as its task would."""
     row = rows.get(TrainingRun, request_id)
-    run_step("training", company_id, request_id, row.step, row.attempt, work, **named)
+    run_step(TRAINING, company_id, request_id, row.step, row.attempt, work, **named)
 
 
 def ends(request_id: str, company_id: str, work: Work, **named: Any) -> TrainingRun:
@@ -95,25 +97,25 @@ def test_a_claim_that_is_lost_does_no_work(acme: str, training: str, lost: str) 
     row_id = "nobody" if lost == "unknown" else training
     never = failing(AssertionError("work was done without a claim"))
     with pytest.raises(Ignore):
-        run_step("training", acme, row_id, "accept", 1, never)
+        run_step(TRAINING, acme, row_id, "accept", 1, never)
     assert rows.columns(rows.get(TrainingRun, training)) == before
 
 
 def test_of_two_messages_for_one_step_one_is_void(acme: str, training: str) -> None:
     done = []
 
-    def step() -> bool:
+    def once() -> bool:
         def work(_row: Any, _lease: Lease) -> Outcome:
             done.append(1)
             return Advance()
 
         try:
-            run_step("training", acme, training, "accept", 1, work)
+            run_step(TRAINING, acme, training, "accept", 1, work)
         except Ignore:
             return False
         return True
 
-    assert sorted(together([step] * 4)) == [False, False, False, True]
+    assert sorted(together([once] * 4)) == [False, False, False, True]
     assert len(done) == 1
 
 
@@ -210,11 +212,13 @@ def test_what_is_away_counts_no_failure_and_is_tried_later(
 
 
 def test_the_outcome_and_what_belongs_to_it_are_one_transaction(acme: str, training: str) -> None:
-    def also(_session: Session, row: TrainingRun) -> None:
+    def in_transaction(_session: Session, row: TrainingRun) -> None:
         row.progress = {"half": "done"}
         raise ValueError("the second half failed")
 
-    found = ends(training, acme, lambda _row, _lease: Advance({"metrics": {"x": 1}}, also))
+    found = ends(
+        training, acme, lambda _row, _lease: Advance({"metrics": {"x": 1}}, in_transaction)
+    )
     assert (found.step, found.failures) == ("accept", 1)
     assert (found.metrics, found.progress) == ({}, {})
 
@@ -227,8 +231,8 @@ def test_a_worker_that_was_fenced_changes_nothing(
 
     def work(row: TrainingRun, lease: Lease) -> Outcome:
         with company_session(acme) as session:
-            claims.release(session, TRAINING, row, lease.owner, "worker lost")
-            assert claims.claim(session, TRAINING, training, "accept", 2, "its successor")
+            lease.release(session, row, "worker lost")
+            assert Lease(TRAINING, acme, training, "accept", 2, "its successor").claim(session)
         after.update(rows.columns(rows.get(TrainingRun, training)))
         return outcome
 
@@ -240,7 +244,7 @@ def test_a_worker_that_was_fenced_changes_nothing(
 def test_a_fenced_worker_that_fails_is_not_counted(acme: str, training: str) -> None:
     def work(row: TrainingRun, lease: Lease) -> Outcome:
         with company_session(acme) as session:
-            claims.release(session, TRAINING, row, lease.owner, "worker lost")
+            lease.release(session, row, "worker lost")
         lease.renew()
         raise AssertionError("the lease was still held")
 
@@ -262,7 +266,7 @@ def test_a_step_that_no_longer_holds_is_done_again(acme: str, broker: Broker) ->
     adapter_id = rows.claimable(ADAPTER, acme, step="decide", evaluation={"scores": {}})
     with pytest.raises(Ignore):
         run_step(
-            "adapter",
+            ADAPTER,
             acme,
             adapter_id,
             "decide",
@@ -279,10 +283,10 @@ def test_a_step_that_no_longer_holds_is_done_again(acme: str, broker: Broker) ->
 def test_a_connection_that_is_lost_at_the_end_costs_one_more_try(
     acme: str, training: str, postgres: Postgres
 ) -> None:
-    def also(_session: Session, _row: TrainingRun) -> None:
+    def in_transaction(_session: Session, _row: TrainingRun) -> None:
         postgres.cut()
 
-    found = ends(training, acme, lambda _row, _lease: Advance(also=also))
+    found = ends(training, acme, lambda _row, _lease: Advance(in_transaction=in_transaction))
     assert (found.step, found.attempt, found.lease_owner) == ("accept", 2, None)
 
 
@@ -300,7 +304,7 @@ def test_a_database_that_takes_no_end_gets_it_when_it_is_back(
         return Advance()
 
     with pytest.raises(Ignore):
-        run_step("training", acme, training, "accept", 1, work)
+        run_step(TRAINING, acme, training, "accept", 1, work)
     postgres.restore()
     freed = eventually(
         lambda: (row := rows.get(TrainingRun, training)).lease_owner is None and row,
@@ -335,7 +339,7 @@ def test_a_jobs_adapter_is_resolved_in_the_transaction_of_its_claim(acme: str) -
 
     with pytest.raises(Ignore):
         run_step(
-            "job",
+            JOB,
             acme,
             job_id,
             "process",
@@ -357,7 +361,7 @@ def test_a_job_whose_champion_is_of_another_base_fails_by_name(acme: str) -> Non
         session.add(AdapterAlias(alias_id=job_id, company_id=acme, champion_id=adapter_id))
     never = failing(AssertionError("work was done"))
     with pytest.raises(Ignore):
-        run_step("job", acme, job_id, "process", 1, never, jobs.begin)
+        run_step(JOB, acme, job_id, "process", 1, never, jobs.begin)
     found = rows.get(Job, job_id)
     assert (found.status, found.error["code"]) == ("failed", "base_model_mismatch")
     assert adapter_id in found.error["message"]
@@ -370,3 +374,41 @@ def test_only_the_step_that_failed_counts(acme: str) -> None:
     run(request_id, acme, lambda _row, _lease: Advance())
     found = ends(request_id, acme, failing(ValueError("odd")))
     assert (found.status, found.failures, found.step) == ("running", 1, "train")
+
+
+def test_a_step_is_a_task_of_its_own_name(acme: str, training: str) -> None:
+    ended: list[str] = []
+    done: list[str] = []
+
+    def work(row: TrainingRun, lease: Lease) -> Outcome:
+        done.append(row.request_id)
+        assert not lease.should_stop()
+        return Advance()
+
+    name = f"{TRAINING.kind}.accept"
+    ours = app.tasks.pop(name, None)
+    try:
+        task = step(TRAINING, "accept", afterwards=ended.append)(work)
+        assert app.tasks[name].name == name
+        task(acme, training, "accept", 1)
+        with pytest.raises(Ignore):
+            task(acme, training, "accept", 1)
+    finally:
+        app.tasks.pop(name, None)
+        if ours is not None:
+            app.tasks[name] = ours
+    assert done == [training]
+    assert ended == [training, training], "also when the claim is lost"
+    assert rows.get(TrainingRun, training).step == "train"
+
+
+def test_every_step_of_every_table_has_its_task() -> None:
+    app.loader.import_default_modules()
+    steps = {f"{machine.kind}.{name}" for machine in MACHINES.values() for name in machine.steps}
+    assert steps <= set(app.tasks)
+    assert all(set(machine.queues) == set(machine.steps) for machine in MACHINES.values())
+
+
+def test_a_step_that_the_table_does_not_have_is_refused() -> None:
+    with pytest.raises(AssertionError, match="training has no step bake"):
+        step(TRAINING, "bake")

@@ -22,20 +22,22 @@ from cyrex.tools import steps as tool_calls
 from cyrex.tools.send import TRIES
 from cyrex.tools.service import delete_tool, parse_tools, register
 from cyrex.work.admission import admit_rows
+from cyrex.work.lease import Lease
 from database import claims
 from database.models import Job, ToolCall, Worker
 from database.session import company_session, operator_session
 from database.transitions import TOOL_CALL
 from settings import REPOSITORY
-from tasks.broker import dispatch
+from tasks.broker import connection, dispatch
 from tasks.steps.tools import call as task
 from tasks.upkeep import reconciler
 from tasks.workers import presence as worker
 from tasks.workers.presence import Presence
 from tests import rows
-from tests.integration.tasks.conftest import PRIORITY
-from tests.integration.web.support import Proxy, eventually, use_broker
+from tests.support.broker import PRIORITY, use_broker
+from tests.support.proxy import Proxy
 from tests.tool_server import ToolServer, tool_server, variables
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.usefixtures("presence")
 
@@ -102,7 +104,7 @@ def job_status(row: ToolCall) -> str:
 def hints(queue: str) -> int:
     """Messages of all priorities."""
     lists = [queue, *(f"{queue}{PRIORITY}{number}" for number in range(1, 10))]
-    return sum(int(dispatch.broker().llen(name)) for name in lists)  # type: ignore[arg-type]
+    return sum(int(connection.broker().llen(name)) for name in lists)  # type: ignore[arg-type]
 
 
 def test_a_call_is_made_and_its_job_goes_on(server: ToolServer) -> None:
@@ -307,7 +309,7 @@ def freed(row: ToolCall) -> ToolCall:
     rows.change(Worker, str(get(row).lease_owner), heartbeat_at=rows.ago(60))
     with operator_session() as session:
         (orphan,) = claims.orphans(session, TOOL_CALL, 9)
-        claims.release(session, TOOL_CALL, orphan, str(orphan.lease_owner), "worker lost")
+        Lease.held(TOOL_CALL, orphan).release(session, orphan, "worker lost")
     return get(row)
 
 
@@ -359,12 +361,12 @@ def test_a_call_given_up_after_it_was_sent_is_unknown_and_not_failed(server: Too
     assert (row.status, (row.error or {})["code"]) == ("unknown", "gave_up")
     unsent = new_call(acme)
     with company_session(acme) as session:
-        claimed = claims.claim(session, TOOL_CALL, unsent.call_id, "call", 1, "w")
+        claimed = Lease(TOOL_CALL, acme, unsent.call_id, "call", 1, "w").claim(session)
     rows.change(ToolCall, unsent.call_id, failures=2)
     assert claimed is not None
     claimed.failures = 2
     with operator_session() as session:
-        claims.release(session, TOOL_CALL, claimed, "w", "worker lost")
+        Lease.held(TOOL_CALL, claimed).release(session, claimed, "worker lost")
     assert get(unsent).status == "failed"
 
 
@@ -498,4 +500,4 @@ def test_without_redis_a_limited_call_is_put_off_as_in_an_outage(
         row = run(row)
     use_broker(redis_url)
     assert row.status == "completed"
-    assert isinstance(dispatch.broker(), redis.Redis)
+    assert isinstance(connection.broker(), redis.Redis)

@@ -9,10 +9,11 @@ from cyrex.training.service import position_of
 from cyrex.work.lease import Finish
 from database.models import TrainingRun
 from database.session import company_session
+from database.transitions import TRAINING
 from tasks.broker import dispatch
 from tasks.steps.run import run_step
 from tests import rows
-from tests.integration.tasks.conftest import Broker
+from tests.support.broker import Broker
 
 pytestmark = pytest.mark.usefixtures("here")
 
@@ -37,7 +38,7 @@ def work_off(broker: Broker, company_of: dict[str, str]) -> list[str]:
         company_id = company_of[request_id]
         with pytest.raises(Ignore):
             run_step(
-                "training",
+                TRAINING,
                 company_id,
                 request_id,
                 "accept",

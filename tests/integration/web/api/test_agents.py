@@ -1,4 +1,4 @@
-"""Agents over HTTP, and jobs that name one."""
+"""shapes.Agents over HTTP, and jobs that name one."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.web.support import Api, Tenant, error_of
-from web.shapes.answers import Agent, Agents
+from tests.support.web import Api, Tenant, error_of
+from web.shapes import agents as shapes
 
 PATH = "/company-automation/agents"
 
@@ -15,7 +15,7 @@ PATH = "/company-automation/agents"
 def create(tenant: Tenant, **fields: Any) -> dict[str, Any]:
     made = tenant.api.post(PATH, {"name": "support", **fields})
     assert made.status_code == 201, made.text
-    found: dict[str, Any] = Agent.model_validate(made.json).model_dump()
+    found: dict[str, Any] = shapes.AgentView.model_validate(made.json).model_dump()
     assert made.headers["Location"] == f"{PATH}/{found['agent_id']}"
     return found
 
@@ -32,7 +32,7 @@ def test_life_of_an_agent(acme: Tenant) -> None:
     assert changed.json is not None
     assert (changed.json["prompt"], changed.json["tools"]) == ("Be kind.", ["crm"])
     assert changed.json["limits"] == {}
-    listed = Agents.model_validate(acme.api.get(PATH).json).agents
+    listed = shapes.Agents.model_validate(acme.api.get(PATH).json).agents
     assert [(a.name, a.default) for a in listed] == [("default", True), ("support", False)]
     assert acme.api.delete(path).json == {"agent_id": made["agent_id"], "deleted": True}
     error_of(acme.api.get(path), 404, "agent_not_found")

@@ -3,76 +3,33 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask import Flask
-from redis import Redis
-from sqlalchemy import select
 
 from cyrex.engine import Request
-from database.models import LoraAdapter, Usage
-from database.session import company_session, operator_session
+from database.models import LoraAdapter
+from database.session import operator_session
 from helox.render import ChatTemplate
-from settings import get_settings
-from tasks.broker.routing import COMMON_QUEUE
 from tests import rows
 from tests.integration.cyrex.tiny import base
-from tests.integration.web.chat_worker import ChatWorker, Impostor, chat_worker
-from tests.integration.web.support import Api, Tenant, error_of, eventually, idle_transactions
-from web.live import conversations
-from web.shapes import chat as chat_schemas
+from tests.support.database import idle_transactions
+from tests.support.web import Api, Tenant, error_of
+from tests.support.web_chat import MESSAGES, PATH, ask, events_of, usage_rows, whole
+from tests.support.web_chat_worker import ChatWorker, chat_worker
+from tests.waiting import eventually
+from web.shapes import chat as shapes
 
 __all__ = ["base"]
-
-MESSAGES = [{"role": "user", "content": "what about the invoices?"}]
-PATH = "/v1/chat/completions"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def worker(app: Flask, redis_url: str, base: Path) -> Iterator[ChatWorker]:
     with chat_worker(redis_url, base) as running:
         yield running
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(conversations, "LOOK_SECONDS", 0.1)
-    monkeypatch.setattr(conversations, "HINT_SECONDS", 0.5)
-    monkeypatch.setattr(conversations, "TAKEN_SECONDS", 0.7)
-    monkeypatch.setattr(conversations, "PULSE_EXPIRY_SECONDS", 1.5)
-
-
-def ask(api: Api, **fields: Any) -> Any:
-    body = {"model": "base", "messages": MESSAGES, "max_tokens": 20, "temperature": 0, **fields}
-    return api.post(PATH, body)
-
-
-def whole(api: Api, **fields: Any) -> dict[str, Any]:
-    response = ask(api, **fields)
-    assert response.status_code == 200, response.text
-    chat_schemas.Completion.model_validate(response.json)
-    found: dict[str, Any] = response.json
-    return found
-
-
-def events_of(response: Any) -> list[Any]:
-    """The events of a stream; its last word stays text."""
-    assert response.status_code == 200, response.text
-    assert response.headers["Content-Type"].startswith("text/event-stream")
-    lines = [line.removeprefix("data: ") for line in response.text.split("\n\n") if line]
-    return [line if line == "[DONE]" else json.loads(line) for line in lines]
-
-
-def usage_rows(company_id: str) -> list[Usage]:
-    with company_session(company_id) as session:
-        return list(session.scalars(select(Usage).where(Usage.kind == "conversation")))
 
 
 def test_an_answer_is_the_engines_and_is_metered_once(
@@ -219,7 +176,7 @@ def test_models_are_the_companys_own(acme: Tenant, globex: Tenant, operator: Api
     own = rows.adapter(acme.company_id, status="ready", sha256=sha256)
     failed = rows.adapter(acme.company_id, status="failed")
     listed = acme.api.get("/v1/models").json
-    chat_schemas.ModelCards.model_validate(listed)
+    shapes.ModelCards.model_validate(listed)
     assert listed is not None
     assert [card["id"] for card in listed["data"]] == ["champion", "base", own]
     assert own not in globex.api.get("/v1/models").text
@@ -240,98 +197,6 @@ def test_an_adapter_that_cannot_be_fetched_is_no_answer_of_the_base(acme: Tenant
         assert session.get_one(LoraAdapter, adapter_id).sha256
     response = ask(acme.api, model=adapter_id)
     assert response.status_code in (409, 500, 503), response.text
-
-
-def test_a_hint_given_twice_has_one_effect_and_a_lost_one_is_given_again(
-    acme: Tenant, worker: ChatWorker, redis_url: str
-) -> None:
-    redis: Redis = Redis.from_url(redis_url)
-    answers: list[Any] = []
-    with worker.pause():
-        thread = threading.Thread(target=lambda: answers.append(ask(acme.api)))
-        thread.start()
-        (hint,) = eventually(lambda: redis.lrange(COMMON_QUEUE, 0, -1))
-        redis.rpush(COMMON_QUEUE, hint, hint)
-    thread.join(20)
-    assert answers[0].status_code == 200
-    eventually(lambda: len(usage_rows(acme.company_id)) == 1)
-
-    with worker.pause():
-        thread = threading.Thread(target=lambda: answers.append(ask(acme.api)))
-        thread.start()
-        eventually(lambda: redis.llen(COMMON_QUEUE))
-        redis.delete(COMMON_QUEUE)
-    thread.join(20)
-    assert answers[1].status_code == 200
-    time.sleep(0.3)
-    assert len(usage_rows(acme.company_id)) == 2
-
-
-def test_a_worker_that_dies_before_it_says_anything_is_replaced(
-    acme: Tenant, worker: ChatWorker, redis_url: str
-) -> None:
-    """With and without a sign that it had begun."""
-    for said in ((), ((0, "started", None),)):
-        with worker.pause():
-            impostor = Impostor(Redis.from_url(redis_url), *said)
-            answers: list[Any] = []
-            thread = threading.Thread(
-                target=lambda found=answers: found.append(ask(acme.api, stream=True))
-            )
-            thread.start()
-            impostor.join()
-        thread.join(20)
-        assert events_of(answers[0])[-1] == "[DONE]"
-
-
-DELTA = (1, "delta", ["Invoices", None])
-
-
-@pytest.mark.parametrize(
-    "said",
-    [
-        [(0, "started", None), DELTA],  # ... and nothing more
-        [(0, "started", None), DELTA, (3, "delta", [" are", None])],  # a piece is missing
-    ],
-)
-def test_after_the_first_piece_nothing_is_asked_again(
-    acme: Tenant, worker: ChatWorker, redis_url: str, said: list[tuple[Any, ...]]
-) -> None:
-    with worker.pause():
-        impostor = Impostor(Redis.from_url(redis_url), *said)
-        response = ask(acme.api, stream=True)
-        impostor.join()
-        *pieces, last = events_of(response)
-    assert pieces[1]["choices"][0]["delta"] == {"content": "Invoices"}
-    assert last["error"]["code"] == "answer_lost"
-    assert "[DONE]" not in response.text
-
-
-def test_a_piece_that_comes_twice_is_told_once(
-    acme: Tenant, worker: ChatWorker, redis_url: str
-) -> None:
-    end = {"finish_reason": "stop", "prompt_tokens": 3, "completion_tokens": 1, "cached_tokens": 0}
-    with worker.pause():
-        impostor = Impostor(
-            Redis.from_url(redis_url), (0, "started", None), DELTA, DELTA, (2, "end", end)
-        )
-        response = ask(acme.api, stream=True)
-        impostor.join()
-    assert response.text.count("Invoices") == 1
-    assert events_of(response)[-1] == "[DONE]"
-
-
-def test_an_engine_that_dies_before_the_first_token_is_asked_again(
-    acme: Tenant, worker: ChatWorker
-) -> None:
-    pid = worker.engine.pid
-    assert pid is not None
-    os.kill(pid, signal.SIGSTOP)
-    timer = threading.Timer(0.5, os.kill, (pid, signal.SIGKILL))
-    timer.start()
-    assert whole(acme.api)["choices"]
-    timer.join()
-    assert worker.engine.pid != pid
 
 
 def test_a_client_that_goes_away_cancels(acme: Tenant, worker: ChatWorker) -> None:
@@ -361,21 +226,3 @@ def test_seats_are_limited_and_given_back(app: Flask, acme: Tenant) -> None:
     for fields in ({}, {"stream": True}, {"temperature": 5}, {"model": "none"}):
         ask(acme.api, **fields).close()
     assert waiters._taken == 0
-
-
-def test_without_a_worker_a_client_is_told_in_time(
-    acme: Tenant, worker: ChatWorker, redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CHAT_QUEUE_SECONDS", "1")
-    get_settings.cache_clear()
-    try:
-        with worker.pause():
-            started = time.monotonic()
-            response = ask(acme.api, stream=True)
-            error_of(response, 503, "no_worker")
-            assert int(response.headers["Retry-After"]) > 0
-            assert time.monotonic() - started < 5
-            Redis.from_url(redis_url).delete(COMMON_QUEUE)
-    finally:
-        monkeypatch.undo()
-        get_settings.cache_clear()

@@ -6,8 +6,9 @@ from cyrex.agents import memory
 from cyrex.jobs import service as jobs
 from cyrex.jobs.new_job import NewJob
 from database.session import company_session
-from tests.integration.web.support import Api, Tenant, error_of, row_counts
-from web.shapes import tools as tool_shapes
+from tests.support.database import row_counts
+from tests.support.web import Api, Tenant, error_of
+from web.shapes import memory as shapes
 
 MEMORY = "/company-automation/memory"
 
@@ -19,10 +20,10 @@ def remember(company_id: str, *asked: str) -> None:
             memory.remember_job(session, job, "done")
 
 
-def listed(api: Api, query: str = "") -> tool_shapes.Memories:
+def listed(api: Api, query: str = "") -> shapes.Memories:
     response = api.get(MEMORY + query)
     assert response.status_code == 200, response.text
-    return tool_shapes.Memories.model_validate(response.json)
+    return shapes.Memories.model_validate(response.json)
 
 
 def test_listed_searched_and_paged(acme: Tenant) -> None:

@@ -12,7 +12,7 @@ from redis import Redis
 from sqlalchemy import delete
 
 from cyrex.recovery.dead_ends import EVENT_SET_ASIDE
-from database import claims
+from cyrex.work.lease import Lease
 from database.base import new_id
 from database.models import (
     Company,
@@ -44,7 +44,7 @@ from tasks.upkeep import reconciler
 from tasks.workers import presence as worker
 from tasks.workers.presence import Presence
 from tests import rows
-from tests.integration.web.support import Api, Tenant, error_of
+from tests.support.web import Api, Tenant, error_of
 from tests.waiting import together
 from web.shapes import operations as shapes
 
@@ -88,7 +88,7 @@ def publish(redis: Redis, stream: str, **fields: Any) -> None:
     redis.xadd(stream, flat)  # type: ignore[arg-type]
 
 
-def letters(operator: Api, **query: Any) -> list[shapes.DeadLetter]:
+def letters(operator: Api, **query: Any) -> list[shapes.DeadLetterView]:
     found = operator.get(LETTERS, query_string=query)
     assert found.status_code == 200, found.text
     return shapes.DeadLetters.model_validate(found.json).dead_letters
@@ -103,9 +103,10 @@ def give_up(machine: Machine, company_id: str, **values: Any) -> str:
     key = rows.claimable(machine, company_id, failures=MAX_FAILURES - 1, **values)
     row = rows.row_of(machine, key)
     with operator_session() as session:
-        held = claims.claim(session, machine, key, row.step, row.attempt, "w")
+        lease = Lease(machine, company_id, key, row.step, row.attempt, "w")
+        held = lease.claim(session)
         assert held is not None
-        assert claims.release(session, machine, held, "w", "it broke") is not None
+        assert lease.release(session, held, "it broke") is not None
     assert rows.row_of(machine, key).status == "failed"
     return key
 
@@ -139,7 +140,7 @@ def test_a_row_goes_on_from_its_step(
 
     answer = replay(operator, letter.id)
     assert answer.status_code == 200
-    shown = shapes.DeadLetter.model_validate(answer.json)
+    shown = shapes.DeadLetterView.model_validate(answer.json)
     assert shown.replayed_at is not None
     assert shown.history[-1]["reason"] == "replayed"
     assert shown.history[0]["reason"] == "it broke", "its history is kept"
@@ -150,7 +151,8 @@ def test_a_row_goes_on_from_its_step(
     queue = machine.queues[step]
     assert backlog[queue].depth == 1
     with operator_session() as session:
-        assert claims.claim(session, machine, key, step, row.attempt, "w2") is not None
+        lease = Lease(machine, acme.company_id, key, step, row.attempt, "w2")
+        assert lease.claim(session) is not None
 
 
 def test_a_replay_is_done_once(operator: Api, acme: Tenant, redis: Redis) -> None:
@@ -166,8 +168,8 @@ def test_a_replay_is_done_once(operator: Api, acme: Tenant, redis: Redis) -> Non
     # It fails again: another letter, which can be replayed in its turn.
     rows.change(Job, key, failures=MAX_FAILURES - 1)
     with operator_session() as session:
-        held = claims.claim(session, JOB, key, "process", 3, "w")
-        claims.release(session, JOB, held, "w", "it broke again")
+        lease = Lease(JOB, acme.company_id, key, "process", 3, "w")
+        lease.release(session, lease.claim(session), "it broke again")
     assert "Idempotent-Replayed" in replay(operator, letter.id).headers
     assert rows.get(Job, key).status == "failed"
     newest = letters(operator)[0]
@@ -391,7 +393,7 @@ def test_letters_are_listed_by_page_kind_and_company(
     of_acme = letters(operator, company_id=acme.company_id)
     assert {letter.company_id for letter in of_acme} == {acme.company_id}
     (one,) = letters(operator, kind="adapter")
-    assert shapes.DeadLetter.model_validate(operator.get(f"{LETTERS}/{one.id}").json) == one
+    assert shapes.DeadLetterView.model_validate(operator.get(f"{LETTERS}/{one.id}").json) == one
     error_of(operator.get(f"{LETTERS}/none"), 404, "dead_letter_not_found")
     for unknown in ("No!", "jobs"):
         refused = error_of(operator.get(f"{LETTERS}?kind={unknown}"), 400)

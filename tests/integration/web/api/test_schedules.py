@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.web.support import Api, Tenant, error_of
-from web.shapes.schedules import Fires, Schedule, Schedules
+from tests.support.web import Api, Tenant, error_of
+from web.shapes import schedules as shapes
 
 PATH = "/company-automation/schedules"
 
@@ -15,7 +15,7 @@ PATH = "/company-automation/schedules"
 def create(tenant: Tenant, **fields: Any) -> dict[str, Any]:
     made = tenant.api.post(PATH, fields or {"cron": "30 2 * * mon", "timezone": "Europe/Berlin"})
     assert made.status_code == 201, made.text
-    found: dict[str, Any] = Schedule.model_validate(made.json).model_dump()
+    found: dict[str, Any] = shapes.ScheduleView.model_validate(made.json).model_dump()
     assert made.headers["Location"] == f"{PATH}/{found['schedule_id']}"
     return found
 
@@ -33,10 +33,10 @@ def test_life_of_a_schedule(acme: Tenant) -> None:
     off = acme.api.request("PATCH", path, json={"enabled": False}).json
     assert off is not None
     assert off["next_fire_at"] is None
-    listed = Schedules.model_validate(acme.api.get(PATH).json).schedules
+    listed = shapes.Schedules.model_validate(acme.api.get(PATH).json).schedules
     assert [found.schedule_id for found in listed] == [made["schedule_id"]]
     fires = acme.api.get(f"{path}/fires").json
-    assert Fires.model_validate(fires).fires == []
+    assert shapes.Fires.model_validate(fires).fires == []
     assert acme.api.delete(path).json == {"schedule_id": made["schedule_id"], "deleted": True}
     error_of(acme.api.get(path), 404, "schedule_not_found")
 

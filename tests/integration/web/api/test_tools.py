@@ -13,10 +13,13 @@ from sqlalchemy import select
 from cyrex.tools.sealing import main as secrets_command
 from database.models import CompanyTool, IdempotencyKey
 from database.session import operator_session
-from tests.integration.web.support import Api, Proxy, Tenant, error_of, row_counts, use_broker
+from tests.support.broker import use_broker
+from tests.support.database import row_counts
+from tests.support.proxy import Proxy
+from tests.support.web import Api, Tenant, error_of
 from tests.tool_server import ToolServer, tool_server, variables
 from web.api import tools
-from web.shapes import tools as tool_shapes
+from web.shapes import tools as shapes
 
 REGISTER = "/company-automation/register-tools"
 TOOLS = "/company-automation/tools"
@@ -43,20 +46,20 @@ def server(redis_url: str) -> Iterator[ToolServer]:
 pytestmark = pytest.mark.usefixtures("server")
 
 
-def register(api: Api, *tools: dict[str, Any], **options: Any) -> tool_shapes.ToolsRegistered:
+def register(api: Api, *tools: dict[str, Any], **options: Any) -> shapes.ToolsRegistered:
     response = api.post(REGISTER, {"tools": list(tools)}, **options)
     assert response.status_code == 200, response.text
-    return tool_shapes.ToolsRegistered.model_validate(response.json)
+    return shapes.ToolsRegistered.model_validate(response.json)
 
 
-def get(api: Api, name: str) -> tool_shapes.Tool:
-    return tool_shapes.Tool.model_validate(api.get(f"{TOOLS}/{name}").json)
+def get(api: Api, name: str) -> shapes.ToolView:
+    return shapes.ToolView.model_validate(api.get(f"{TOOLS}/{name}").json)
 
 
-def try_tool(api: Api, name: str, **arguments: Any) -> tool_shapes.ToolTested:
+def try_tool(api: Api, name: str, **arguments: Any) -> shapes.ToolTested:
     response = api.post(f"{TOOLS}/{name}/test", {"arguments": arguments})
     assert response.status_code == 200, response.text
-    return tool_shapes.ToolTested.model_validate(response.json)
+    return shapes.ToolTested.model_validate(response.json)
 
 
 def test_a_tool_is_registered_and_its_secrets_are_seen_no_more(
@@ -64,7 +67,7 @@ def test_a_tool_is_registered_and_its_secrets_are_seen_no_more(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     answer = acme.api.post(REGISTER, {"company_id": acme.company_id, "tools": [CRM]})
-    made = tool_shapes.ToolsRegistered.model_validate(answer.json)
+    made = shapes.ToolsRegistered.model_validate(answer.json)
     assert made.registered == ["crm_lookup"]
     assert made.message == "1 tool registered"
     listed, single = acme.api.get(TOOLS), acme.api.get(f"{TOOLS}/crm_lookup")
@@ -81,6 +84,14 @@ def test_a_tool_is_registered_and_its_secrets_are_seen_no_more(
     assert "t0p" not in str(row.tool_config)
     assert row.secrets is not None
     assert b"t0p" not in row.secrets
+
+
+def test_parameters_keep_the_order_of_their_schema(acme: Tenant) -> None:
+    """In which a model that was trained on it writes its calls."""
+    properties = {name: {"type": "string"} for name in ("why", "id", "a_long_name", "b")}
+    register(acme.api, {**CRM, "parameters": {"type": "object", "properties": properties}})
+    parameters = get(acme.api, "crm_lookup").parameters
+    assert list(parameters["properties"]) == list(properties)
 
 
 def test_all_or_none(acme: Tenant) -> None:
@@ -145,7 +156,7 @@ def test_a_tool_is_changed_replaced_and_deleted(acme: Tenant, server: ToolServer
 
     put = {"endpoint": server.url("/c"), "method": "GET"}
     replaced = acme.api.request("PUT", url, json=put)
-    assert tool_shapes.Tool.model_validate(replaced.json).description == ""
+    assert shapes.ToolView.model_validate(replaced.json).description == ""
     try_tool(acme.api, "crm_lookup", email="jo")
     assert (server.seen[1].method, server.seen[1].query) == ("GET", {"email": ["jo"]})
     assert "Authorization" not in server.seen[1].headers
@@ -173,7 +184,7 @@ def test_secrets_do_not_follow_an_endpoint_to_another_host(
     refused = error_of(acme.api.request("PATCH", url, json=moved), 400, "secrets_required")
     assert refused["param"] == "auth"
     done = acme.api.request("PATCH", url, json={**moved, "auth": None})
-    assert tool_shapes.Tool.model_validate(done.json).auth is None
+    assert shapes.ToolView.model_validate(done.json).auth is None
 
 
 def test_a_test_call_says_how_it_went(acme: Tenant, server: ToolServer) -> None:

@@ -11,16 +11,10 @@ from werkzeug.test import TestResponse
 
 from database.models import IdempotencyKey
 from database.session import operator_session
-from tests.integration.web.support import (
-    LINES,
-    Api,
-    Tenant,
-    error_of,
-    finish_job,
-    new_company_id,
-    row_counts,
-)
-from web.shapes import answers
+from tests.support.database import row_counts
+from tests.support.web import LINES, Api, Tenant, error_of, finish_job, new_company_id
+from web.shapes.companies import CompanyCreated, IssuedKey, Keys
+from web.shapes.jobs import JobView
 
 REPLAYED = "Idempotent-Replayed"
 
@@ -98,7 +92,7 @@ def test_a_replay_answers_with_the_jobs_present_state(acme: Tenant) -> None:
     ended = ask(acme.api, "process", "k1")
     assert ended.status_code == 200
     assert ended.headers[REPLAYED] == "true"
-    assert answers.Job.model_validate(ended.json).result == "answer 1"
+    assert JobView.model_validate(ended.json).result == "answer 1"
 
 
 def test_fields_in_another_order_are_the_same_request(acme: Tenant) -> None:
@@ -140,8 +134,8 @@ def test_a_company_is_created_once_and_its_key_shown_once(operator: Api) -> None
     first = operator.post("/companies", {"company_id": company_id}, headers=headers)
     second = operator.post("/companies", {"company_id": company_id}, headers=headers)
     assert (first.status_code, second.status_code) == (201, 201)
-    shown = answers.CompanyCreated.model_validate(first.json)
-    replayed = answers.CompanyCreated.model_validate(second.json)
+    shown = CompanyCreated.model_validate(first.json)
+    replayed = CompanyCreated.model_validate(second.json)
     assert shown.api_key is not None
     assert replayed.api_key is None
     assert "not shown again" in replayed.message
@@ -156,15 +150,15 @@ def test_a_key_is_issued_once_and_kept_nowhere(operator: Api, acme: Tenant) -> N
     for api in (operator, acme.api):
         first = api.post(path, {"name": "n"}, headers={"Idempotency-Key": "issue"})
         second = api.post(path, {"name": "n"}, headers={"Idempotency-Key": "issue"})
-        shown = answers.IssuedKey.model_validate(first.json)
-        replayed = answers.IssuedKey.model_validate(second.json)
+        shown = IssuedKey.model_validate(first.json)
+        replayed = IssuedKey.model_validate(second.json)
         assert shown.api_key is not None
         assert (replayed.api_key, replayed.prefix) == (None, shown.prefix)
         with operator_session() as session:
             kept = session.scalars(select(IdempotencyKey)).all()
         secret = shown.api_key.split("_")[2]
         assert all(secret not in str(row.answer) for row in kept)
-    listed = answers.Keys.model_validate(acme.api.get(path).json).api_keys
+    listed = Keys.model_validate(acme.api.get(path).json).api_keys
     assert len(listed) == 3
 
 

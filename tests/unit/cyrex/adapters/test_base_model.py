@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from cyrex.adapters.base_model import (
     base_model_dir,
     base_sha256,
     name_of,
+    open_base,
     require_base,
     served_name,
 )
@@ -70,3 +72,24 @@ def test_a_folder_without_a_model_names_the_variable(
     serve(str(tmp_path))
     with pytest.raises(SettingsError, match=r"BASE_MODEL_PATH: .*config\.json is missing"):
         base_model_dir()
+
+
+def test_a_template_that_cannot_work_is_said_by_name(
+    tmp_path: Path, serve: Callable[[str], None]
+) -> None:
+    folder = tmp_path / "base"
+    shutil.copytree(base_model_dir(), folder)
+    (folder / "chat_template.jinja").write_text("{{ raise_exception('never') }}")
+    serve(str(folder))
+    with pytest.raises(UserError, match="refuses one question with its answer") as refused:
+        base_sha256()
+    assert (refused.value.code, refused.value.param) == ("unfit_chat_template", "base_model")
+
+
+def test_reasoning_is_part_of_the_served_bases_identity(
+    monkeypatch: pytest.MonkeyPatch, serve: Callable[[str], None]
+) -> None:
+    plain, path = base_sha256(), str(base_model_dir())
+    monkeypatch.setenv("BASE_MODEL_THINKING", "true")
+    serve(path)
+    assert base_sha256() != plain and open_base().template.enable_thinking

@@ -145,7 +145,7 @@ def test_each_row_loses_what_its_own_grammar_bars(vocabulary: int) -> None:
     bits = np.random.default_rng(4).integers(0, 2, (2, 96), dtype=np.uint8)
     words = np.packbits(bits, axis=1, bitorder="little").view(np.int32)
     allowed = torch.empty_like(logits)
-    kernels.bar(logits.numpy(), words, np.array([-1, 1, 0, -1]), allowed.numpy())
+    kernels.mask_logits(logits.numpy(), words, np.array([-1, 1, 0, -1]), allowed.numpy())
     expected = logits.clone()
     for row, own in ((1, 1), (2, 0)):
         expected[row, torch.from_numpy(bits[own, :vocabulary]) == 0] = -math.inf

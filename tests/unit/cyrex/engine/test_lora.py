@@ -12,7 +12,7 @@ from cyrex.engine.adapters import Adapter, AdapterPool
 from cyrex.engine.arena import Arena
 from cyrex.engine.lora import (
     SEGMENT_TOKENS,
-    Current,
+    CurrentPlan,
     LoraLinear,
     Plan,
     Planner,
@@ -93,7 +93,7 @@ def test_a_base_in_half_precision(
 def test_a_layer_adds_to_what_its_base_layer_gives(
     pool: AdapterPool, adapters: list[Adapter]
 ) -> None:
-    current = Current()
+    current = CurrentPlan()
     base = torch.nn.Linear(12, 20)
     layer = LoraLinear(base, 0, current)
     x = torch.randn(1, 3, 12)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from cyrex.agents.state import Prepared
-from cyrex.agents.turn import Limits, Situation
+from cyrex.agents.state import StepInput
+from cyrex.agents.turn import AgentLimits, Situation
 from cyrex.engine import Completion
 from cyrex.errors import UserError
 from cyrex.jobs.requests import BASE_NOTE, WrongAdapter, output_of, request_of
@@ -27,12 +27,12 @@ def job(data: Any, **values: Any) -> Job:
     return Job(company_id="acme", job_id="j", input_data={"data": data}, use_adapter=True, **values)
 
 
-LIMITS = Limits(steps=3, tokens=100, seconds=30.0, memories=0)
+LIMITS = AgentLimits(steps=3, tokens=100, seconds=30.0, memories=0)
 
 
-def prepared(data: Any = "x", prompt: str = "", **done: Any) -> Prepared:
+def prepared(data: Any = "x", prompt: str = "", **done: Any) -> StepInput:
     """What the claim of a job's step has read. Without a prompt no agent is at work."""
-    return Prepared(Situation(data, prompt), LIMITS, **done)
+    return StepInput(Situation(data, prompt), LIMITS, **done)
 
 
 def step(**values: Any) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def test_a_request_carries_the_company_and_the_limits() -> None:
     assert request.max_new_tokens == get_settings().max_new_tokens
     assert request.deadline is not None
     assert 45 < request.deadline - time.monotonic() <= 50
-    long = Prepared(Situation("x", choices=["no", "é" * 400]), LIMITS)
+    long = StepInput(Situation("x", choices=["no", "é" * 400]), LIMITS)
     assert request_of(job("x"), None, TEMPLATE, long).max_new_tokens == 800, "each choice fits"
     undated = request_of(job({"input": "x"}), None, TEMPLATE, prepared())
     assert undated.deadline is not None

@@ -88,3 +88,13 @@ def test_the_order_of_rows_does_not_matter() -> None:
     one = dict(zip(found, split(found, {}, 0.1), strict=True))
     assert dict(zip(shuffled, split(shuffled, {}, 0.1), strict=True)) == one
     assert Counter(one.values())["holdout"] == MIN_HOLDOUT
+
+
+def test_what_was_placed_by_its_conversation_stays_when_its_opening_is_rare_later() -> None:
+    chats = [Row(7, row.conversation) for row in rows(30)]
+    keys = keys_of(chats)
+    sides = split(chats, {}, 0.2)
+    known = dict(zip(keys, sides, strict=True))
+    assert {"train", "holdout"} == set(sides)
+    later = chats + rows(500, seed=2)
+    assert split(later, known, 0.1)[:30] == sides

@@ -8,18 +8,18 @@ import pytest
 
 from embedded.layout import Layout
 from embedded.stack import plan
-from embedded.stack.options import REPOSITORY, Options
-from embedded.stack.plan import Plan, PlanError
+from embedded.stack.options import Options
+from embedded.stack.plan import PlanError, StackPlan
 from embedded.supervisor.spec import Stage
 
 
-def make(folder: Path, environ: Mapping[str, str] | None = None, names: str = "all") -> Plan:
+def make(folder: Path, environ: Mapping[str, str] | None = None, names: str = "all") -> StackPlan:
     layout = Layout.at(folder)
     layout.make_folders()
     return plan.make(Options(folder, names), layout, environ or {})
 
 
-def names(made: Plan) -> list[str]:
+def names(made: StackPlan) -> list[str]:
     return [spec.name for spec in made.specs]
 
 
@@ -75,12 +75,6 @@ def test_an_empty_variable_is_none_at_all(tmp_path: Path) -> None:
     made = make(tmp_path, {"DATABASE_URL": "", "BLOB_DIR": ""})
     assert "postgres" in names(made)
     assert made.environment["BLOB_DIR"] == str(tmp_path / "blobs")
-
-
-def test_packages_are_found_first_and_once(tmp_path: Path) -> None:
-    first = make(tmp_path, {"PYTHONPATH": "/mine"}).environment["PYTHONPATH"]
-    assert first == f"{REPOSITORY}:/mine"
-    assert make(tmp_path, {"PYTHONPATH": first}).environment["PYTHONPATH"] == first
 
 
 def test_no_secret_is_on_a_command_line(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ import pytest
 
 from embedded.layout import Layout
 from embedded.stack.processes import Context, answers, table
-from embedded.supervisor.spec import stays_up
 from settings import Settings
 from web.app import WAITERS_SHARE
 from web.live.waiting import Seats
@@ -42,11 +41,6 @@ def test_a_status_may_be_asked_for(address: str) -> None:
 
 def test_nobody_there() -> None:
     assert not answers("127.0.0.1:1", "/")(0.0)
-
-
-def test_stays_up() -> None:
-    assert not stays_up(1.0)(0.9)
-    assert stays_up(1.0)(1.0)
 
 
 def test_one_company_cannot_have_all_threads_that_answer(tmp_path: Path) -> None:

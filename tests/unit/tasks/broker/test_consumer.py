@@ -18,7 +18,7 @@ def test_a_worker_takes_while_every_condition_holds(monkeypatch: pytest.MonkeyPa
     parent = SimpleNamespace(
         task_consumer=SimpleNamespace(channel=SimpleNamespace(qos=qos)), steps=[]
     )
-    consumer.Will(parent).start(parent)
+    consumer.PauseConsuming(parent).start(parent)
     assert qos.can_consume()
     state["engine"] = False
     assert not qos.can_consume()
@@ -30,4 +30,4 @@ def test_a_worker_takes_while_every_condition_holds(monkeypatch: pytest.MonkeyPa
 def test_the_step_is_one_of_every_consumers() -> None:
     from tasks import app
 
-    assert consumer.Will in app.steps["consumer"]
+    assert consumer.PauseConsuming in app.steps["consumer"]

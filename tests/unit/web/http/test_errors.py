@@ -13,7 +13,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from cyrex.errors import Conflict, UserError
 from web.http.errors import path_of, refuse_invalid, register_errors
-from web.shapes.answers import Error
+from web.shapes.common import Error
 
 
 @pytest.fixture

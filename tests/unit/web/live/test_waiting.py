@@ -1,8 +1,7 @@
-"""Waiters: seats are limited, a message wakes, and without one the row is looked at anyway."""
+"""Seats are limited, a message wakes the clients of one job, and rows are read without one too."""
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 import time
@@ -11,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from web.live import waiting
-from web.live.waiting import Waiters, client_gone, release_when
+from web.live.waiting import WaitingClients, client_gone, release_when
 
 # Nothing listens there: waiters must do without messages.
 NO_REDIS = "redis://127.0.0.1:1/0"
@@ -24,7 +23,7 @@ def not_leaving() -> Iterator[None]:
 
 
 def test_seats_are_limited_and_given_back() -> None:
-    waiters = Waiters(NO_REDIS, seats=2)
+    waiters = WaitingClients(NO_REDIS, seats=2)
     with (
         waiters.seat("a", "acme") as first,
         waiters.seat("a", "acme") as second,
@@ -38,7 +37,7 @@ def test_seats_are_limited_and_given_back() -> None:
 
 
 def test_one_company_does_not_take_all_seats() -> None:
-    waiters = Waiters(NO_REDIS, seats=96)
+    waiters = WaitingClients(NO_REDIS, seats=96)
 
     def taken(company_id: str) -> int:
         return sum(waiters.take(company_id) for _ in range(100))
@@ -52,8 +51,10 @@ def test_one_company_does_not_take_all_seats() -> None:
     assert waiters._taken == 86
 
 
-def test_being_woken_is_prompt_and_concerns_one_job() -> None:
-    waiters = Waiters(NO_REDIS, seats=2)
+def test_being_woken_is_prompt_and_concerns_one_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    # So rarely that only the message can have been what woke it, however busy the machine is.
+    monkeypatch.setattr(waiting, "POLL_SECONDS", 60)
+    waiters = WaitingClients(NO_REDIS, seats=2)
     ended = threading.Event()
 
     def end() -> None:
@@ -67,9 +68,9 @@ def test_being_woken_is_prompt_and_concerns_one_job() -> None:
         assert seat is not None
         threading.Thread(target=end).start()
         started = time.monotonic()
-        found = seat.wait(lambda: "found" if ended.is_set() else None, 5)
+        found = seat.wait(lambda: "found" if ended.is_set() else None, 60)
     assert found == "found"
-    assert 0.15 < time.monotonic() - started < 1
+    assert 0.15 < time.monotonic() - started < 30
 
 
 def test_without_a_message_the_row_is_looked_at_now_and_then(
@@ -77,17 +78,19 @@ def test_without_a_message_the_row_is_looked_at_now_and_then(
 ) -> None:
     monkeypatch.setattr(waiting, "POLL_SECONDS", 0.05)
     looks = iter([None, None, "found"])
-    with Waiters(NO_REDIS, seats=1).seat("a", "acme") as seat:
+    with WaitingClients(NO_REDIS, seats=1).seat("a", "acme") as seat:
         assert seat is not None
         assert seat.wait(lambda: next(looks), 5) == "found"
 
 
-def test_waiting_ends_at_its_deadline() -> None:
+def test_waiting_ends_at_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "POLL_SECONDS", 60)
     started = time.monotonic()
-    with Waiters(NO_REDIS, seats=1).seat("a", "acme") as seat:
+    with WaitingClients(NO_REDIS, seats=1).seat("a", "acme") as seat:
         assert seat is not None
         assert seat.wait(lambda: None, 0.2) is None
-    assert 0.2 <= time.monotonic() - started < 1
+    # Not at its next look.
+    assert 0.2 <= time.monotonic() - started < 30
 
 
 def test_waiters_are_let_go_when_the_process_stops(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,23 +99,10 @@ def test_waiters_are_let_go_when_the_process_stops(monkeypatch: pytest.MonkeyPat
     release_when(stopping.is_set)
     threading.Timer(0.15, stopping.set).start()
     started = time.monotonic()
-    with Waiters(NO_REDIS, seats=1).seat("a", "acme") as seat:
+    with WaitingClients(NO_REDIS, seats=1).seat("a", "acme") as seat:
         assert seat is not None
         assert seat.wait(lambda: None, 60) is None
-    assert time.monotonic() - started < 2
-
-
-def test_after_a_fork_the_child_starts_with_free_seats_and_a_reader_of_its_own() -> None:
-    waiters = Waiters(NO_REDIS, seats=1)
-    with waiters.seat("a", "acme") as seat:
-        assert seat is not None
-        child = os.fork()
-        if child == 0:
-            with waiters.seat("b", "acme") as own:
-                alive = waiters._reader is not None and waiters._reader.is_alive()
-                os._exit(0 if own is not None and alive else 1)
-        _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
+    assert time.monotonic() - started < 30
 
 
 def test_a_closed_connection_is_noticed() -> None:
