@@ -115,7 +115,7 @@ def spec_of(base_model: Path, folder: Path, arms: list[dict[str, Any]]) -> dict[
 
 
 def sentence(evaluation: dict[str, Any]) -> str:
-    """The scores for people: exact matches on the hold-out."""
+    """The scores for people: the mean of each arm by the metric."""
     scores = evaluation["scores"]
     if not scores:
         return "nothing was held out, so nothing was compared"

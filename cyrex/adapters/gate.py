@@ -108,6 +108,11 @@ def _numbers(
         "better_on": sum(d > EPSILON for d in differences),
         "worse_on": sum(d < -EPSILON for d in differences),
         "chance": chance(differences),
+        # Nats a token of plain sentences: what is above the rival's was forgotten.
+        "general_loss": {
+            "candidate": candidate.get("general_loss"),
+            "rival": rival.get("general_loss"),
+        },
         "old_examples": len(before),
         "old_difference": _mean(before),
         "old_chance_of_loss": chance([-d for d in before]),

@@ -15,8 +15,10 @@ from tests import rows
 
 pytestmark = pytest.mark.usefixtures("database_url")
 
-BETTER = {"exact_match": 0.9, "mean_loss": 0.1}
-WORSE = {"exact_match": 0.2, "mean_loss": 2.0}
+# Right or wrong on the same twenty examples.
+BETTER = {"scores": [1.0] * 18 + [0.0] * 2, "mean_loss": 0.1, "general_loss": 3.5}
+WORSE = {"scores": [1.0] * 4 + [0.0] * 16, "mean_loss": 2.0, "general_loss": 3.0}
+SHOWN = [{"question": "q", "expected": "e", "answers": {"base": None, "candidate": "e"}}]
 
 
 @pytest.fixture
@@ -26,7 +28,13 @@ def acme() -> str:
 
 def judged(company_id: str, champion_id: str | None, **scores: Any) -> str:
     """An adapter that stands before `decide`, evaluated against this champion."""
-    evaluation = {"champion_id": champion_id, "scores": scores}
+    evaluation = {
+        "champion_id": champion_id,
+        "metric": "label",
+        "scores": scores,
+        "labels": {"e": {"examples": 20, "base": 0.2, "candidate": 0.9}},
+        "side_by_side": SHOWN,
+    }
     return rows.adapter(
         company_id, status="announced", step="decide", evaluation=evaluation, details={"seed": 7}
     )
@@ -68,11 +76,17 @@ def test_a_first_adapter_that_beats_the_base_serves(acme: str) -> None:
     assert (alias.champion_id, alias.version) == (adapter_id, 1)
     row = rows.get(LoraAdapter, adapter_id)
     assert row.status == "ready"
-    assert "beats the base's" in row.details["decision"]
+    assert "beats the base: 0.900 against the base's 0.200 on 20" in row.details["decision"]
     assert row.details["seed"] == 7, "what was known stays"
     (decision,) = decisions(acme)
     assert (decision.outcome, decision.previous_id) == ("promoted", None)
-    assert decision.evidence == {"candidate": BETTER, "base": WORSE}
+    evidence = decision.evidence
+    assert (evidence["rival"], evidence["metric"], evidence["examples"]) == ("base", "label", 20)
+    assert (evidence["candidate"], evidence["rival_score"]) == (0.9, 0.2)
+    assert (evidence["better_on"], evidence["worse_on"]) == (14, 0)
+    assert evidence["general_loss"] == {"candidate": 3.5, "rival": 3.0}
+    assert evidence["labels"]["e"]["candidate"] == 0.9
+    assert evidence["side_by_side"] == SHOWN
 
 
 def test_one_that_loses_is_rejected_and_the_base_goes_on_answering(acme: str) -> None:

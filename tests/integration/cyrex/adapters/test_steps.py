@@ -196,6 +196,8 @@ def test_a_champion_of_other_base_weights_does_not_stop_its_successor(
 
 
 def test_without_a_champion_to_compare_with_the_base_is_the_rival() -> None:
-    base = {"exact_match": 0.9, "mean_loss": 0.1}
-    worse = {"exact_match": 0.1, "mean_loss": 1.0}
-    assert not judge({"scores": {"base": base, "candidate": worse}}, has_champion=True)[0]
+    base = {"scores": [1.0] * 9 + [0.0], "mean_loss": 0.1}
+    worse = {"scores": [1.0] + [0.0] * 9, "mean_loss": 1.0}
+    verdict = judge({"scores": {"base": base, "candidate": worse}}, has_champion=True)
+    assert not verdict.promote
+    assert verdict.evidence["rival"] == "base"

@@ -28,9 +28,9 @@ def test_it_is_measured_on_an_engine_like_the_one_that_serves(
 
 
 def test_the_scores_are_told_in_one_sentence() -> None:
-    scores = {"base": {"exact_match": 0.125}, "candidate": {"exact_match": 1.0}}
-    said = sentence({"examples": 8, "scores": scores})
-    assert said == "exact on 8 held-out examples: base 12.5%, candidate 100.0%"
+    scores = {"base": {"score": 0.125}, "candidate": {"score": 1.0}}
+    said = sentence({"examples": 8, "metric": "label", "scores": scores})
+    assert said == "label on 8 held-out examples: base 0.125, candidate 1.000"
 
 
 def test_nothing_held_out_is_said_too() -> None:

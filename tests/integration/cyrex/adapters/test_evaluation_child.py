@@ -75,7 +75,17 @@ def test_every_candidate_is_compared_on_the_same_examples(
     report = evaluate(EvaluationSpec.model_validate(document))
     assert list(report["results"]) == ["base", "champion", "candidate"]
     candidate = report["results"]["candidate"]
-    assert candidate["correct"] == [0, 1] * (QUESTIONS // 2)
+    assert report["metric"] == "exact"
+    assert candidate["scores"] == [0, 1] * (QUESTIONS // 2)
+    assert candidate["score"] == 0.5
+    assert report["lines"] == list(range(1, QUESTIONS + 1))
+    assert len(report["side_by_side"]) == QUESTIONS
+    shown = report["side_by_side"][0]
+    assert set(shown["answers"]) == {"base", "champion", "candidate"}
+    assert shown["answers"]["candidate"].strip() == shown["expected"].strip()
+    general = [result["general_loss"] for result in report["results"].values()]
+    assert all(loss > 0 for loss in general)
+    assert len(set(general)) == 3, "each arm is asked"
     assert candidate["exact_match"] == 0.5
     assert candidate["adapter_sha256"] == package.build(adapters[0].path).sha256
     assert report["results"]["base"]["adapter_sha256"] is None
@@ -100,7 +110,7 @@ def test_examples_that_do_not_fit_are_wrong_and_counted(
     document = spec_of(base, holdout, tmp_path / "out.json", adapters[0])
     result = evaluate(EvaluationSpec.model_validate(document))["results"]["candidate"]
     assert result["too_long"] == 1
-    assert result["correct"][0] == 0
+    assert result["scores"][0] == 0
     assert result["answer_tokens"] == 2
 
 
@@ -112,7 +122,7 @@ def test_an_empty_holdout_has_no_figures(base: Path, tmp_path: Path) -> None:
     assert report["examples"] == 0
     assert report["results"]["base"]["exact_match"] is None
     assert report["results"]["base"]["mean_loss"] is None
-    assert report["results"]["base"]["correct"] == []
+    assert report["results"]["base"]["scores"] == []
 
 
 def test_the_command_writes_the_report(
