@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from cyrex.adapters.gate import Promote
 from cyrex.agents.service import get_agent
 from cyrex.clients import Shared, check_servers, ensure_company, in_thread, until, written
 from cyrex.jobs import service as jobs
@@ -72,10 +73,24 @@ class CompanyDataAutomation:
         company_id: str,
         training_data: Sequence[Mapping[str, Any]],
         config: Mapping[str, Any] | None = None,
+        *,
+        validation_data: Sequence[Mapping[str, Any]] | None = None,
+        replace: bool = False,
+        promote: Promote = "evidence",
+        continue_from: str | int | None = None,
     ) -> str:
-        """Ask for an adapter trained on this data; returns the request's id."""
+        """Ask for an adapter trained on this data, as `request_adapter_training` does; returns the
+        request's id."""
         service = self._lora_service or await get_lora_service()
-        return await service.request_adapter_training(company_id, training_data, config)
+        return await service.request_adapter_training(
+            company_id,
+            training_data,
+            config,
+            validation_data=validation_data,
+            replace=replace,
+            promote=promote,
+            continue_from=continue_from,
+        )
 
     async def register_company_tools(
         self, company_id: str, tools: Sequence[Mapping[str, Any]]

@@ -12,10 +12,11 @@ from sqlalchemy.orm import Session
 
 from cyrex import datasets
 from cyrex.adapters import service as adapters
+from cyrex.adapters.gate import Promote
 from cyrex.clients import Shared, check_servers, ensure_company, in_thread, until, written
 from cyrex.errors import NotFound, UserError
 from cyrex.training import service as training
-from cyrex.training.check import check_examples
+from cyrex.training.check import VALIDATION, check_examples
 from cyrex.training.order import TrainingOrder
 from database.base import Json, new_id
 from database.models import LoraAdapter
@@ -64,9 +65,17 @@ class LoRAAdapterService:
         training_data: Sequence[Mapping[str, Any]],
         config: Mapping[str, Any] | None = None,
         use_qlora: bool = True,
+        *,
+        validation_data: Sequence[Mapping[str, Any]] | None = None,
+        replace: bool = False,
+        promote: Promote = "evidence",
+        continue_from: str | int | None = None,
     ) -> str:
         """Ask Helox, over `lora_training_requests`, for an adapter; returns the request's id.
 
+        validation_data: rows to evaluate on, instead of a part of the others. replace: train
+        without what the company sent before. promote: "always" lets the adapter serve whatever the
+        gate finds. continue_from: the id or version of an adapter to start from.
         Raises `UserError` for data or settings that could not be trained.
         """
 
@@ -76,11 +85,17 @@ class LoRAAdapterService:
                 dict(config or {}),
                 use_qlora,
                 base_model=self.base_model_path,
+                replace=replace,
+                promote=promote,
+                continue_from=continue_from,
                 source="python",
             )
             checked = check_examples(training_data)
+            own = (
+                [] if validation_data is None else check_examples(validation_data, VALIDATION).lines
+            )
             ensure_company(company_id)
-            data = datasets.store(checked.lines, checked.report.counts())
+            data = datasets.store(checked.lines, checked.report.counts(), own, replace)
             run = written(
                 company_id, lambda session: training.request_training(session, order, data)
             )

@@ -35,9 +35,9 @@ EVENT_ID: dict[str, tuple[tuple[str, ...], str]] = {
     MODEL_EVENT: (("request_id", "adapter_id"), ":{event}"),
 }
 
-MUST_BE_JSON = frozenset({"training_data", "config", "metadata"})
+MUST_BE_JSON = frozenset({"training_data", "validation_data", "config", "metadata"})
 # All other declared fields are text; a field that is not declared may be JSON too.
-MAY_BE_JSON = frozenset({"data", "use_qlora", "use_adapter", "seed", "version"})
+MAY_BE_JSON = frozenset({"data", "use_qlora", "use_adapter", "replace", "seed", "version"})
 
 
 def is_flat(texts: dict[str, str]) -> bool:

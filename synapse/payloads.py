@@ -5,7 +5,7 @@ Keys that a payload does not name are kept (`model_extra`): an outside program m
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
@@ -49,6 +49,11 @@ class TrainingRequested(Payload):
     config: dict[str, Any] = Field(default_factory=dict)
     use_qlora: bool = True
     seed: int | None = None
+    # Beside `training_data`.
+    validation_data: list[Any] | None = None
+    replace: bool = False
+    promote: Literal["evidence", "always"] = "evidence"
+    continue_from: Id | int | None = None
 
     @model_validator(mode="after")
     def _has_data(self) -> TrainingRequested:

@@ -20,6 +20,8 @@ from settings import MIB, get_settings
 
 SHOWN_LINES = 20
 TEMPLATE_TOKENS = 128  # that a chat template may write around a row
+# How a request names its rows.
+TRAINING, VALIDATION = "training_data", "validation_data"
 MAX_COUNTED_BYTES = 8 * MIB  # of rows whose tokens are counted while their sender waits
 
 
@@ -35,35 +37,46 @@ class CheckedRows:
     rows: Sequence[Row] = ()
 
 
-def check_examples(lines: Sequence[Any]) -> CheckedRows:
-    """Check rows that are to be trained on.
+def check_examples(lines: Sequence[Any], name: str = TRAINING) -> CheckedRows:
+    """Check rows that are to be trained on, or evaluated on.
 
-    Raises `UserError`, which names the line, the field or the limit.
+    name: theirs in the request. Raises `UserError`, which names the line, the field or the limit.
     """
-    check_size(lines)
-    written = [_written(line, number) for number, line in enumerate(lines, 1)]
+    check_size(lines, name)
+    written = [_written(line, number, name) for number, line in enumerate(lines, 1)]
     report = Report()
     read = read_records(lines, report, control=served_control())
     rows = rows_of([record.conversation for record in read])
     if report.problems:
-        raise bad_rows(report.problems)
+        raise bad_rows(report.problems, name)
     if len(report.unweighted) == report.examples:
         raise UserError(
             "nothing_to_learn",
-            "training_data: every answer has weight 0: there is nothing to learn",
-            "training_data",
+            f"{name}: every answer has weight 0: there is nothing to learn",
+            name,
         )
     return CheckedRows(written, report, rows)
 
 
-def counts_of(checked: CheckedRows, config: Mapping[str, Any]) -> Json:
+def counts_of(
+    checked: CheckedRows,
+    config: Mapping[str, Any],
+    first: bool = True,
+    validation: int | None = None,
+) -> Json:
     """The counts of rows. Those that are cut are counted where a row is long enough for it: a
-    token is a byte or more, so that a short row needs no tokenizer."""
+    token is a byte or more, so that a short row needs no tokenizer.
+
+    first: the company has sent nothing before; otherwise the split depends on that too, and
+    `held_out` is None. validation: how many rows it sends to evaluate on, None if it sends none.
+    """
     settings = TrainingConfig.model_validate(config)
     limit = settings.max_length - TEMPLATE_TOKENS
-    # Of these rows alone: what the company sent before is read when the training is accepted.
-    held_out = split(checked.rows, {}, settings.holdout_fraction).count("holdout")
-    counts = {**checked.report.counts(), "held_out": held_out}
+    held_out = None
+    if first:
+        drawn = split(checked.rows, {}, settings.holdout_fraction).count("holdout")
+        held_out = drawn if validation is None else validation
+    counts = {**checked.report.counts(), "held_out": held_out, "validation": validation or 0}
     if all(len(line) <= limit for line in checked.lines):
         return {**counts, "cut": 0, "dropped": len(checked.report.unweighted)}
     if served_facts() is None or sum(map(len, checked.lines)) > MAX_COUNTED_BYTES:
@@ -72,51 +85,51 @@ def counts_of(checked: CheckedRows, config: Mapping[str, Any]) -> Json:
     return counts if found is None else {**counts, "cut": found[0], "dropped": found[1]}
 
 
-def check_size(lines: Sequence[Any]) -> None:
+def check_size(lines: Sequence[Any], name: str = TRAINING) -> None:
     """Raises `UserError` for no example, and for more than there may be."""
     limit = get_settings().max_training_examples
     if not lines:
-        raise UserError("no_examples", "training_data: must hold an example", "training_data")
+        raise UserError("no_examples", f"{name}: must hold an example", name)
     if len(lines) > limit:
         raise UserError(
             "too_many_examples",
-            f"training_data: {len(lines)} examples, the limit is {limit}",
-            param="training_data",
+            f"{name}: {len(lines)} examples, the limit is {limit}",
+            param=name,
         )
 
 
-def bad_rows(problems: Sequence[Problem]) -> UserError:
+def bad_rows(problems: Sequence[Problem], name: str = TRAINING) -> UserError:
     """Names the first of them, and lists the next."""
     first = problems[0]
-    place = f"training_data[{(first.line or 1) - 1}]"
+    place = f"{name}[{(first.line or 1) - 1}]"
     if first.field and first.field != "line":
         place = f"{place}.{first.field}"
     return UserError(
-        "invalid_training_data",
+        f"invalid_{name}",
         f"{place}: {first.message} (line {first.line}; {len(problems)} bad lines in all)",
         param=place,
         details=[problem.to_json() for problem in problems[:SHOWN_LINES]],
     )
 
 
-def _written(line: Any, number: int) -> bytes:
+def _written(line: Any, number: int, name: str) -> bytes:
     """An example as a line of JSON. Raises `UserError` for what is no object or too long."""
-    place = f"training_data[{number - 1}]"
+    place = f"{name}[{number - 1}]"
     if not isinstance(line, Mapping):
         message = f"{place}: must be an object (line {number})"
-        raise UserError("invalid_training_data", message, place)
+        raise UserError(f"invalid_{name}", message, place)
     try:
         written = jsonl(line)
     except (ValueError, TypeError) as error:
         message = f"{place}: cannot be written as JSON in UTF-8 (line {number}): {error}"
-        raise UserError("invalid_training_data", message, place) from None
+        raise UserError(f"invalid_{name}", message, place) from None
     length = len(written) - len(b"\n")
     # The trainer refuses longer lines.
     if length > MAX_LINE_BYTES:
         message = (
             f"{place}: is {length} bytes of JSON, the limit is {MAX_LINE_BYTES} (line {number})"
         )
-        raise UserError("invalid_training_data", message, place)
+        raise UserError(f"invalid_{name}", message, place)
     return written
 
 

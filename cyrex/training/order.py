@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from cyrex.adapters.base_model import require_served
+from cyrex.adapters.gate import Promote
 from cyrex.errors import UserError
 from cyrex.training.check import check_config
 from database.base import Json
@@ -27,6 +28,11 @@ class TrainingOrder:
     use_qlora: bool = True
     seed: int | None = None  # None: drawn
     base_model: str | None = None  # None: the one that is served
+    # Train on the new rows alone, without those that the company sent before.
+    replace: bool = False
+    promote: Promote = "evidence"
+    # An adapter of the company, by id or version, whose weights the training starts from.
+    continue_from: str | int | None = None
     source: str = "api"
     # For people, as a part of "requested by ...": an event, or which schedule.
     asked_by: str | None = None
@@ -40,6 +46,9 @@ class TrainingOrder:
             raise UserError("invalid_seed", f"seed: must be from 0 to {MAX_SEED}", "seed")
         if self.base_model is not None:
             require_served(self.base_model, "; leave it out for the one that is")
+        if self.promote not in get_args(Promote):
+            known = " or ".join(map(repr, get_args(Promote)))
+            raise UserError("invalid_promote", f"promote: must be {known}", "promote")
         object.__setattr__(self, "config", check_config(self.config))
 
     @property

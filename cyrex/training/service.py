@@ -16,8 +16,9 @@ from cyrex.adapters.base_model import served_name
 from cyrex.datasets import StoredLines
 from cyrex.errors import Conflict, NotFound
 from cyrex.tenants.quotas import require_place
-from cyrex.training.check import check_examples
+from cyrex.training.check import VALIDATION, check_examples
 from cyrex.training.order import MAX_SEED, TrainingOrder
+from cyrex.training.parents import config_of, parent_of
 from database import claims
 from database.base import new_id, storable
 from database.models import Dataset, LoraAdapter, TrainingEvent, TrainingRun
@@ -34,11 +35,13 @@ def request_training(
     """Add a run and the event that asks for it, in the caller's transaction.
 
     data: stored lines, which become a dataset, or a dataset of the company.
-    Raises `TooMany` when the company has too many open trainings.
+    Raises `TooMany` when the company has too many open trainings; as `parent_of` for an adapter
+    that the run cannot go on from.
     """
     require_place(session, TRAINING, order.company_id)
+    parent = parent_of(session, order)
     dataset = data if isinstance(data, Dataset) else _new_dataset(session, order.company_id, data)
-    run = _new_run(order, dataset)
+    run = _new_run(order, dataset, parent)
     session.add(run)
     session.flush()
     if not order.is_an_event:
@@ -48,6 +51,12 @@ def request_training(
     counts = {} if dataset.report is None else {"counts": dataset.report.get("counts")}
     add_event(session, run, "requested", said, {**order.details, **counts})
     return run
+
+
+def has_datasets(session: Session, company_id: str) -> bool:
+    """Whether the company has ever sent rows: then a new training's are split with them."""
+    query = select(Dataset.dataset_id).where(Dataset.company_id == company_id).limit(1)
+    return session.scalar(query) is not None
 
 
 def accept_from_stream(
@@ -60,14 +69,19 @@ def accept_from_stream(
         wanted.use_qlora,
         wanted.seed,
         wanted.base_model,
+        wanted.replace,
+        wanted.promote,
+        wanted.continue_from,
         source="stream",
         asked_by="event",
         request_id=wanted.request_id,
         correlation_id=correlation_id,
     )
     checked = check_examples(wanted.training_data or [])
+    own = wanted.validation_data
+    validation = [] if own is None else check_examples(own, VALIDATION).lines
     # Before the company is locked, or whoever admits its rows would wait for the store too.
-    data = datasets.store(checked.lines, checked.report.counts())
+    data = datasets.store(checked.lines, checked.report.counts(), validation, order.replace)
     return request_training(session, order, data)
 
 
@@ -78,7 +92,7 @@ def _new_dataset(session: Session, company_id: str, data: StoredLines) -> Datase
     return dataset
 
 
-def _new_run(order: TrainingOrder, dataset: Dataset) -> TrainingRun:
+def _new_run(order: TrainingOrder, dataset: Dataset, parent: LoraAdapter | None) -> TrainingRun:
     request_id = order.request_id or new_id()
     return TrainingRun(
         request_id=request_id,
@@ -86,7 +100,9 @@ def _new_run(order: TrainingOrder, dataset: Dataset) -> TrainingRun:
         dataset_id=dataset.dataset_id,
         base_model=served_name(),
         base_model_revision=get_settings().base_model_revision,
-        config=order.config,
+        config=config_of(order, parent),
+        continue_from=parent.adapter_id if parent else None,
+        promote=order.promote,
         use_qlora=order.use_qlora,
         seed=secrets.randbelow(MAX_SEED) if order.seed is None else order.seed,
         source=order.source,
@@ -111,6 +127,8 @@ def _announce(session: Session, run: TrainingRun) -> None:
             "config": run.config,
             "use_qlora": run.use_qlora,
             "seed": run.seed,
+            "promote": run.promote,
+            "continue_from": run.continue_from,
         },
         correlation_id=run.request_id,
         event_id=run.request_id,
@@ -222,9 +240,8 @@ def position_of(session: Session, run: TrainingRun) -> int | None:
 def training_view(session: Session, run: TrainingRun) -> dict[str, Any]:
     """A run as JSON."""
     adapter = session.get(LoraAdapter, run.adapter_id) if run.adapter_id else None
-    counts = session.scalar(
-        select(Dataset.report["counts"]).where(Dataset.dataset_id == run.dataset_id)
-    )
+    dataset = session.get_one(Dataset, run.dataset_id)
+    report = dataset.report or {}
     return {
         "request_id": run.request_id,
         "company_id": run.company_id,
@@ -232,7 +249,11 @@ def training_view(session: Session, run: TrainingRun) -> dict[str, Any]:
         "step": run.step if run.status not in TRAINING.terminal else None,
         "position": position_of(session, run),
         "dataset_id": run.dataset_id,
-        "counts": counts,
+        "counts": report.get("counts"),
+        "split": report.get("split"),
+        "replace": dataset.replaces,
+        "continue_from": run.continue_from,
+        "promote": run.promote,
         "base_model": run.base_model,
         "config": run.config,
         "use_qlora": run.use_qlora,

@@ -126,6 +126,7 @@ def _accepted_event(report: Report, split: Json) -> tuple[str, Json, str]:
         **odd,
         "ignored_fields": unread,
         "counts": counts,
+        "split": split,
         "hints": report.hints[:SHOWN_HINTS],
         "warnings": [warning.to_json() for warning in report.warnings[:SHOWN_WARNINGS]],
     }

@@ -11,7 +11,7 @@ import itertools
 from typing import Any
 
 from cyrex.errors import UserError
-from cyrex.training.check import bad_rows
+from cyrex.training.check import TRAINING, bad_rows
 from cyrex.training.check_child import read_parquet
 from helox.check import parse_row
 from helox.errors import LineError, Problem
@@ -20,8 +20,8 @@ from helox.sources import open_rows
 from settings import get_settings
 
 
-def rows_of(content: bytes, name: str) -> list[dict[str, Any]]:
-    """The rows of a file, as its JSON would have held them.
+def rows_of(content: bytes, name: str, field: str = TRAINING) -> list[dict[str, Any]]:
+    """The rows of a file, as its JSON would have held them under the name of `field`.
 
     Raises `UserError`: the file is of a kind that is not read, too large unpacked, or has rows that
     are no JSON objects.
@@ -42,7 +42,7 @@ def rows_of(content: bytes, name: str) -> list[dict[str, Any]]:
             except LineError as error:
                 problems.append(Problem(error.message, field=error.field, line=number))
     except Refused as refused:
-        raise UserError(refused.code, refused.message, param="training_data") from None
+        raise UserError(refused.code, refused.message, param=field) from None
     if problems:
-        raise bad_rows(problems)
+        raise bad_rows(problems, field)
     return found

@@ -13,7 +13,7 @@ from cyrex.logs import one_line
 from cyrex.tenants.quotas import require_place
 from cyrex.training import checkpoints as checkpoint_service
 from cyrex.training import service
-from cyrex.training.check import check_examples, counts_of
+from cyrex.training.check import VALIDATION, check_examples, counts_of
 from cyrex.training.order import TrainingOrder
 from database.base import Json
 from database.transitions import TRAINING as TRAINING_STATES
@@ -30,6 +30,9 @@ log = structlog.get_logger()
 api = blueprint("training", __name__, "/company-automation", TRAINING)
 
 ACCEPTED = 202
+SPLIT_LATER = (
+    "which of them are held out is decided together with the rows from before, when it starts"
+)
 
 
 def links_of(request_id: str) -> Json:
@@ -55,7 +58,8 @@ def train_adapter(header: CreateHeaders, body: shapes.TrainAdapter) -> Response:
     """Checks every example and setting, stores them and answers 202. Follow `links.self`.
 
     The rows may come as a file too (JSONL, JSON, CSV, TSV, Parquet; plain or gzipped): as a form
-    with `file` and the other fields, or as the body, the other fields in the address.
+    with `file` (and `validation_file`) and the other fields, or as the body, the other fields in
+    the address.
     """
     company_id = company_of(body.company_id)
     once = Once.of_request(header.idempotency_key, company_id)
@@ -65,11 +69,23 @@ def train_adapter(header: CreateHeaders, body: shapes.TrainAdapter) -> Response:
         if stored is not None:
             return _accepted(stored, replayed=True)
         require_place(session, TRAINING_STATES, company_id)
-    order = TrainingOrder(company_id, body.config or {}, body.use_qlora, body.seed, body.base_model)
+        first = not service.has_datasets(session, company_id)
+    order = TrainingOrder(
+        company_id,
+        body.config or {},
+        body.use_qlora,
+        body.seed,
+        body.base_model,
+        body.replace,
+        body.promote,
+        body.continue_from,
+    )
     checked = check_examples(body.training_data)
-    counts = counts_of(checked, order.config)
+    own = body.validation_data
+    validation = [] if own is None else check_examples(own, VALIDATION).lines
+    counts = counts_of(checked, order.config, first, None if own is None else len(own))
     require_broker()
-    data = _stored(checked.lines, counts)
+    data = _stored(checked.lines, counts, validation, order.replace)
     with session_for(company_id) as session:
         stored, replayed = once.do(
             session, lambda: StoredAnswer(ACCEPTED, _request(session, order, data))
@@ -79,9 +95,11 @@ def train_adapter(header: CreateHeaders, body: shapes.TrainAdapter) -> Response:
     return _accepted(stored, replayed)
 
 
-def _stored(lines: list[bytes], counts: Json) -> datasets.StoredLines:
+def _stored(
+    lines: list[bytes], counts: Json, validation: list[bytes], replaces: bool
+) -> datasets.StoredLines:
     try:
-        return datasets.store(lines, counts)
+        return datasets.store(lines, counts, validation, replaces)
     except OSError as error:
         log.error("storage_unavailable", error=one_line(error))
         raise Unavailable(
@@ -92,12 +110,16 @@ def _stored(lines: list[bytes], counts: Json) -> datasets.StoredLines:
 
 def _request(session: Any, order: TrainingOrder, data: datasets.StoredLines) -> Json:
     run = service.request_training(session, order, data)
+    counts = (data.report or {})["counts"]
+    message = f"training on {data.examples} examples requested"
+    if counts["held_out"] is None:
+        message += f"; {SPLIT_LATER}"
     return {
         "request_id": run.request_id,
         "status": run.status,
-        "message": f"training on {data.examples} examples requested",
+        "message": message,
         "company_id": run.company_id,
-        "counts": (data.report or {})["counts"],
+        "counts": counts,
         "links": links_of(run.request_id),
     }
 

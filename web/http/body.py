@@ -20,7 +20,7 @@ from helox.nesting import MAX_DEPTH
 from settings import get_settings
 from web.http.auth import caller
 from web.http.errors import path_of
-from web.http.uploads import FILE_TYPES, is_upload, read_upload, upload_of
+from web.http.uploads import FILE_TYPES, VALIDATION_FILE, is_upload, read_upload, upload_of
 from web.live.waiting import Seats
 
 # A NUL or half a surrogate pair can only arrive as an escape: UTF-8 and JSON refuse them raw.
@@ -73,9 +73,12 @@ class JsonRequest(Request):
     def _read_file(self, content_type: str) -> dict[str, Any]:
         raw = self._read_bytes()
         if self.endpoint == CHECK:
-            name, content, fields = upload_of(raw, content_type, self.args)
-            self.environ[FILE] = (name, content)
-            return fields
+            sent = upload_of(raw, content_type, self.args)
+            if sent.validation is not None:
+                message = f"{VALIDATION_FILE}: check it as a file of its own"
+                raise UserError("invalid_form", message, VALIDATION_FILE)
+            self.environ[FILE] = (sent.name, sent.content)
+            return sent.fields
         body = read_upload(raw, content_type, self.args)
         _check(body, strings=True)
         return body

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from werkzeug.datastructures import FileStorage
@@ -15,6 +16,7 @@ from werkzeug.formparser import MultiPartParser
 from werkzeug.http import parse_options_header
 
 from cyrex.errors import UserError
+from cyrex.training.check import TRAINING, VALIDATION
 from cyrex.training.uploads import rows_of
 from helox.json_text import refuse_constant, unique_keys
 
@@ -37,8 +39,9 @@ FILE_TYPES = frozenset(
 )
 FORM = "multipart/form-data"
 FILE_FIELDS = ("file", "training_data", "training_file", "data")
-JSON_FIELDS = ("config", "use_qlora", "seed")
-FIELDS = ("company_id", "base_model", *JSON_FIELDS)
+VALIDATION_FILE = "validation_file"
+JSON_FIELDS = ("config", "use_qlora", "seed", "replace")
+FIELDS = ("company_id", "base_model", "promote", "continue_from", *JSON_FIELDS)
 MAX_PARTS = 20
 MAX_FIELD_BYTES = 256 * 1024
 
@@ -54,28 +57,44 @@ def read_upload(raw: bytes, content_type: str, query: Mapping[str, str]) -> dict
 
     query: the fields beside the rows, for a body that is the file.
     """
-    name, content, fields = upload_of(raw, content_type, query)
-    return {**fields, "training_data": rows_of(content, name)}
+    sent = upload_of(raw, content_type, query)
+    body = {**sent.fields, TRAINING: rows_of(sent.content, sent.name)}
+    if sent.validation is not None:
+        body[VALIDATION] = rows_of(sent.validation, VALIDATION_FILE, VALIDATION)
+    return body
 
 
-def upload_of(
-    raw: bytes, content_type: str, query: Mapping[str, str]
-) -> tuple[str, bytes, dict[str, Any]]:
-    """The file's name and bytes, and the fields beside it. Raises `UserError`."""
+@dataclass(frozen=True)
+class Upload:
+    """A file, its name and the fields beside it; validation: a second file's bytes, if one came."""
+
+    name: str
+    content: bytes
+    fields: dict[str, Any]
+    validation: bytes | None = None
+
+
+def upload_of(raw: bytes, content_type: str, query: Mapping[str, str]) -> Upload:
+    """Raises `UserError` for a form that cannot be read."""
     mimetype, options = parse_options_header(content_type)
     if mimetype != FORM:
-        return "the body", raw, _fields(query)
+        return Upload("the body", raw, _fields(query))
     try:
         parser = MultiPartParser(max_form_memory_size=MAX_FIELD_BYTES, max_form_parts=MAX_PARTS)
         form, files = parser.parse(io.BytesIO(raw), options["boundary"].encode("latin-1"), len(raw))
     except (ValueError, UnicodeError) as error:
         raise UserError("invalid_form", f"the form cannot be read: {error}") from None
     found = _file_of(files)
-    return found.filename or "the file", found.read(), _fields(form)
+    own = files.getlist(VALIDATION_FILE)
+    if len(own) > 1:
+        message = f"{VALIDATION_FILE}: {len(own)} were sent, one is read"
+        raise UserError("invalid_form", message, VALIDATION_FILE)
+    validation = own[0].read() if own else None
+    return Upload(found.filename or "the file", found.read(), _fields(form), validation)
 
 
 def _file_of(files: Any) -> FileStorage:
-    unknown = sorted(name for name in files if name not in FILE_FIELDS)
+    unknown = sorted(name for name in files if name not in (*FILE_FIELDS, VALIDATION_FILE))
     sent: list[FileStorage] = [file for name in FILE_FIELDS for file in files.getlist(name)]
     if unknown or len(sent) != 1:
         said = f"{unknown[0]} is not one" if unknown else f"{len(sent)} were sent"

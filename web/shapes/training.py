@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from cyrex.adapters.gate import Promote
 from cyrex.training.order import MAX_SEED
 from web.shapes.adapters import AdapterStatus
 from web.shapes.common import (
@@ -25,10 +26,18 @@ TrainingStatus = Literal[
 
 # Rows are counted where their sender looks.
 COUNTS = (
-    "Rows: `rows`, `examples`, by `forms`; `held_out`, `dropped`, `cut` (null until the tokens are "
+    "Rows: `rows`, `examples`, by `forms`; `held_out` (null until the rows are split together with "
+    "those from before), `validation`, `dropped`, `cut` (null until the tokens are "
     "counted), `duplicates`, `contradictions`, with `control_tokens` taken out, `warnings`, and "
     "`ignored_fields` that are not read."
 )
+
+
+SPLIT = (
+    "Once accepted, what became of the rows: `sent`, `from_before`, `replaced` (answered anew), "
+    "`trained`, `held_out`, `asked_by_validation` and `validation_seen_before` (left out)."
+)
+Version = Annotated[int, Field(ge=1, lt=10**9)]
 
 
 class TrainAdapter(RequestBody):
@@ -61,6 +70,24 @@ class TrainAdapter(RequestBody):
     seed: int | None = Field(None, ge=0, le=MAX_SEED, description="Drawn at random when left out.")
     base_model: str | None = Field(
         None, max_length=4096, description="Must be the base model that is served."
+    )
+    validation_data: list[dict[str, Any]] | None = Field(
+        None,
+        min_length=1,
+        description="Examples to evaluate on, in the same forms; of the others none is held out.",
+    )
+    replace: bool = Field(
+        False, description="Train on these rows alone, without those that were sent before."
+    )
+    promote: Promote = Field(
+        "evidence",
+        description="`always`: the adapter serves whatever the evaluation says, unless a pinned "
+        "champion stays.",
+    )
+    continue_from: RowId | Version | None = Field(
+        None,
+        description="The id or version of an adapter of the company to start from. Its rank, alpha "
+        "and layers are this training's too.",
     )
 
 
@@ -101,6 +128,10 @@ class TrainingView(AnswerBody):
     position: int | None = Field(description="Trainings ahead of this one; companies take turns.")
     dataset_id: str
     counts: dict[str, Any] | None = Field(description=COUNTS)
+    split: dict[str, int] | None = Field(description=SPLIT)
+    replace: bool = Field(description="Whether earlier rows are left out.")
+    continue_from: str | None = Field(description="The id of the adapter that it started from.")
+    promote: Promote
     base_model: str
     config: dict[str, Any]
     use_qlora: bool

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Any
 
@@ -20,6 +21,7 @@ from tests.support.web import LINES, Api, Tenant, error_of
 from web.shapes import training as shapes
 
 TRAININGS = "/company-automation/training"
+TRAIN = "/company-automation/train-adapter"
 
 
 def asked(response: object) -> shapes.TrainingAccepted:
@@ -116,3 +118,91 @@ def test_trainings_are_listed_by_status_and_page(acme: Tenant, operator: Api) ->
     assert [run.request_id for run in shapes.Trainings.model_validate(listed.json).training] == [
         made[0]
     ]
+
+
+MANY = [{"input": f"question {n}", "output": f"answer {n}"} for n in range(40)]
+OWN = [{"input": f"own question {n}", "output": f"answer {n}"} for n in range(3)]
+
+
+def row_of(tenant: Tenant, request_id: str) -> tuple[TrainingRun, Dataset]:
+    with company_session(tenant.company_id) as session:
+        run = session.get_one(TrainingRun, request_id)
+        return run, session.get_one(Dataset, run.dataset_id)
+
+
+def test_a_set_to_evaluate_on_is_sent_beside_the_rows(acme: Tenant) -> None:
+    made = asked(
+        acme.api.train(validation_data=OWN, replace=True, promote="always", config={"lora_rank": 4})
+    )
+    assert made.counts is not None
+    assert (made.counts["held_out"], made.counts["validation"]) == (3, 3)
+    run, dataset = row_of(acme, made.request_id)
+    assert (run.promote, dataset.replaces) == ("always", True)
+    own = blob_store().read(str(dataset.validation_sha256)).decode().splitlines()
+    assert [json.loads(line) for line in own] == OWN
+    seen = shapes.TrainingView.model_validate(acme.api.get(made.links.self).json)
+    assert (seen.promote, seen.replace, seen.continue_from, seen.split) == (
+        "always",
+        True,
+        None,
+        None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"validation_data": [*OWN, {"input": "x"}]}, "validation_data[3].output"),
+        ({"validation_data": []}, "validation_data"),
+        ({"validation_data": [{"input": "", "output": "x"}]}, "validation_data[0].input"),
+        ({"promote": "never"}, "promote"),
+        ({"replace": "yes"}, "replace"),
+        ({"continue_from": 0}, "continue_from"),
+        ({"continue_from": True}, "continue_from"),
+    ],
+)
+def test_what_is_wrong_with_it_is_named(acme: Tenant, fields: dict[str, Any], param: str) -> None:
+    before = row_counts()
+    response = acme.api.train(**fields)
+    assert response.status_code == 400
+    assert response.json is not None
+    assert str(response.json["error"]["param"]).startswith(param)
+    assert row_counts() == before
+
+
+def test_an_adapter_to_go_on_from_must_be_the_companys(acme: Tenant) -> None:
+    error = error_of(acme.api.train(continue_from="unknown"), 404, "adapter_not_found")
+    assert error["param"] == "continue_from"
+    error_of(acme.api.train(continue_from=7), 404, "adapter_not_found")
+
+
+def test_rows_held_out_are_counted_at_once_for_a_first_training_alone(acme: Tenant) -> None:
+    first = asked(acme.api.train(training_data=MANY))
+    assert first.counts is not None
+    assert first.counts["held_out"] == 8
+    second = asked(acme.api.train(training_data=MANY))
+    assert second.counts is not None
+    assert second.counts["held_out"] is None
+    assert "together with the rows from before" in second.message
+
+
+def test_a_file_to_evaluate_on_is_sent_beside_the_file(acme: Tenant) -> None:
+    def file(lines: list[dict[str, str]], name: str) -> tuple[io.BytesIO, str]:
+        return io.BytesIO("".join(json.dumps(line) + "\n" for line in lines).encode()), name
+
+    form = {
+        "file": file(MANY, "rows.jsonl"),
+        "validation_file": file(OWN, "own.jsonl"),
+        "replace": "true",
+        "promote": "always",
+    }
+    made = asked(acme.api.client.post(TRAIN, data=form, headers=acme.api.headers))
+    run, dataset = row_of(acme, made.request_id)
+    assert (run.promote, dataset.replaces, dataset.examples) == ("always", True, len(MANY))
+    own = blob_store().read(str(dataset.validation_sha256)).decode().splitlines()
+    assert [json.loads(line) for line in own] == OWN
+    bad = {"file": file(MANY, "rows.jsonl"), "validation_file": (io.BytesIO(b"%PDF-1.7"), "x")}
+    response = acme.api.client.post(TRAIN, data=bad, headers=acme.api.headers)
+    assert response.status_code == 400
+    assert response.json is not None
+    assert response.json["error"]["param"] == "validation_data"
