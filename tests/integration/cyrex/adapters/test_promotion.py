@@ -174,3 +174,52 @@ def test_one_companys_champion_says_nothing_to_another(acme: str) -> None:
     assert theirs is not None
     assert ours is not None
     assert theirs.champion_id != ours.champion_id
+
+
+EQUAL = {**BETTER, "scores": [0.0] * 2 + [1.0] * 18}
+
+
+@pytest.mark.parametrize(
+    ("promote", "pinned", "serves"),
+    [("evidence", False, False), ("always", False, True), ("always", True, False)],
+)
+def test_without_evidence_the_champion_stays_unless_it_is_asked_for(
+    acme: str, promote: str, pinned: bool, serves: bool
+) -> None:
+    first = judged(acme, None, candidate=BETTER, base=WORSE)
+    settle(first)
+    with operator_session() as session:
+        mine = update(AdapterAlias).where(AdapterAlias.company_id == acme)
+        session.execute(mine.values(pinned=pinned))
+    request_id = rows.run(acme, status="succeeded", promote=promote)
+    second = judged(acme, first, candidate=EQUAL, champion=BETTER, base=WORSE)
+    rows.change(LoraAdapter, second, request_id=request_id)
+    settle(second)
+    alias = alias_of(acme)
+    assert alias is not None
+    assert alias.champion_id == (second if serves else first)
+    decision = decisions(acme)[-1]
+    assert decision.outcome == ("promoted" if serves else "rejected")
+    assert (decision.evidence["better_on"], decision.evidence["worse_on"]) == (2, 2)
+
+
+def test_few_examples_and_none_are_no_evidence(acme: str) -> None:
+    first = judged(acme, None, candidate=BETTER, base=WORSE)
+    settle(first)
+    few = {"scores": [1.0] * 5, "mean_loss": 0.1}
+    none = {"scores": [0.0] * 5, "mean_loss": 0.2}
+    settle(judged(acme, first, candidate=few, champion=none, base=none))
+    rows.change(LoraAdapter, first, evaluation={"scores": {"candidate": BETTER}})
+    unscored = judged(acme, first)
+    rows.change(
+        LoraAdapter,
+        unscored,
+        evaluation={"champion_id": first, "champion_was_scored": True, "scores": {}},
+    )
+    settle(unscored)
+    alias = alias_of(acme)
+    assert alias is not None
+    assert alias.champion_id == first
+    reasons = [decision.reason for decision in decisions(acme)][1:]
+    assert "fewer than 10 examples" in reasons[0]
+    assert "nothing was held out" in reasons[1]

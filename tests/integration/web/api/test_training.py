@@ -22,6 +22,7 @@ from web.shapes import training as shapes
 
 TRAININGS = "/company-automation/training"
 TRAIN = "/company-automation/train-adapter"
+FORM = "multipart/form-data"
 
 
 def asked(response: object) -> shapes.TrainingAccepted:
@@ -196,13 +197,13 @@ def test_a_file_to_evaluate_on_is_sent_beside_the_file(acme: Tenant) -> None:
         "replace": "true",
         "promote": "always",
     }
-    made = asked(acme.api.client.post(TRAIN, data=form, headers=acme.api.headers))
+    made = asked(acme.api.request("POST", TRAIN, data=form, content_type=FORM))
     run, dataset = row_of(acme, made.request_id)
     assert (run.promote, dataset.replaces, dataset.examples) == ("always", True, len(MANY))
     own = blob_store().read(str(dataset.validation_sha256)).decode().splitlines()
     assert [json.loads(line) for line in own] == OWN
     bad = {"file": file(MANY, "rows.jsonl"), "validation_file": (io.BytesIO(b"%PDF-1.7"), "x")}
-    response = acme.api.client.post(TRAIN, data=bad, headers=acme.api.headers)
+    response = acme.api.request("POST", TRAIN, data=bad, content_type=FORM)
     assert response.status_code == 400
     assert response.json is not None
     assert response.json["error"]["param"] == "validation_data"
