@@ -27,7 +27,7 @@ from synapse.streams import (
     LORA_ADAPTER_REQUESTS,
     LORA_TRAINING_REQUESTS,
 )
-from tests import rows
+from tests.support import rows
 from tests.support.environment import forget_settings
 
 LINES = [{"input": f"question {n}", "output": f"answer {n}"} for n in range(4)]

@@ -14,7 +14,7 @@ from cyrex.engine import AdapterRef, Completion, EngineConfig, Request, Sampling
 from cyrex.engine.loop import Engine
 from cyrex.engine.scoring import ScoredExample
 from tests.integration.cyrex.engine.same import assert_same, generate, is_tie
-from tests.integration.cyrex.tiny import write_base
+from tests.support.tiny import write_base
 
 # Made of the end-of-turn token's neighbours, so that the model rambles on for a while.
 PROMPT = "<user>Where is my card?<assistant>"

@@ -33,7 +33,7 @@ from cyrex.engine import (
 from cyrex.engine.layout import Piece
 from cyrex.engine.loop import Engine
 from cyrex.engine.model import LanguageModel
-from tests.integration.cyrex.tiny import CONTEXT, ref_of
+from tests.support.tiny import CONTEXT, ref_of
 
 PROMPT = list(range(20, 50))
 

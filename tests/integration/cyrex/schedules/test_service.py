@@ -16,8 +16,8 @@ from cyrex.tenants.service import lock_company
 from database.base import new_id
 from database.models import Company, Outbox, RetrainingSchedule, ScheduleFire, TrainingRun
 from database.session import company_session, operator_session
-from tests import rows
-from tests.waiting import eventually, together
+from tests.support import rows
+from tests.support.waiting import eventually, together
 
 pytestmark = pytest.mark.usefixtures("database_url")
 HOUR = timedelta(hours=1)

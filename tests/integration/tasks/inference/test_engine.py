@@ -11,8 +11,8 @@ from database.models import LoraAdapter
 from modelkit.registry import get_registry
 from settings import get_settings
 from tasks.inference import engine
-from tests import rows
-from tests.packages import write_package
+from tests.support import rows
+from tests.support.packages import write_package
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from database.models import Worker
-from tests import rows
+from tests.support import rows
 from tests.support.web import Tenant, new_adapter
 from web.shapes.adapters import Adapters, ResidentAdapterView
 
