@@ -9,19 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import load_file, save_file
-
-from cyrex.engine import (
-    AdapterRef,
-)
-from tests.support.tiny import ref_of
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+import torch
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
+
+from cyrex.engine import AdapterRef
 
 SPECIAL = ["<pad>", "<end>", "<user>", "<assistant>"]
 CONTEXT = 160
