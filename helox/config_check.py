@@ -90,7 +90,7 @@ def named_settings(config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
     for key, value in config.items():
         name = OTHER_NAMES.get(key, key)
         if name in named:
-            raise ValueError(f"{key} is the same setting as {asked[name]}")
+            raise ValueError(f"{asked[name]} is the same setting as {key}")
         named[name], asked[name] = value, key
     return named, asked
 
@@ -158,7 +158,8 @@ def against_base(settings: TrainingConfig, facts: BaseFacts) -> list[Problem]:
     """What of the settings does not go with the base model."""
     problems = []
     limit = facts.max_positions
-    if limit is not None and settings.max_length > limit:
+    named = "max_length" in settings.model_fields_set
+    if limit is not None and named and settings.max_length > limit:
         problems.append(
             Problem(
                 f"{settings.max_length} is more than the {limit} tokens that the base model "
@@ -187,6 +188,11 @@ def _no_such_layer(target: str, facts: BaseFacts) -> str:
     if facts.experts:
         text += "its experts are fused, and none is put on them; "
     return f"{text}it has {found}"
+
+
+def max_length_for(settings: TrainingConfig, limit: int | None) -> int:
+    """Tokens of a row; limit: those that the base was made for. The default bows to it."""
+    return settings.max_length if limit is None else min(settings.max_length, limit)
 
 
 def adapted_layers(settings: TrainingConfig, facts: BaseFacts) -> dict[str, Any]:

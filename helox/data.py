@@ -11,7 +11,7 @@ from typing import Any
 from helox.base import Base, sha256_of_file
 from helox.base_facts import base_facts
 from helox.check import MAX_PROBLEMS_TO_JSON, Record, Report, read_numbered
-from helox.config_check import against_base
+from helox.config_check import against_base, max_length_for
 from helox.errors import UserError
 from helox.holdout import choose, key_of
 from helox.mask import Encoder, Example
@@ -60,7 +60,7 @@ def read_dataset(path: Path, base: Base, config: TrainingConfig) -> Dataset:
     """
     _check_settings(base, config)
     report = Report()
-    records = _read(path, report, Encoder.of(base, config.max_length))
+    records = _read(path, report, Encoder.of(base, max_length_for(config, base.max_positions)))
     if report.problems:
         raise _bad_lines(report)
     if not records:

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Sequence
 
 from helox.render import Conversation, content_of
+from helox.repeats import unordered
 
 KEY_BITS = 64
 
@@ -26,12 +27,13 @@ def key_of(conversation: Conversation) -> int:
 
 def turn_key_of(conversation: Conversation) -> int:
     """A number from everything before the last answer: rows with the same one answer one turn."""
-    return _number([conversation.messages[:-1], conversation.tools])
+    asked = [unordered(message) for message in conversation.messages[:-1]]
+    return _number([asked, conversation.tools])
 
 
 def conversation_key_of(conversation: Conversation) -> int:
     """A number from the whole conversation."""
-    return _number([conversation.messages, conversation.tools])
+    return _number([[unordered(message) for message in conversation.messages], conversation.tools])
 
 
 def _number(value: object) -> int:

@@ -70,10 +70,8 @@ def _odd(report: Report) -> str:
         (len(counts["ignored_fields"]) + counts["ignored_endings"], "what is not read"),
         (report["warning_count"], "warnings"),
     )
-    found = [name for count, name in named if count]
-    return (
-        found[0] if len(found) == 1 else ", ".join(found[:-1]) + f" and {found[-1]}" * bool(found)
-    )
+    *first, last = [name for count, name in named if count] or [""]
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _tiles(report: Report) -> str:
@@ -250,7 +248,8 @@ def _bars(bars: Iterable[tuple[str, int]]) -> str:
     most = max((count for _, count in bars), default=0) or 1
     rows = "".join(
         f"<div class=bar><span>{escape(_visible(name))}</span>"
-        f'<i style="width:{count / most:.1%}"></i><b>{count:,}</b></div>'
+        f'<i style="width:{count / most:.1%};min-width:{2 * bool(count)}px"></i>'
+        f"<b>{count:,}</b></div>"
         for name, count in bars
     )
     return f"<div class=bars>{rows}</div>"

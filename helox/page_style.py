@@ -38,6 +38,6 @@ td:first-child{font-variant-numeric:tabular-nums}
 .bar{display:grid;grid-template-columns:minmax(110px,28%) 1fr 72px;gap:12px;align-items:center;
 padding:3px 0;font-size:14px}
 .bar span{overflow:hidden;text-overflow:ellipsis;white-space:nowrap}
-.bar i{display:block;height:14px;border-radius:4px;background:var(--bar);min-width:2px}
+.bar i{display:block;height:14px;border-radius:4px;background:var(--bar)}
 .bar b{font-weight:500;text-align:right;font-variant-numeric:tabular-nums}
 """

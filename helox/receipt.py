@@ -36,8 +36,10 @@ def fingerprint_of(spec: TrainingSpec, base: Base, data: Dataset) -> str:
 def source_sha256() -> str:
     """Of the trainer's own code: every module, by name."""
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    folder = Path(__file__).parent
+    for path in sorted(folder.rglob("*.py")):
+        name = path.relative_to(folder).as_posix()
+        digest.update(name.encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 

@@ -70,11 +70,12 @@ def canonical_text(text: str) -> str:
 
 
 def _canonical(conversation: Conversation) -> tuple[str, str]:
-    messages = [_unordered(message) for message in conversation.messages]
+    messages = [unordered(message) for message in conversation.messages]
     return content_of([messages[:-1], conversation.tools]), content_of(messages[-1])
 
 
-def _unordered(message: Message) -> Message:
+def unordered(message: Message) -> Message:
+    """A message as it counts for what is the same: an answer's keys in one order, no weight."""
     if message["role"] != "assistant":
         return message
     kept = {key: value for key, value in message.items() if key != "weight"}

@@ -9,7 +9,7 @@ from typing import Any
 from helox.base import Base
 from helox.base_facts import base_facts
 from helox.check import Record, Report, read_numbered
-from helox.config_check import adapted_layers, against_base
+from helox.config_check import adapted_layers, against_base, max_length_for
 from helox.data import dataset_of, estimate
 from helox.errors import UserError
 from helox.forms import Conversation
@@ -63,7 +63,7 @@ def survey(
     quick: near duplicates and personal data are not looked for.
     """
     report = Report()
-    encoder = None if base is None else Encoder.of(base, config.max_length)
+    encoder = None if base is None else Encoder.of(base, max_length_for(config, base.max_positions))
     personal = PersonalData()
     records: list[Record] = []
     for record in read_numbered(rows, report, encoder):
@@ -117,7 +117,9 @@ def _figures(
     config: TrainingConfig,
     threads: int,
 ) -> dict[str, Any]:
-    settings = {"max_length": config.max_length, "num_epochs": config.num_epochs}
+    limit = None if base is None else base.max_positions
+    length = max_length_for(config, limit)
+    settings = {"max_length": length, "num_epochs": config.num_epochs}
     if base is None:
         return {"base_model": None, "settings": settings, "histogram": None, "estimate": None}
     facts = base_facts(base.path)

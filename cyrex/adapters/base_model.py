@@ -10,6 +10,7 @@ from cyrex.errors import UserError
 from cyrex.logs import one_line
 from helox.base import Base
 from helox.base_facts import BaseFacts, base_facts
+from helox.control import ControlTokens, control_of
 from helox.errors import UserError as BadBase
 from settings import SettingsError, get_settings
 
@@ -53,11 +54,17 @@ def served_facts() -> BaseFacts | None:
     return _facts_of(get_settings().base_model_path)
 
 
+def served_control() -> ControlTokens:
+    """The control tokens of the base model, which are taken out of answers."""
+    facts = served_facts()
+    return control_of(facts.control_tokens if facts is not None else ())
+
+
 @lru_cache(maxsize=4)
 def _facts_of(named: str) -> BaseFacts | None:
     folder = Path(named)
-    if not (folder / "config.json").is_file():
-        return None
+    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
+        return None  # what is wrong with it, opening it says
     try:
         return base_facts(folder)
     except BadBase as error:

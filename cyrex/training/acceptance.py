@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
-from cyrex.adapters.metrics import metric_of
+from cyrex.adapters.base_model import served_control
 from cyrex.datasets import blob_store, lines_of, merged_lines
 from cyrex.errors import UserError
-from cyrex.training.split import Row, Side, keys_of, split
+from cyrex.training.split import Side, keys_of, rows_of, split
 from database.base import Json
 from database.models import Dataset, Example, TrainingRun
 from database.session import company_session
@@ -58,7 +58,7 @@ def place(
     kept = [(r, line) for r, line in before if turn_key_of(r.conversation) not in answered]
     _check_number(len(kept), len(own))
     known = _known_sides(run.company_id, [*kept, *own, *validation])
-    rows = _rows([*kept, *own])
+    rows = rows_of([record.conversation for record, _ in [*kept, *own]])
     sides = split(rows, known, 0.0 if validation else fraction)
     asked = {key_of(record.conversation) for record, _ in validation}
     placed, left_out, seen = Placed(), 0, 0
@@ -138,7 +138,7 @@ def _before(run: TrainingRun) -> list[tuple[Record, bytes]]:
     if dataset_id is None:
         return []
     lines = merged_lines(run.company_id, dataset_id)
-    return with_lines(list(read_records(lines, Report())), lines)
+    return with_lines(list(read_records(lines, Report(), control=served_control())), lines)
 
 
 def validation_of(dataset: Dataset) -> list[bytes]:
@@ -155,16 +155,6 @@ def _check_number(kept: int, own: int) -> None:
             "replace: true to train on the new ones alone",
             param="training_data",
         )
-
-
-def _rows(given: Sequence[tuple[Record, bytes]]) -> list[Row]:
-    conversations = [record.conversation for record, _ in given]
-    answers = [conversation.messages[-1]["content"] for conversation in conversations]
-    are_labels = metric_of(answers) == "label"
-    return [
-        Row(key_of(c), conversation_key_of(c), answer.strip() if are_labels else None)
-        for c, answer in zip(conversations, answers, strict=True)
-    ]
 
 
 def _known_sides(company_id: str, given: Sequence[tuple[Record, bytes]]) -> dict[int, Side]:

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cyrex.adapters.base_model import base_model_dir, served_facts
+from cyrex.adapters.base_model import base_model_dir, served_control, served_facts
 from cyrex.datasets import jsonl
 from cyrex.errors import UserError
 from cyrex.training.check_child import count_cut
+from cyrex.training.split import Row, rows_of, split
 from database.base import Json
 from helox.check import MAX_LINE_BYTES, Report, read_records
 from helox.config_check import check_settings
-from helox.control import control_of
 from helox.errors import Problem
 from helox.spec import TrainingConfig
 from settings import MIB, get_settings
@@ -32,6 +32,7 @@ class CheckedRows:
 
     lines: list[bytes]
     report: Report
+    rows: Sequence[Row] = ()
 
 
 def check_examples(lines: Sequence[Any]) -> CheckedRows:
@@ -41,11 +42,9 @@ def check_examples(lines: Sequence[Any]) -> CheckedRows:
     """
     check_size(lines)
     written = [_written(line, number) for number, line in enumerate(lines, 1)]
-    facts = served_facts()
     report = Report()
-    control = control_of(facts.control_tokens if facts is not None else ())
-    for _ in read_records(lines, report, control=control):
-        pass
+    read = read_records(lines, report, control=served_control())
+    rows = rows_of([record.conversation for record in read])
     if report.problems:
         raise bad_rows(report.problems)
     if len(report.unweighted) == report.examples:
@@ -54,14 +53,17 @@ def check_examples(lines: Sequence[Any]) -> CheckedRows:
             "training_data: every answer has weight 0: there is nothing to learn",
             "training_data",
         )
-    return CheckedRows(written, report)
+    return CheckedRows(written, report, rows)
 
 
 def counts_of(checked: CheckedRows, config: Mapping[str, Any]) -> Json:
     """The counts of rows. Those that are cut are counted where a row is long enough for it: a
     token is a byte or more, so that a short row needs no tokenizer."""
-    limit = TrainingConfig.model_validate(config).max_length - TEMPLATE_TOKENS
-    counts = checked.report.counts()
+    settings = TrainingConfig.model_validate(config)
+    limit = settings.max_length - TEMPLATE_TOKENS
+    # Of these rows alone: what the company sent before is read when the training is accepted.
+    held_out = split(checked.rows, {}, settings.holdout_fraction).count("holdout")
+    counts = {**checked.report.counts(), "held_out": held_out}
     if all(len(line) <= limit for line in checked.lines):
         return {**counts, "cut": 0, "dropped": len(checked.report.unweighted)}
     if served_facts() is None or sum(map(len, checked.lines)) > MAX_COUNTED_BYTES:

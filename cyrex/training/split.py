@@ -14,6 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from cyrex.adapters.metrics import metric_of
+from helox.holdout import conversation_key_of, key_of
+from helox.render import Conversation
+
 Side = Literal["train", "holdout"]
 
 # Of fewer rows none is held out: each is needed to learn from.
@@ -36,6 +40,16 @@ class Row:
     question: int
     conversation: int
     label: str | None = None
+
+
+def rows_of(conversations: Sequence[Conversation]) -> list[Row]:
+    """What the split must know of what rows say."""
+    answers = [conversation.messages[-1]["content"] for conversation in conversations]
+    are_labels = metric_of(answers) == "label"
+    return [
+        Row(key_of(c), conversation_key_of(c), answer.strip() if are_labels else None)
+        for c, answer in zip(conversations, answers, strict=True)
+    ]
 
 
 def keys_of(rows: Sequence[Row]) -> list[int]:

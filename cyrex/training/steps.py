@@ -23,6 +23,7 @@ from database.base import Json, new_id
 from database.models import Dataset, LoraAdapter, TrainingRun
 from database.session import company_session
 from helox.check import Record, Report, read_records
+from helox.config_check import max_length_for
 from helox.mask import Encoder
 from helox.spec import TrainingConfig
 from modelkit.registry import get_registry
@@ -58,7 +59,8 @@ def accept(run: TrainingRun, lease: Lease) -> Outcome:
     and split it all into what is trained on and what is held out."""
     config = TrainingConfig.model_validate(run.config)
     require_base(run.base_model)
-    encoder = Encoder.of(open_base(), config.max_length)
+    base = open_base()
+    encoder = Encoder.of(base, max_length_for(config, base.max_positions))
     with company_session(run.company_id) as session:
         dataset = session.get_one(Dataset, run.dataset_id)
     report, own = _checked(lines_of(dataset.sha256), encoder, "training_data")

@@ -107,3 +107,31 @@ def test_the_estimate_counts_every_epoch(tiny_base: Path, write_lines: WriteLine
     assert figures["steps"] == 9  # 9 examples, 4 a step, 3 epochs
     assert figures["tokens"] == 9 * 7 * 3
     assert figures["memory_bytes"] > 4 * base.parameters and figures["seconds"] >= 0
+
+
+def test_an_answer_that_is_cut_is_not_learned_as_if_it_ended_there(
+    tiny_base: Path, write_lines: WriteLines
+) -> None:
+    base = Base.open(tiny_base)
+    lines = [{"input": "q", "output": "a" * 90}, {"input": "r", "output": "a" * 9}]
+    data = read_dataset(write_lines(lines), base, config(holdout_fraction=0))
+    learned = [[t for t, m in zip(e.ids, e.trained, strict=True) if m] for e in data.train]
+    assert [tokens[-1] in base.stop_ids for tokens in learned] == [False, True]
+    assert data.report.counts()["cut"] == 1
+
+
+def test_rows_of_any_kind_of_file_are_trained_on(tiny_base: Path, tmp_path: Path) -> None:
+    path = tmp_path / "rows"
+    path.write_text("input,output\nq,a\nr,b\n")
+    data = read_dataset(path, Base.open(tiny_base), config(holdout_fraction=0))
+    assert texts(Base.open(tiny_base), data.train) == {"qa", "rb"} and len(data.sha256) == 64
+
+
+def test_the_default_length_bows_to_a_base_that_was_made_for_less(
+    tiny_base: Path, write_lines: WriteLines
+) -> None:
+    lines = [{"input": "q", "output": "a" * 300}]
+    data = read_dataset(
+        write_lines(lines), Base.open(tiny_base), TrainingConfig(holdout_fraction=0)
+    )
+    assert [len(example.ids) for example in data.train] == [256]

@@ -185,3 +185,17 @@ def test_a_conversation_that_cannot_be_rendered_names_its_field(said: Any, field
     with pytest.raises(LineError) as caught:
         messages_of_chat(said)
     assert caught.value.field == field
+
+
+def test_what_servers_send_with_an_answer_is_left_out_when_it_comes_back() -> None:
+    sent = {
+        **ANSWER,
+        "reasoning_content": "hm",
+        "provider_specific_fields": {"x": 1},
+        "annotations": [{"type": "url"}],
+    }
+    assert messages_of_chat([USER, sent, USER]) == messages_of_chat([USER, ANSWER, USER])
+    refused = {"role": "assistant", "content": None, "refusal": "I must not."}
+    assert messages_of_chat([USER, refused, USER])[1]["content"] == "I must not."
+    with pytest.raises(LineError, match="is not a field of a message"):
+        to_messages({"messages": [USER, sent]})

@@ -220,11 +220,11 @@ def test_nobody_waits_while_an_outside_runs_data_is_stored(
 ) -> None:
     real = datasets.store
 
-    def slow(lines: Any) -> datasets.StoredLines:
+    def slow(*given: Any) -> datasets.StoredLines:
         with operator_session() as other:
             other.execute(text("SET LOCAL lock_timeout = '1s'"))
             assert lock_company(other, acme), "its jobs are admitted meanwhile"
-        return real(lines)
+        return real(*given)
 
     monkeypatch.setattr(datasets, "store", slow)
     with operator_session() as session:

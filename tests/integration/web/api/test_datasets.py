@@ -12,8 +12,11 @@ import pyarrow.parquet
 import pytest
 from sqlalchemy import select
 
+from cyrex.agents.state import data_of
+from cyrex.jobs.service import get_job
 from database.models import Dataset, TrainingRun
 from database.session import company_session
+from helox.render import question_of
 from modelkit.blobs import get_blob_store
 from settings import get_settings
 from tests.support.web import Tenant, error_of
@@ -161,6 +164,7 @@ def test_every_row_is_counted_where_its_sender_looks(acme: Tenant) -> None:
     assert (counts["dropped"], counts["cut"], counts["ignored_endings"]) == (1, 2, 1)
     assert counts["control_tokens"] == {"<|end|>": 1}
     assert counts["ignored_fields"] == {"source": 1}
+    assert counts["held_out"] == 0, "of fewer than 20 rows none is"
     assert counts["forms"] == {
         "input+output": 10,
         "prompt+completion": 1,
@@ -173,6 +177,12 @@ def test_every_row_is_counted_where_its_sender_looks(acme: Tenant) -> None:
     assert view is not None and events is not None
     assert view["counts"] == counts
     assert events["events"][0]["data"]["counts"] == counts
+
+
+def test_the_rows_that_will_be_held_out_are_counted(acme: Tenant) -> None:
+    rows = [{"input": f"question {n}", "output": f"answer {n}"} for n in range(100)]
+    asked = acme.api.train(training_data=rows)
+    assert asked.json is not None and asked.json["counts"]["held_out"] == 10
 
 
 def test_the_whole_report_as_json_and_as_a_page(acme: Tenant) -> None:
@@ -238,6 +248,21 @@ def test_a_key_that_is_there_twice_is_refused(acme: Tenant) -> None:
     raw = b'{"training_data": [{"input": "a", "input": "b", "output": "c"}]}'
     refused = acme.api.request("POST", TRAIN, data=raw, content_type="application/json")
     assert "'input' is there twice" in error_of(refused, 400, "invalid_json")["message"]
+
+
+def test_a_job_keeps_the_order_of_the_tools_that_it_is_asked_with(acme: Tenant) -> None:
+    properties = {name: {"type": "string"} for name in ("why", "id", "a_long_name", "b")}
+    function = {"name": "close", "parameters": {"type": "object", "properties": properties}}
+    data = {
+        "messages": [{"role": "user", "content": "Close it"}],
+        "tools": [{"type": "function", "function": function}],
+    }
+    job = acme.api.process(data=data).json
+    assert job is not None and job["data"] == data
+    with company_session(acme.company_id) as session:
+        tools = question_of(data_of(get_job(session, job["job_id"]))).tools
+    assert tools is not None
+    assert list(tools[0]["function"]["parameters"]["properties"]) == list(properties)
 
 
 @pytest.mark.parametrize(

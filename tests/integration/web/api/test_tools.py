@@ -86,6 +86,14 @@ def test_a_tool_is_registered_and_its_secrets_are_seen_no_more(
     assert b"t0p" not in row.secrets
 
 
+def test_parameters_keep_the_order_of_their_schema(acme: Tenant) -> None:
+    """In which a model that was trained on it writes its calls."""
+    properties = {name: {"type": "string"} for name in ("why", "id", "a_long_name", "b")}
+    register(acme.api, {**CRM, "parameters": {"type": "object", "properties": properties}})
+    parameters = get(acme.api, "crm_lookup").parameters
+    assert list(parameters["properties"]) == list(properties)
+
+
 def test_all_or_none(acme: Tenant) -> None:
     register(acme.api, CRM)
     before = row_counts()
