@@ -25,28 +25,31 @@ def set_aside(event_id: str, reason: str) -> None:
         session.add(DeadLetter(kind="lora_adapter_ready", reference=event_id, reason=reason))
 
 
-def ended() -> list[str]:
+def ended(company_id: str) -> list[str]:
+    """The kinds of this company's rows that have just been failed."""
     with operator_session() as session:
-        return [machine.kind for machine, _ in fail_dead_ends(session, 100)]
+        failed = fail_dead_ends(session, 100)
+        return [machine.kind for machine, row in failed if row.company_id == company_id]
 
 
 def test_a_training_whose_event_was_set_aside_fails_with_the_reason() -> None:
     company_id = rows.company()
     lost, waiting = rows.run(company_id), rows.run(company_id)
     set_aside(lost, "no such dataset")
-    assert ended() == ["training"]
+    assert ended(company_id) == ["training"]
     run = rows.get(TrainingRun, lost)
     assert run.status == "failed"
     assert run.error["code"] == EVENT_SET_ASIDE
     assert "no such dataset" in run.error["message"]
     assert rows.get(TrainingRun, waiting).status == "requested"
-    assert ended() == []
+    assert ended(company_id) == []
 
 
 def test_an_adapter_whose_announcement_was_set_aside_fails_and_may_wait_again() -> None:
-    adapter_id = rows.adapter(rows.company())
+    company_id = rows.company()
+    adapter_id = rows.adapter(company_id)
     set_aside(ready_event_id(adapter_id), "no package")
-    assert ended() == ["adapter"]
+    assert ended(company_id) == ["adapter"]
     assert rows.get(LoraAdapter, adapter_id).error["code"] == EVENT_SET_ASIDE
     which = LoraAdapter.adapter_id == adapter_id
     with operator_session() as session:
@@ -62,7 +65,7 @@ def test_an_adapter_whose_training_ended_first_fails(status: str) -> None:
     company_id = rows.company()
     request_id = rows.run(company_id, status=status)
     adapter_id = rows.adapter(company_id, request_id=request_id)
-    assert ended() == ["adapter"]
+    assert ended(company_id) == ["adapter"]
     error = rows.get(LoraAdapter, adapter_id).error
     assert error["code"] == TRAINING_ENDED
     assert status in error["message"]

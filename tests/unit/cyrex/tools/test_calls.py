@@ -38,11 +38,11 @@ def tool(**parameters: Any) -> Tool:
 @pytest.mark.parametrize(
     ("values", "reply"),
     [
-        ({"result": {"body": {"status": "shipped"}}}, '{"status": "shipped"}'),
+        ({"result": {"body": {"status": "shipped"}}}, '{"status":"shipped"}'),
         ({"result": {"body": "as text"}}, "as text"),
         ({"result": {"body": None, "note": "not shown"}}, "not shown"),
         ({"result": None}, ""),
-        ({"error": {"code": "x", "message": "it is away"}}, '{"error": "it is away"}'),
+        ({"error": {"code": "x", "message": "it is away"}}, '{"error":"it is away"}'),
     ],
 )
 def test_the_model_sees_the_answer_or_the_error(values: dict[str, Any], reply: str) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from cyrex.errors import UserError
 from cyrex.tools.definition import ToolDefinition, is_secret_header
 from cyrex.tools.service import parse_tools
 
@@ -50,22 +49,6 @@ WRONG: list[tuple[dict[str, Any], str, str]] = [
     ({"parameters": {"type": "array"}}, "parameters", 'must be a JSON schema of "type": "object"'),
     ({"timeout": 3}, "timeout", "not permitted"),
 ]
-
-
-@pytest.mark.parametrize(("fields", "param", "message"), WRONG)
-def test_a_wrong_field_is_named_with_its_index(
-    fields: dict[str, Any], param: str, message: str
-) -> None:
-    with pytest.raises(UserError) as refused:
-        parse_tools([TOOL, {**TOOL, **fields}])
-    assert refused.value.param == f"tools[1].{param}"
-    assert message in refused.value.message
-
-
-def test_what_is_no_object_is_named() -> None:
-    with pytest.raises(UserError) as refused:
-        parse_tools([TOOL, "crm"])
-    assert refused.value.param == "tools[1]"
 
 
 def test_a_secret_is_in_no_text_about_the_tool() -> None:
