@@ -1,4 +1,4 @@
-"""Tests mirror the source: a/b/c.py has its test at unit/a/b/test_c.py or integration/a/b/test_c.py.
+"""Tests mirror the source: a/b/c.py has its test at a/b/test_c.py of unit or integration.
 
 What has none stands here with its reason, so that the next module is not forgotten.
 """
@@ -153,13 +153,10 @@ def test_the_test_that_stands_elsewhere_is_there(test: str) -> None:
 
 
 def test_no_test_imports_from_a_conftest() -> None:
-    paths = (REPOSITORY / "tests").rglob("*.py")
-    lines = {path: path.read_text(encoding="utf-8").splitlines() for path in paths}
     found = [
-        path.name
-        for path, text in lines.items()
-        if any(
-            line.strip().startswith(("from ", "import ")) and "conftest" in line for line in text
-        )
+        f"{path.name}: {line}"
+        for path in (REPOSITORY / "tests").rglob("*.py")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if line.strip().startswith(("from ", "import ")) and "conftest" in line
     ]
     assert found == []
