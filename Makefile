@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DATA := .data
+TRL := .venv-trl/.installed
 BENCHMARKS = $(patsubst benchmarks/%/__main__.py,%,$(wildcard benchmarks/*/__main__.py)) \
 	$(filter-out __init__,$(basename $(notdir $(wildcard benchmarks/*.py))))
 # How many processes `make test` shares the tests among; each starts servers of its own.
@@ -83,7 +84,13 @@ revision: install ## Write a migration from the models: make revision m="what ch
 real-model: install ## Make a real small base model (SmolLM2-135M-Instruct) in .data/real-model, once
 	$(BIN)/python -m base_model.real_model --out $(DATA)/real-model
 
-bench: install ## Run one of benchmarks/: make bench NAME=banking77 ARGS="DATA_DIR"
+# TRL needs packages that the product does not: it has an environment of its own.
+$(TRL): benchmarks/requirements-trl.txt constraints.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -r benchmarks/requirements-trl.txt
+	@touch $@
+
+bench: install $(if $(filter training,$(NAME)),$(TRL)) $(if $(filter real_model,$(NAME)),real-model) ## Run one of benchmarks/: make bench NAME=banking77 ARGS="DATA_DIR"
 	@test -n "$(filter $(NAME),$(BENCHMARKS))" || { echo "name one with NAME=: $(BENCHMARKS)" >&2; exit 2; }
 	$(BIN)/python -m benchmarks.$(NAME) $(ARGS)
 

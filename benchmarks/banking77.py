@@ -38,12 +38,12 @@ def train(
     api: Api, lines: list[Line], config: dict[str, Any], use_qlora: bool, seed: int = SEED
 ) -> float:
     """Train and wait until the adapter serves; returns the seconds from request to announcement."""
-    body = {
-        "training_data": lines,
-        "config": config,
-        "use_qlora": use_qlora,
-        "seed": seed,
-    }
+    return train_as(api, lines, {"config": config, "use_qlora": use_qlora, "seed": seed})
+
+
+def train_as(api: Api, lines: list[Line], settings: dict[str, Any]) -> float:
+    """As `train`; what `settings` leave out is left to the product."""
+    body = {"training_data": lines, **settings}
     started = time.monotonic()
     request_id = api.post("/company-automation/train-adapter", body)["request_id"]
     shown = ""

@@ -20,4 +20,4 @@ From Python, without torch:
     from helox.spec import TrainingConfig         # ranges and defaults
 """
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"

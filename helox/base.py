@@ -28,6 +28,7 @@ IDENTITY_FILES = (
     TOKENIZER_CONFIG_FILE,
     "model.safetensors.index.json",
 )
+WIDTH_NAMES = ("hidden_size", "n_embd", "d_model")  # as families call it
 HASH_CHUNK_BYTES = 1 << 20
 
 
@@ -95,6 +96,17 @@ class Base:
         """The longest sequence that the base was made for, in tokens, where it says so."""
         value = self.config.get("max_position_embeddings")
         return value if isinstance(value, int) else None
+
+    @property
+    def width(self) -> int | None:
+        """Numbers in a hidden state, where the configuration says so."""
+        sources = (self.config, self.config.get("text_config"))
+        for source in sources:
+            for name in WIDTH_NAMES:
+                value = source.get(name) if isinstance(source, dict) else None
+                if isinstance(value, int) and value > 0:
+                    return value
+        return None
 
     @cached_property
     def template(self) -> ChatTemplate:

@@ -4,6 +4,7 @@
                        adapter_config.json
                        optimizer.safetensors       its tensors; its numbers are in state.json
                        rng.safetensors
+                       best_adapter.safetensors    weights of the best epoch so far, if any ended
                        state.json                  counters, fingerprint, SHA-256 of the others
 
 The order of the examples is a function of seed and epoch, and the learning rate one of the step,
@@ -25,6 +26,7 @@ from helox.base import sha256_of_file
 from helox.checkpoint_files import (
     ADAPTER_CONFIG_FILE,
     ADAPTER_FILE,
+    BEST_FILE,
     FORMAT,
     OPTIMIZER_FILE,
     RNG_FILE,
@@ -36,6 +38,8 @@ from helox.checkpoint_files import (
 from helox.errors import UserError
 from helox.files import publish_directory, write_json
 from helox.model import Learner
+
+AdapterState = dict[str, torch.Tensor]  # weights by their name in an adapter file
 
 TENSOR = "tensor"
 CHECKPOINTS_KEPT = 2  # the newest, and one more in case the disk damaged it
@@ -51,16 +55,19 @@ class Counters:
     epoch_loss_sum: float = 0.0
     epoch_loss_tokens: int = 0
     micro_batch: int = 0  # examples a forward pass; halved when memory ran out
-    before: dict[str, float] | None = None  # the hold-out figures of the base model
+    # The hold-out figures before the first step: of the base model, or of the adapter gone on from.
+    before: dict[str, float] | None = None
     epochs: list[dict[str, float]] = field(default_factory=list)  # figures of each one finished
 
-    def metrics(self) -> dict[str, Any]:
-        """The receipt's figures, once the last epoch is done; None where there is no hold-out."""
-        last = self.epochs[-1]
+    def metrics(self, best_epoch: int) -> dict[str, Any]:
+        """The receipt's figures, of the published epoch; None where there is no hold-out."""
+        best = self.epochs[best_epoch - 1]
         return {
-            "train_loss": last["loss"],
-            "holdout_loss": last.get("holdout_loss"),
-            "holdout_token_accuracy": last.get("holdout_token_accuracy"),
+            "train_loss": best["loss"],
+            "holdout_loss": best.get("holdout_loss"),
+            "holdout_token_accuracy": best.get("holdout_token_accuracy"),
+            "holdout_exact": best.get("holdout_exact"),
+            "best_epoch": best_epoch,
             "before": self.before,
             "epochs": self.epochs,
             "steps": self.step,
@@ -76,6 +83,7 @@ def save_checkpoint(
     learner: Learner,
     optimizer: torch.optim.Optimizer,
     adapter_config: dict[str, Any],
+    best: AdapterState | None = None,
 ) -> Path:
     """Writes `directory`/step-N whole or not at all, and drops the oldest."""
     target = folder_of(directory, counters.step)
@@ -87,6 +95,8 @@ def save_checkpoint(
     save_file(learner.adapter_state(), partial / ADAPTER_FILE, metadata={"format": "pt"})
     save_file(tensors, partial / OPTIMIZER_FILE)
     save_file(_rng_state(learner.device), partial / RNG_FILE)
+    if best is not None:
+        save_file(best, partial / BEST_FILE, metadata={"format": "pt"})
     write_json(partial / ADAPTER_CONFIG_FILE, adapter_config)
     state = {
         "format": FORMAT,
@@ -142,6 +152,11 @@ def _is_of(state: dict[str, Any], fingerprint: str, optimizer: torch.optim.Optim
 def clear_checkpoints(directory: Path) -> None:
     """Removes what no run will go on from."""
     shutil.rmtree(directory, ignore_errors=True)
+
+
+def load_best(path: Path) -> AdapterState | None:
+    """The weights of the best epoch when the checkpoint was made; None before the first ended."""
+    return load_file(path / BEST_FILE) if (path / BEST_FILE).is_file() else None
 
 
 def load_checkpoint(path: Path, learner: Learner, optimizer: torch.optim.Optimizer) -> Counters:

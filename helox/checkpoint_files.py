@@ -14,6 +14,8 @@ ADAPTER_FILE = "adapter_model.safetensors"
 ADAPTER_CONFIG_FILE = "adapter_config.json"
 OPTIMIZER_FILE = "optimizer.safetensors"
 RNG_FILE = "rng.safetensors"
+BEST_FILE = "best_adapter.safetensors"  # of the best epoch, where that is an earlier one
+RECEIPT_FILE = "receipt.json"  # beside a published adapter
 STATE_FILE = "state.json"
 PREFIX = "step-"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from helox.config_check import against_base, max_length_for
 from helox.errors import UserError
 from helox.holdout import choose, key_of
 from helox.mask import Encoder, Example
+from helox.plan import Plan
 from helox.render import Conversation
 from helox.sources import open_rows
 from helox.spec import TrainingConfig
@@ -37,6 +37,7 @@ class Dataset:
     sha256: str
     counts: dict[str, int]
     conversations: dict[int, Conversation]  # those that are trained on, by line
+    validation_sha256: str | None = None  # of the file that was given to evaluate on
     structured: bool = False  # every answer is a JSON object or a call of a tool
 
     @property
@@ -44,15 +45,11 @@ class Dataset:
         """As they came."""
         return [dict(record.raw) for record in self.holdout_records]
 
-    def steps_per_epoch(self, config: TrainingConfig) -> int:
-        return ceil(len(self.train) / (config.batch_size * config.gradient_accumulation_steps))
 
-    def total_steps(self, config: TrainingConfig) -> int:
-        return self.steps_per_epoch(config) * config.num_epochs
-
-
-def read_dataset(path: Path, base: Base, config: TrainingConfig) -> Dataset:
-    """Checks every line, then splits.
+def read_dataset(
+    path: Path, base: Base, config: TrainingConfig, validation: Path | None = None
+) -> Dataset:
+    """Checks every line, then splits; with a file for `validation` nothing of `path` is held out.
 
     Raises:
         UserError: the file is missing, a line is unusable (all of them are listed), or there is
@@ -65,7 +62,19 @@ def read_dataset(path: Path, base: Base, config: TrainingConfig) -> Dataset:
         raise _bad_lines(report)
     if not records:
         raise UserError("no_examples", f"{path.name} holds no examples", field="data")
-    return replace(dataset_of(records, report, config), sha256=sha256_of_file(path))
+    if validation is None:
+        return replace(dataset_of(records, report, config), sha256=sha256_of_file(path))
+    data = dataset_of(records, report, config.model_copy(update={"holdout_fraction": 0}))
+    holdout, leaked = read_validation(validation, base, config, records)
+    report.held_out = len(holdout)
+    return replace(
+        data,
+        holdout=_trainable(holdout),
+        holdout_records=holdout,
+        sha256=sha256_of_file(path),
+        validation_sha256=sha256_of_file(validation),
+        counts={**data.counts, "held_out": len(holdout), "leaked": leaked},
+    )
 
 
 def dataset_of(records: list[Record], report: Report, config: TrainingConfig) -> Dataset:
@@ -110,6 +119,34 @@ def dataset_of(records: list[Record], report: Report, config: TrainingConfig) ->
     )
 
 
+def read_validation(
+    path: Path, base: Base, config: TrainingConfig, train: list[Record]
+) -> tuple[list[Record], int]:
+    """The records of a file to evaluate on, and how many were left out: `train` asks the same.
+
+    Raises:
+        UserError: as for training data, with the field `validation_file`.
+    """
+    report = Report()
+    try:
+        length = max_length_for(config, base.max_positions)
+        records = _read(path, report, Encoder.of(base, length))
+        if report.problems:
+            raise _bad_lines(report)
+    except UserError as error:
+        message = f"validation_file: {error.message}"
+        where: dict[str, Any] = {"line": error.line, "lines": error.lines}
+        raise UserError(error.code, message, field="validation_file", **where) from error
+    usable = [r for r in records if any(e.trained_tokens for e in r.examples)]
+    asked = {key_of(record.conversation) for record in train}
+    kept = [record for record in usable if key_of(record.conversation) not in asked]
+    if not kept:
+        reason = "the training data asks everything that it asks" if usable else "it has no answers"
+        message = f"validation_file: nothing is left to evaluate on: {reason}"
+        raise UserError("bad_validation", message, field="validation_file")
+    return kept, len(usable) - len(kept)
+
+
 def is_structured(conversation: Conversation) -> bool:
     """Whether every answer is a form filled in: a JSON object, or calls of tools."""
     answers = [m for m in conversation.messages if m["role"] == "assistant"]
@@ -123,17 +160,20 @@ def _is_object(text: str) -> bool:
         return False
 
 
-def estimate(data: Dataset, base: Base, config: TrainingConfig, threads: int) -> dict[str, Any]:
+def estimate(data: Dataset, base: Base, plan: Plan, threads: int) -> dict[str, Any]:
     """Rough figures before the start: steps, tokens, seconds and bytes on a CPU."""
-    tokens = sum(len(example.ids) for example in data.train) * config.num_epochs
+    tokens = sum(len(example.ids) for example in data.train) * plan.num_epochs
     flops = FLOPS_PER_TOKEN_AND_PARAMETER * base.parameters * tokens
     width = int(base.config.get("hidden_size") or 0)
     layers = int(base.config.get("num_hidden_layers") or 0)
     longest = sorted((len(example.ids) for example in data.train), reverse=True)
-    batch_tokens = sum(longest[: config.batch_size])
+    batch_tokens = sum(longest[: plan.batch_size])
     activations = batch_tokens * layers * width * BYTES_PER_ACTIVATION_TOKEN_AND_LAYER_WIDTH
     return {
-        "steps": data.total_steps(config),
+        "steps": plan.total_steps,
+        "epochs": plan.num_epochs,
+        "batch_size": plan.batch_size,
+        "learning_rate": plan.learning_rate,
         "tokens": tokens,
         "seconds": round(flops / (CPU_FLOPS_PER_THREAD * threads), 1),
         "memory_bytes": 4 * base.parameters + activations,

@@ -1,4 +1,4 @@
-"""Loss and token accuracy on the held-out examples, in the precision of training."""
+"""Loss and accuracy on the held-out examples, in the precision of training."""
 
 from __future__ import annotations
 
@@ -17,10 +17,15 @@ EVALUATION_TOKENS = {"cpu": 1024, "cuda": 16_384}  # a forward pass; no activati
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Means over the answers' tokens."""
+    """Means over the answers' tokens; `exact` is the share of examples right in every token.
+
+    Right is what is the most likely token behind the wanted ones before it: an example that is
+    right in all of them is what greedy decoding would answer.
+    """
 
     loss: float
     token_accuracy: float
+    exact: float
     tokens: int
 
 
@@ -37,14 +42,16 @@ def evaluate(
     tokens = EVALUATION_TOKENS[learner.device.type]
     size = max(1, tokens // len(longest_first[0].ids))
     loss_sum = 0.0
-    right = total = start = 0
+    right = exact = total = start = 0
 
     def attempt(size: int) -> None:
-        nonlocal loss_sum, right, total
+        nonlocal loss_sum, right, exact, total
         batch = layout(longest_first[start : start + size], packing, pack_length)
         predicted = learner.predict(batch)
         loss_sum += predicted.loss_sum.item()
-        right += int(predicted.right.item())
+        right += int(predicted.right_N.sum().item())
+        by_example = torch.split(predicted.right_N, list(batch.targets_of_example))
+        exact += sum(bool(part.all()) for part in by_example)
         total += len(batch.targets_N)
 
     learner.model.eval()
@@ -61,4 +68,4 @@ def evaluate(
                 start += fitted
     finally:
         learner.model.train()
-    return Evaluation(loss_sum / total, right / total, total)
+    return Evaluation(loss_sum / total, right / total, exact / len(examples), total)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from helox.spec import TrainingConfig
+from helox.plan import Plan
 
 
 def make_optimizer(
@@ -22,14 +22,14 @@ def make_optimizer(
     return torch.optim.AdamW(parameters, weight_decay=weight_decay, fused=True)
 
 
-def learning_rate_at(step: int, total_steps: int, peak: float, config: TrainingConfig) -> float:
+def learning_rate_at(step: int, plan: Plan, scheduler: str) -> float:
     """The rate of optimiser step `step` (from 0): a linear warm-up, then down to 0 at the end."""
-    warmup = config.warmup_steps_of(total_steps)
+    peak, warmup = plan.learning_rate, plan.warmup_steps
     if step < warmup:
         return peak * (step + 1) / warmup
-    if config.lr_scheduler == "constant":
+    if scheduler == "constant":
         return peak
-    done = (step - warmup) / max(1, total_steps - warmup)
-    if config.lr_scheduler == "linear":
+    done = (step - warmup) / max(1, plan.total_steps - warmup)
+    if scheduler == "linear":
         return peak * (1 - done)
     return peak * 0.5 * (1 + math.cos(math.pi * done))

@@ -15,7 +15,10 @@ import torch
 
 from helox.mask import Example
 
-DEFAULT_PACK_LENGTH = 256  # tokens; attention costs the square of it, short rows waste nothing
+MAX_PACK_LENGTH = 1024  # tokens in a row, where it is not given and no example is longer
+MORE_ROWS = 8  # than the fewest, that are tried
+# Tokens in a row for which attention costs as much as the linear layers: of 256 x 4 and 576 x 30.
+EQUAL_COST_WIDTH = 2000
 PADDING_ID = 0  # any token will do: no loss is taken there and no other token sees it
 
 
@@ -30,6 +33,8 @@ class Batch:
     predicting_N: torch.Tensor  # index in the flattened R x T of the token before each target
     targets_N: torch.Tensor
     tokens: int  # without padding
+    # How many targets each example has, in the order of `targets_N`.
+    targets_of_example: tuple[int, ...] = ()
 
     def to(self, device: torch.device) -> Batch:
         positions = None if self.positions_RT is None else self.positions_RT.to(device)
@@ -39,6 +44,7 @@ class Batch:
             self.predicting_N.to(device),
             self.targets_N.to(device),
             self.tokens,
+            self.targets_of_example,
         )
 
 
@@ -65,25 +71,78 @@ def split_step(examples: Sequence[Example], size: int) -> list[list[Example]]:
 
 
 def pack(examples: Sequence[Example], pack_length: int | None) -> list[list[Example]]:
-    """Spreads examples over as few rows of `pack_length` tokens as hold them, evenly filled.
+    """Spreads examples over rows, evenly filled: even rows need the least padding.
 
-    The longest goes first, into the emptiest row: even rows need the least padding.
+    In as few rows of `pack_length` tokens as hold them; None: in as many as cost the least.
     """
-    longest = max(len(example.ids) for example in examples)
-    limit = max(pack_length or DEFAULT_PACK_LENGTH, longest)
-    total = sum(len(example.ids) for example in examples)
     by_length = sorted(examples, key=lambda example: -len(example.ids))
+    longest = len(by_length[0].ids)
+    total = sum(len(example.ids) for example in examples)
+    limit = max(pack_length or MAX_PACK_LENGTH, longest)
     count = -(-total // limit)
-    while True:
-        rows: list[list[Example]] = [[] for _ in range(count)]
-        filled = [0] * count
-        for example in by_length:
-            emptiest = filled.index(min(filled))
-            rows[emptiest].append(example)
-            filled[emptiest] += len(example.ids)
-        if max(filled) <= limit:
-            return rows
+    while _width(rows := _spread(by_length, count)) > limit:
         count += 1
+    if pack_length is not None:
+        return rows
+    best = _even(rows)
+    for more in range(count + 1, min(count + MORE_ROWS, len(by_length)) + 1):
+        rows = _even(_spread(by_length, more))
+        if _cost(rows) < _cost(best):
+            best = rows
+    return best
+
+
+def _spread(by_length: Sequence[Example], count: int) -> list[list[Example]]:
+    """Over `count` rows: the longest first, into the emptiest row."""
+    rows: list[list[Example]] = [[] for _ in range(count)]
+    filled = [0] * count
+    for example in by_length:
+        emptiest = filled.index(min(filled))
+        rows[emptiest].append(example)
+        filled[emptiest] += len(example.ids)
+    return rows
+
+
+def _even(rows: list[list[Example]]) -> list[list[Example]]:
+    """Exchanges examples between the fullest row and another as long as both get less full."""
+    rows = [list(row) for row in rows]
+    while True:
+        filled = [_tokens(row) for row in rows]
+        fullest = filled.index(max(filled))
+        exchange = _exchange(rows, filled, fullest)
+        if exchange is None:
+            return rows
+        i, other, j = exchange
+        rows[fullest][i], rows[other][j] = rows[other][j], rows[fullest][i]
+
+
+def _exchange(
+    rows: list[list[Example]], filled: list[int], fullest: int
+) -> tuple[int, int, int] | None:
+    """(index in the fullest row, other row, index in it) that evens most, if any does."""
+    best, least = None, filled[fullest]
+    for other, row in enumerate(rows):
+        for i, mine in enumerate(rows[fullest]):
+            for j, theirs in enumerate(row if other != fullest else ()):
+                moved = len(mine.ids) - len(theirs.ids)
+                after = max(filled[fullest] - moved, filled[other] + moved)
+                if after < least:
+                    best, least = (i, other, j), after
+    return best
+
+
+def _tokens(row: Sequence[Example]) -> int:
+    return sum(len(example.ids) for example in row)
+
+
+def _width(rows: Sequence[Sequence[Example]]) -> int:
+    return max(_tokens(row) for row in rows)
+
+
+def _cost(rows: Sequence[Sequence[Example]]) -> float:
+    """Relative cost of a forward pass: linear layers by tokens, attention by tokens x width."""
+    width = _width(rows)
+    return len(rows) * width * (1 + width / EQUAL_COST_WIDTH)
 
 
 def batch_of(rows: Sequence[Sequence[Example]]) -> Batch:
@@ -93,6 +152,7 @@ def batch_of(rows: Sequence[Sequence[Example]]) -> Batch:
     positions: list[list[int]] = []
     predicting: list[int] = []
     targets: list[int] = []
+    targets_of_example: list[int] = []
     tokens = 0
     for r, row in enumerate(rows):
         row_ids: list[int] = []
@@ -103,6 +163,7 @@ def batch_of(rows: Sequence[Sequence[Example]]) -> Batch:
             chosen = [j for j in range(1, len(example.ids)) if example.trained[j]]
             predicting += [start + j - 1 for j in chosen]
             targets += [example.ids[j] for j in chosen]
+            targets_of_example.append(len(chosen))
             row_ids += example.ids
             row_positions += range(len(example.ids))
         tokens += len(row_ids)
@@ -116,6 +177,7 @@ def batch_of(rows: Sequence[Sequence[Example]]) -> Batch:
         predicting_N=torch.tensor(predicting),
         targets_N=torch.tensor(targets),
         tokens=tokens,
+        targets_of_example=tuple(targets_of_example),
     )
 
 

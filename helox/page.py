@@ -220,6 +220,7 @@ def _training(report: Report) -> str:
     if base["experts_left_out"]:
         rows.append(("Experts", "get no adapter: they are fused when the model is loaded"))
     if estimate:
+        rows.append(("Epochs", f"{estimate['epochs']:,}"))
         rows.append(("Steps", f"{estimate['steps']:,}"))
         rows.append(("Tokens in all epochs", f"{estimate['tokens']:,}"))
         rows.append(("Time on this machine's processor", _minutes(estimate["seconds"])))

@@ -12,10 +12,9 @@ import torch
 from safetensors.torch import save_file
 
 from helox.base import sha256_of_file
-from helox.checkpoint_files import ADAPTER_CONFIG_FILE, ADAPTER_FILE
+from helox.checkpoint_files import ADAPTER_CONFIG_FILE, ADAPTER_FILE, RECEIPT_FILE
 from helox.errors import UserError
 from helox.files import publish_directory, write_json
-from helox.receipt import RECEIPT_FILE
 
 
 def is_published(output: Path, fingerprint: str) -> bool:

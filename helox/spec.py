@@ -13,14 +13,15 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from helox.errors import Problem, UserError
+from helox.methods import METHODS, SUPERVISED
 
 SMALL_BASE_PARAMETERS = 100_000_000
-SMALL_BASE_LEARNING_RATE = 2e-3  # a small base moves little per step; 10x the usual LoRA rate
-LARGE_BASE_LEARNING_RATE = 2e-4  # the QLoRA paper's rate at 7B
 
-# Of answers that are filled with what the prompt says: found on 300 examples and a small base.
+# Defaults where every answer is a JSON object or a call: measured on 300 examples, a small base.
 PROMPT_NOISE = 0.25
 COPY_VARIATION = 0.8
+
+AUTO = "auto"
 
 ModuleName = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9_.]+$")]
 
@@ -33,14 +34,20 @@ class _Strict(BaseModel):
 
 @dataclass(frozen=True)
 class Amounts:
-    """Of change in the examples. noise: share of users' words; variation: of the examples."""
+    """How much examples change from epoch to epoch, as shares.
+
+    noise: of users' words; variation: of the examples whose copied words are replaced.
+    """
 
     noise: float
     variation: float
 
 
 class TrainingConfig(_Strict):
-    """How to train. Every value has a default; lengths are in tokens."""
+    """How to train. Every value has a default; lengths are in tokens.
+
+    Where None is the default, `helox.plan` chooses by the data and the base; "auto" says the same.
+    """
 
     lora_rank: int = Field(default=16, ge=1, le=256)
     lora_alpha: int = Field(default=32, ge=1, le=1024)
@@ -54,12 +61,12 @@ class TrainingConfig(_Strict):
     packing: bool = True
     # Tokens in a packed row; None packs to 256 or the longest example, whichever is more.
     pack_length: int | None = Field(default=None, ge=16, le=131_072)
-    num_epochs: int = Field(default=3, ge=1, le=100)
-    batch_size: int = Field(default=8, ge=1, le=1024)  # examples, packed or not
+    num_epochs: int | None = Field(default=None, ge=1, le=100)  # None: more for fewer examples
+    batch_size: int | None = Field(default=None, ge=1, le=1024)  # examples, packed or not
     gradient_accumulation_steps: int = Field(default=1, ge=1, le=1024)
-    learning_rate: float | None = Field(default=None, gt=0, le=1)  # None: by the size of the base
+    learning_rate: float | None = Field(default=None, gt=0, le=1)  # None: by the width of the base
     lr_scheduler: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup_ratio: float = Field(default=0.03, ge=0, le=1)
+    warmup_ratio: float | None = Field(default=None, ge=0, le=1)  # of all steps
     warmup_steps: int | None = Field(default=None, ge=0, le=1_000_000)  # wins over warmup_ratio
     weight_decay: float = Field(default=0.01, ge=0, le=1)
     max_grad_norm: float = Field(default=1.0, gt=0, le=1000)
@@ -78,6 +85,19 @@ class TrainingConfig(_Strict):
     checkpoint_every_steps: int | None = Field(
         default=None, ge=1, le=1_000_000
     )  # None: by the clock
+    method: str = SUPERVISED  # a name in helox.methods.METHODS
+
+    @field_validator("num_epochs", "batch_size", "learning_rate", "warmup_ratio", mode="before")
+    @classmethod
+    def _read_auto(cls, value: Any) -> Any:
+        return None if value == AUTO else value
+
+    @field_validator("method")
+    @classmethod
+    def _know_the_method(cls, value: str) -> str:
+        if value not in METHODS:
+            raise ValueError(f"is not a training method; there is {', '.join(METHODS)}")
+        return value
 
     @field_validator("target_modules", mode="before")
     @classmethod
@@ -103,13 +123,6 @@ class TrainingConfig(_Strict):
             raise ValueError(f"{value} is below max_length {max_length}: an example may not fit")
         return value
 
-    def learning_rate_for(self, base_parameters: int) -> float:
-        """The configured rate, else the default for a base with this many parameters."""
-        if self.learning_rate is not None:
-            return self.learning_rate
-        small = base_parameters < SMALL_BASE_PARAMETERS
-        return SMALL_BASE_LEARNING_RATE if small else LARGE_BASE_LEARNING_RATE
-
     def augmentation_for(self, structured: bool, base_parameters: int) -> Amounts:
         """`structured`: every answer is a JSON object or a call of a tool.
 
@@ -123,11 +136,6 @@ class TrainingConfig(_Strict):
             variation=variation if self.copy_variation is None else self.copy_variation,
         )
 
-    def warmup_steps_of(self, total_steps: int) -> int:
-        if self.warmup_steps is not None:
-            return min(self.warmup_steps, total_steps)
-        return int(total_steps * self.warmup_ratio)
-
 
 class TrainingSpec(_Strict):
     """One run: what to read, where to write, how to train. Paths may be relative to the caller."""
@@ -135,6 +143,10 @@ class TrainingSpec(_Strict):
     base_model: Path
     enable_thinking: bool = False  # a base that can reason before it answers does so
     data: Path
+    # Examples to evaluate on, instead of a part of `data`.
+    validation_file: Path | None = None
+    # The directory of an adapter that Helox made on the same base, to go on from.
+    continue_from: Path | None = None
     work_dir: Path
     output_dir: Path
     use_qlora: bool = True

@@ -16,8 +16,9 @@ from helox.forms import Conversation
 from helox.mask import Encoder
 from helox.near import Near, find_near
 from helox.pii import PersonalData
+from helox.plan import make_plan
 from helox.sources import MAX_FILE_BYTES, Numbered, open_rows
-from helox.spec import TrainingConfig
+from helox.spec import AUTO, TrainingConfig
 
 SURVEY_FORMAT = 1
 # Upper ends of the bins of the histogram, in tokens; the last bin has none.
@@ -119,7 +120,7 @@ def _figures(
 ) -> dict[str, Any]:
     limit = None if base is None else base.max_positions
     length = max_length_for(config, limit)
-    settings = {"max_length": length, "num_epochs": config.num_epochs}
+    settings = {"max_length": length, "num_epochs": config.num_epochs or AUTO}
     if base is None:
         return {"base_model": None, "settings": settings, "histogram": None, "estimate": None}
     facts = base_facts(base.path)
@@ -136,7 +137,9 @@ def _figures(
     except UserError as error:
         found["not_trainable"] = error.to_json()
         return found
-    found["estimate"] = estimate(data, base, config, threads)
+    varied = config.augmentation_for(data.structured, base.parameters).variation > 0
+    plan = make_plan(config, base, data.train, varied=varied)
+    found["estimate"] = estimate(data, base, plan, threads)
     found["holdout"] = data.holdout_records
     found["split"] = data.counts
     return found

@@ -1,16 +1,19 @@
 """The recipe: check → load → train → evaluate → save, on one CPU or one GPU.
 
+A method says what is learned and by which loss (`helox.methods`), a plan how long (`helox.plan`).
+
 Features:
     - LoRA, and QLoRA on NF4 with double quantisation and bf16 compute; rsLoRA.
     - Loss over the answers' tokens alone, summed over a whole optimiser step and divided by their
       number there: accumulation, packing and micro-batches of any size give the same gradient.
     - Words of users and copied words vary from epoch to epoch (`helox.augment`).
+    - The best epoch by hold-out is published; where `num_epochs` is not given, a run stops when
+      more of them are in vain (`helox.best_epoch`). `continue_from`: it starts from an adapter.
     - Packing with block-diagonal attention and positions from 0 in every example.
     - Fused AdamW on a CPU, paged 8-bit AdamW on a GPU; cosine, linear or constant learning rate.
     - Killed at any step and started again, it ends in the same bytes (same CPU type and threads).
-    - Out of GPU memory: the longest batch is tried first; the micro-batch halves, the number of
-      micro-batches doubles, the step stays the same.
-    - A loss, gradient or weight that is not finite fails the run, and nothing is published.
+    - Out of GPU memory: the longest batch is tried first; micro-batches halve, the step stays.
+    - A loss, gradient or weight that is not finite fails the run; nothing is published.
 
 Limits:
     - One process, one device. No full fine-tuning, DoRA, trained biases, embeddings or vocabulary:
@@ -22,27 +25,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 
 import torch
 
-from helox.augment import Augmenter
 from helox.base import Base
+from helox.best_epoch import best_epoch, should_stop
 from helox.checkpoint import (
+    AdapterState,
     Counters,
     clear_checkpoints,
     find_checkpoint,
+    load_best,
     load_checkpoint,
     save_checkpoint,
 )
 from helox.checkpoint_files import CHECKPOINTS_DIR
-from helox.data import read_dataset, write_lines
+from helox.data import write_lines
 from helox.errors import Interrupted, refuse_non_finite
-from helox.evaluate import evaluate
-from helox.mask import Encoder, Example
-from helox.memory import fit_micro_batch
+from helox.gradients import Gradients
+from helox.lineage import Parent
+from helox.mask import Example
+from helox.methods.method import load_method
 from helox.model import build_learner
 from helox.optim import learning_rate_at, make_optimizer
-from helox.pack import layout, split_step, steps_of_epoch
 from helox.progress import Reporter
 from helox.publish import is_published, publish
 from helox.receipt import fingerprint_of, make_receipt
@@ -50,6 +56,7 @@ from helox.spec import TrainingSpec
 
 CHECKPOINT_EVERY_SECONDS = 20.0
 HOLDOUT_FILE = "holdout.jsonl"
+PACKING_ON, PACKING_NOT_ASKED = "on", "config.packing is false"
 
 
 class Trainer:
@@ -82,17 +89,17 @@ class Trainer:
         """Reads base and data; what a user can get wrong is found here, before any compute."""
         self.reporter.phase("checking")
         self.base = Base.open(self.spec.base_model, self.spec.enable_thinking)
-        self.data = read_dataset(self.spec.data, self.base, self.config)
-        self.fingerprint = fingerprint_of(self.spec, self.base, self.data)
-        self.step_size = self.config.batch_size * self.config.gradient_accumulation_steps
-        self.steps_per_epoch = self.data.steps_per_epoch(self.config)
-        self.total_steps = self.data.total_steps(self.config)
-        self.reporter.progress.total_steps = self.total_steps
-        self.amounts = self.config.augmentation_for(self.data.structured, self.base.parameters)
-        encoder = Encoder.of(self.base, self.config.max_length)
-        self.augment = Augmenter(self.data.conversations, encoder, self.amounts, self.spec.seed)
+        self.parent = None
+        if self.spec.continue_from is not None:
+            self.parent = Parent.open(self.spec.continue_from, self.base, self.config)
+        self.method = load_method(self.spec, self.base)
+        self.data, self.plan = self.method.data, self.method.plan
+        self.held_out = len(self.data.holdout)
+        self.fingerprint = fingerprint_of(self.spec, self.base, self.data, self.parent)
+        self.reporter.progress.total_steps = self.plan.total_steps
         write_lines(self.spec.work_dir / HOLDOUT_FILE, self.data.holdout_lines)
         self.reporter.event("data.checked", sha256=self.data.sha256, **self.data.counts)
+        self.reporter.event("run.planned", **asdict(self.plan))
 
     def load(self) -> None:
         """Builds model and optimiser, and goes back to a checkpoint if there is one."""
@@ -107,20 +114,31 @@ class Trainer:
             seed=self.spec.seed,
             device=self.device,
         )
-        self.packing = self.config.packing and self.learner.can_pack()
+        self._decide_packing()
+        if self.parent is not None:
+            self.parent.load_into(self.learner)
+            self.reporter.event("run.continues", adapter_sha256=self.parent.sha256)
         self.learner.model.train()  # a base is loaded for inference: no dropout
-        self.peak_rate = self.config.learning_rate_for(self.base.parameters)
         self.parameters = list(self.learner.trainable().values())
         self.adapter_config = self.learner.adapter_config(self.base.name)
         self.optimizer = make_optimizer(self.parameters, self.config.weight_decay, self.device)
-        self.counters = Counters(micro_batch=min(self.config.batch_size, len(self.data.train)))
+        self.counters = Counters(micro_batch=min(self.plan.batch_size, len(self.data.train)))
+        self.best: AdapterState | None = None  # the weights of the best epoch that has ended
         self._resume()
+        parts = (self.learner, self.method, self.optimizer, self.reporter)
+        self.gradients = Gradients(*parts, packing=self.packing)
         if self.device.type == "cuda":  # a CPU has no such error: its kernel kills the process
-            longest = sorted(self.data.train, key=lambda e: -len(e.ids))[: self.config.batch_size]
-            with torch.random.fork_rng():
-                self._gradients_in_memory(longest)
-            self.optimizer.zero_grad(set_to_none=True)
+            longest = sorted(self.data.train, key=lambda e: -len(e.ids))[: self.plan.batch_size]
+            self.gradients.try_out(longest, self.counters)
         self._leave_if_asked()
+
+    def _decide_packing(self) -> None:
+        """Packs where that is asked for and safe; an event says why it does not."""
+        reason = self.learner.why_not_pack() if self.config.packing else PACKING_NOT_ASKED
+        self.packing = reason is None
+        self.packing_said = reason or PACKING_ON
+        if reason is not None:
+            self.reporter.event("packing.off", reason=reason)
 
     def _resume(self) -> None:
         found = find_checkpoint(
@@ -130,6 +148,7 @@ class Trainer:
             clear_checkpoints(self.checkpoints)
             return
         self.counters = load_checkpoint(found, self.learner, self.optimizer)
+        self.best = load_best(found)
         self.reporter.event("run.resumed", step=self.counters.step)
 
     # Train
@@ -143,84 +162,63 @@ class Trainer:
             self.counters.before = self._evaluate()
         self.started = time.monotonic()
         self.first_step, self.first_tokens = self.counters.step, self.counters.tokens
-        for epoch in range(len(self.counters.epochs), self.config.num_epochs):
+        for epoch in range(len(self.counters.epochs), self.plan.num_epochs):
+            if self._stops_early():
+                break
             self.reporter.phase("training")
-            done = self.counters.step - epoch * self.steps_per_epoch
-            steps = steps_of_epoch(
-                self.data.train, self.step_size, seed=self.spec.seed, epoch=epoch, done=done
-            )
-            for examples in steps:
-                self.step(self.augment(examples, epoch=epoch))
+            done = self.counters.step - epoch * self.plan.steps_per_epoch
+            for examples in self.method.steps(epoch, done):
+                self.step(examples)
                 self._checkpoint_if_due()
             self._end_epoch(epoch)
+
+    def _stops_early(self) -> bool:
+        counters = self.counters
+        if not self.plan.may_stop_early or not should_stop(counters.epochs, self.held_out):
+            return False
+        self.reporter.progress.total_steps, self.reporter.progress.seconds_left = counters.step, 0.0
+        self.reporter.event("run.stopped_early", step=counters.step, epoch=len(counters.epochs))
+        return True
 
     def step(self, examples: list[Example]) -> None:
         """One optimiser step over all `examples`."""
         counters = self.counters
-        rate = learning_rate_at(counters.step, self.total_steps, self.peak_rate, self.config)
+        rate = learning_rate_at(counters.step, self.plan, self.config.lr_scheduler)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        loss_sum, tokens, trained_tokens = self._gradients_in_memory(examples)
+        figures = self.gradients.compute(examples, counters)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.config.max_grad_norm).item()
-        refuse_non_finite(counters.step, loss=loss_sum, gradient=norm)
+        refuse_non_finite(counters.step, loss=figures.loss_sum, gradient=norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         counters.step += 1
-        counters.tokens += tokens
-        counters.trained_tokens += trained_tokens
-        counters.epoch_loss_sum += loss_sum
-        counters.epoch_loss_tokens += trained_tokens
-        self._report_step(loss_sum / trained_tokens, rate)
-
-    def _gradients_in_memory(self, examples: list[Example]) -> tuple[float, int, int]:
-        """Leaves the mean gradient over the trained tokens; returns (loss sum, tokens, trained)."""
-        figures = (0.0, 0, 0)
-
-        def attempt(size: int) -> None:
-            nonlocal figures
-            self.optimizer.zero_grad(set_to_none=True)
-            figures = self._gradients(examples, size)
-
-        fitted = fit_micro_batch(attempt, self.counters.micro_batch)
-        if fitted < self.counters.micro_batch:
-            self.counters.micro_batch = fitted
-            self.reporter.event("memory.reduced", micro_batch=fitted)
-        return figures
-
-    def _gradients(self, examples: list[Example], size: int) -> tuple[float, int, int]:
-        packing, pack_length = self.packing, self.config.pack_length
-        batches = [layout(part, packing, pack_length) for part in split_step(examples, size)]
-        trained_tokens = sum(len(batch.targets_N) for batch in batches)
-        loss_sum = 0.0
-        for batch in batches:
-            predicted = self.learner.predict(batch)
-            torch.autograd.backward(predicted.loss_sum / trained_tokens)
-            loss_sum += predicted.loss_sum.item()
-        return loss_sum, sum(batch.tokens for batch in batches), trained_tokens
+        counters.tokens += figures.tokens
+        counters.trained_tokens += figures.weight
+        counters.epoch_loss_sum += figures.loss_sum
+        counters.epoch_loss_tokens += figures.weight
+        self._report_step(figures.loss_sum / figures.weight, rate)
 
     def _end_epoch(self, epoch: int) -> None:
         counters = self.counters
         figures = {"epoch": epoch + 1, "loss": counters.epoch_loss_sum / counters.epoch_loss_tokens}
         figures.update(self._evaluate())
         counters.epochs.append(figures)
+        if best_epoch(counters.epochs, self.held_out) == len(counters.epochs):
+            self._refuse_non_finite_weights()
+            self.best = {n: tensor.clone() for n, tensor in self.learner.adapter_state().items()}
         counters.epoch_loss_sum, counters.epoch_loss_tokens = 0.0, 0
         self.reporter.event("epoch.done", step=counters.step, **figures)
 
     def _evaluate(self) -> dict[str, float]:
         """The hold-out figures now; none without a hold-out."""
-        if not self.data.holdout:
+        if not self.held_out:
             return {}
         self.reporter.phase("evaluating")
-        result = evaluate(
-            self.learner,
-            self.data.holdout,
-            packing=self.packing,
-            pack_length=self.config.pack_length,
-            before_batch=self._checkpoint_if_asked,
-        )
-        refuse_non_finite(self.counters.step, loss=result.loss)
-        self.reporter.progress.eval_loss = result.loss
-        return {"holdout_loss": result.loss, "holdout_token_accuracy": result.token_accuracy}
+        leave = self._checkpoint_if_asked
+        figures = self.method.evaluate(self.learner, packing=self.packing, before_batch=leave)
+        refuse_non_finite(self.counters.step, loss=figures["holdout_loss"])
+        self.reporter.progress.eval_loss = figures["holdout_loss"]
+        return figures
 
     # Leave
 
@@ -252,6 +250,7 @@ class Trainer:
             self.learner,
             self.optimizer,
             self.adapter_config,
+            self.best,
         )
         self.checkpointed = time.monotonic()
         self.reporter.event("checkpoint.saved", step=self.counters.step)
@@ -266,34 +265,36 @@ class Trainer:
         steps = counters.step - self.first_step
         self.reporter.training_step(
             step=counters.step,
-            epoch=round(counters.step / self.steps_per_epoch, 3),
+            epoch=round(counters.step / self.plan.steps_per_epoch, 3),
             loss=loss,
             learning_rate=rate,
             tokens=counters.tokens,
             tokens_per_second=round((counters.tokens - self.first_tokens) / seconds, 1),
-            seconds_left=round(seconds / steps * (self.total_steps - counters.step), 1),
+            seconds_left=round(seconds / steps * (self.plan.total_steps - counters.step), 1),
         )
 
     # Save
 
     def save(self) -> None:
-        """Publishes adapter, its configuration and the receipt: all three, or none."""
+        """Publishes the best epoch's adapter, its configuration and the receipt, or none of it."""
         self.reporter.phase("saving")
         self._refuse_non_finite_weights()
+        best = best_epoch(self.counters.epochs, self.held_out)
+        assert self.best is not None, "an epoch has ended"
         sha256 = publish(
             self.spec.output_dir,
-            self.learner.adapter_state(),
+            self.best,
             self.adapter_config,
             lambda adapter_sha256: make_receipt(
                 self.spec,
                 self.base,
-                self.data,
+                self.method,
+                self.parent,
                 adapter_sha256=adapter_sha256,
                 precision=self.learner.precision,
-                learning_rate=self.peak_rate,
-                amounts=self.amounts,
-                metrics=self.counters.metrics(),
+                packing=self.packing_said,
+                metrics=self.counters.metrics(best),
                 device=self.device.type,
             ),
         )
-        self.reporter.event("run.done", adapter_sha256=sha256)
+        self.reporter.event("run.done", adapter_sha256=sha256, epoch=best)

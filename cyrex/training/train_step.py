@@ -44,8 +44,11 @@ def train(run: TrainingRun, lease: Lease) -> Outcome:
             return lease.stopped()
         package_sha256 = put_package(blob_store(), folder / "adapter")
     metrics = dict(receipt.get("metrics") or {})
+    packing = str(receipt["packing"])  # "on", or why it is off
 
     def in_transaction(session: Session, row: TrainingRun) -> None:
+        if packing != "on":
+            add_event(session, row, "packing_off", f"examples share no rows: {packing}")
         add_event(session, row, "trained", "training has ended; evaluation is next", metrics)
         session.add(
             Usage(

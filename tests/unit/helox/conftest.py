@@ -121,7 +121,7 @@ def make_spec(tiny_base: Path, tmp_path: Path, write_lines: WriteLines) -> MakeS
                 "data": write_lines(lines),
                 "work_dir": tmp_path / name / "work",
                 "output_dir": tmp_path / name / "adapter",
-                "use_qlora": False,
+                "use_qlora": False,  # quantised weights cost time on a CPU
                 "config": config,
                 **values,
             }

@@ -44,7 +44,7 @@ def test_check_prints_the_report(
 ) -> None:
     assert run("check", spec) == 0
     body = json.loads(capsys.readouterr().out)
-    assert body["ok"] and body["counts"]["trained"] == 1 and body["estimate"]["steps"] == 3
+    assert body["ok"] and body["counts"]["trained"] == 1 and body["estimate"]["steps"] == 100
 
 
 def test_check_of_bad_data_lists_the_lines(

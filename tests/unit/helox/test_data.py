@@ -10,6 +10,7 @@ import pytest
 from helox.base import Base
 from helox.data import estimate, read_dataset
 from helox.errors import UserError
+from helox.plan import make_plan
 from helox.spec import TrainingConfig
 
 WriteLines = Callable[..., Path]
@@ -103,7 +104,8 @@ def test_the_estimate_counts_every_epoch(tiny_base: Path, write_lines: WriteLine
     base = Base.open(tiny_base)
     setting = config(num_epochs=3, batch_size=2, gradient_accumulation_steps=2, holdout_fraction=0)
     lines = [{"input": f"q{i}", "output": "a"} for i in range(9)]
-    figures = estimate(read_dataset(write_lines(lines), base, setting), base, setting, threads=1)
+    data = read_dataset(write_lines(lines), base, setting)
+    figures = estimate(data, base, make_plan(setting, base, data.train), threads=1)
     assert figures["steps"] == 9  # 9 examples, 4 a step, 3 epochs
     assert figures["tokens"] == 9 * 7 * 3
     assert figures["memory_bytes"] > 4 * base.parameters and figures["seconds"] >= 0

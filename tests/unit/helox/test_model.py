@@ -124,12 +124,35 @@ def test_packing_is_refused_where_one_example_would_see_another(tmp_path: Path) 
     torch.manual_seed(0)
     model = Lfm2ForCausalLM(config)
     model.get_base_model = lambda: model
-    assert not Learner(model, CPU, "fp32").can_pack()
+    learner = Learner(model, CPU, "fp32")
+    assert not learner.can_pack()
+    assert "see the one before" in str(learner.why_not_pack())
 
 
-def test_packing_is_allowed_for_attention(tiny_base: Path) -> None:
-    assert learner_of(tiny_base).can_pack()
-    assert learner_of(tiny_base, precision="bf16").can_pack()
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("config", [{}, {"precision": "bf16"}, {"use_qlora": True}])
+def test_packing_is_allowed_for_attention(
+    tiny_base: Path, config: dict[str, Any], threads: int
+) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        assert learner_of(tiny_base, **config).why_not_pack() is None
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_packing_is_refused_without_positions(tiny_base: Path) -> None:
+    """Positions that a model ignores draw no border: the whole row is seen."""
+    learner = learner_of(tiny_base)
+    inner = learner.model.get_base_model().model
+    handle = inner.register_forward_pre_hook(
+        lambda _, args, kwargs: (args, {**kwargs, "position_ids": None}), with_kwargs=True
+    )
+    try:
+        assert "see the one before" in str(learner.why_not_pack())
+    finally:
+        handle.remove()
 
 
 @pytest.mark.parametrize("packing", [True, False])

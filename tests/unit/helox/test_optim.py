@@ -3,11 +3,20 @@ from __future__ import annotations
 import pytest
 
 from helox.optim import learning_rate_at
-from helox.spec import TrainingConfig
+from helox.plan import Plan
 
 
-def rates(**config: object) -> list[float]:
-    return [learning_rate_at(s, 10, 1.0, TrainingConfig.model_validate(config)) for s in range(10)]
+def rates(warmup_steps: int, lr_scheduler: str = "cosine") -> list[float]:
+    plan = Plan(
+        learning_rate=1.0,
+        num_epochs=1,
+        batch_size=1,
+        step_size=1,
+        steps_per_epoch=10,
+        warmup_steps=warmup_steps,
+        may_stop_early=False,
+    )
+    return [learning_rate_at(step, plan, lr_scheduler) for step in range(10)]
 
 
 def test_warm_up_then_cosine() -> None:
@@ -25,4 +34,4 @@ def test_linear_and_constant() -> None:
 
 
 def test_a_run_that_is_all_warm_up() -> None:
-    assert rates(warmup_ratio=1.0)[-1] == 1.0
+    assert rates(warmup_steps=10)[-1] == 1.0

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import random
+from statistics import mean
+
 from helox.mask import Example
 from helox.pack import layout, order_of_epoch, pack, split_step, steps_of_epoch
 
@@ -23,6 +26,19 @@ def test_no_row_is_longer_than_asked() -> None:
     rows = pack([example(n) for n in (40, 40, 40, 30, 30, 30)], 70)
     assert max(sum(row) for row in lengths(rows)) <= 70
     assert sorted(n for row in lengths(rows) for n in row) == [30, 30, 30, 40, 40, 40]
+
+
+def test_rows_of_no_given_length_waste_little() -> None:
+    rng = random.Random(3)
+    efficiency = []
+    for _ in range(50):
+        examples = [example(rng.randint(20, 110)) for _ in range(8)]
+        rows = lengths(pack(examples, None))
+        width = max(sum(row) for row in rows)
+        assert sorted(n for row in rows for n in row) == sorted(len(e.ids) for e in examples)
+        efficiency.append(sum(len(e.ids) for e in examples) / (width * len(rows)))
+    assert mean(efficiency) > 0.95
+    assert len(pack([example(700) for _ in range(3)], None)) == 3  # long ones share no row
 
 
 def test_positions_start_again_and_nothing_crosses_a_border() -> None:

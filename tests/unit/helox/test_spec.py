@@ -24,16 +24,9 @@ def test_a_dumped_spec_reads_back() -> None:
     assert parse_spec(spec.model_dump_json()) == spec
 
 
-def test_the_learning_rate_follows_the_size_of_the_base() -> None:
-    assert TrainingConfig().learning_rate_for(4_000_000) == 2e-3
-    assert TrainingConfig().learning_rate_for(7_000_000_000) == 2e-4
-    assert TrainingConfig(learning_rate=0.01).learning_rate_for(4_000_000) == 0.01
-
-
-def test_warm_up_steps_win_over_the_ratio() -> None:
-    assert TrainingConfig(warmup_ratio=0.1).warmup_steps_of(200) == 20
-    assert TrainingConfig(warmup_ratio=0.1, warmup_steps=5).warmup_steps_of(200) == 5
-    assert TrainingConfig(warmup_steps=500).warmup_steps_of(200) == 200
+def test_auto_is_what_is_not_given() -> None:
+    names = ("num_epochs", "batch_size", "learning_rate", "warmup_ratio")
+    assert TrainingConfig.model_validate(dict.fromkeys(names, "auto")) == TrainingConfig()
 
 
 def test_modules_are_a_set_in_order() -> None:
@@ -58,6 +51,7 @@ def test_modules_are_a_set_in_order() -> None:
         ({"target_modules": "all"}, "config.target_modules", "all-linear"),
         ({"target_modules": ["../x"]}, "config.target_modules.0", "pattern"),
         ({"pack_length": 100, "max_length": 200}, "config.pack_length", "max_length 200"),
+        ({"method": "dpo"}, "config.method", "supervised"),
         ({"bias": "all"}, "config.bias", "not a setting"),
         ({"modules_to_save": ["lm_head"]}, "config.modules_to_save", "not a setting"),
     ],

@@ -284,3 +284,144 @@ def test_options_that_change_how(
     train(spec)
     same = adapter_bytes(plain) == adapter_bytes(spec)
     assert same == ("gradient_checkpointing" in config)  # it trades time for memory, no more
+
+
+def hold_out(count: int) -> Lines:
+    return [{"input": f"held {n}", "output": f"out {n}"} for n in range(count)]
+
+
+def write_validation(folder: Path, lines: Lines) -> Path:
+    path = folder / "validation.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def test_the_best_epoch_is_published_and_survives_an_interruption(
+    make_spec: MakeSpec, twelve_lines: Lines, tmp_path: Path
+) -> None:
+    """What is held out is answered otherwise than in training, so learning makes it worse."""
+    validation = write_validation(tmp_path, hold_out(10))
+    config = {"num_epochs": 6, "learning_rate": 0.05, "checkpoint_every_steps": 1}
+    given = {"config": config, "validation_file": validation}
+    whole = make_spec(twelve_lines, "whole", **given)
+    trainer = train(whole)
+    metrics = receipt(whole)["metrics"]
+    losses = [epoch["holdout_loss"] for epoch in metrics["epochs"]]
+    best = metrics["best_epoch"]
+    assert len(losses) == 6 and 1 <= best < 6 and losses[best - 1] == min(losses)
+    assert metrics["holdout_loss"] == min(losses)
+    last = trainer.learner.adapter_state()
+    published = load_file(whole.output_dir / "adapter_model.safetensors")
+    assert any(not torch.equal(published[name], tensor) for name, tensor in last.items())
+    spec = make_spec(twelve_lines, "cut", **given)
+    with pytest.raises(Interrupted):
+        train(spec, stop_after=17)  # in the last epoch, far behind the best one
+    train(spec)
+    assert any(e["type"] == "run.resumed" for e in events(spec))
+    assert adapter_bytes(spec) == adapter_bytes(whole)
+    assert receipt(spec)["metrics"] == metrics
+
+
+def test_it_stops_when_more_epochs_are_in_vain(
+    make_spec: MakeSpec, twelve_lines: Lines, tmp_path: Path
+) -> None:
+    validation = write_validation(tmp_path, hold_out(10))
+    config = {"num_epochs": None, "learning_rate": 0.05}
+    spec = make_spec(twelve_lines, config=config, validation_file=validation)
+    train(spec)
+    body = receipt(spec)
+    ran = len(body["metrics"]["epochs"])
+    assert ran < body["plan"]["num_epochs"]
+    assert body["metrics"]["best_epoch"] <= ran - 2
+    assert [e["epoch"] for e in events(spec) if e["type"] == "run.stopped_early"] == [ran]
+    progress = json.loads((spec.work_dir / "progress.json").read_text())
+    assert progress["step"] == progress["total_steps"] == body["metrics"]["steps"]
+
+
+def test_a_file_of_its_own_replaces_the_split(
+    make_spec: MakeSpec, twelve_lines: Lines, tmp_path: Path
+) -> None:
+    lines = [*hold_out(3), twelve_lines[0]]
+    validation = write_validation(tmp_path, lines)
+    spec = make_spec(twelve_lines, config={"num_epochs": 1}, validation_file=validation)
+    train(spec)
+    counts = receipt(spec)["data"]
+    assert (counts["trained"], counts["held_out"], counts["leaked"]) == (12, 3, 1)
+    assert counts["validation_sha256"] == hashlib.sha256(validation.read_bytes()).hexdigest()
+    held_out = (spec.work_dir / "holdout.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in held_out] == hold_out(3)
+    other = make_spec(twelve_lines, "other", config={"num_epochs": 1})
+    train(other)
+    assert receipt(other)["fingerprint"] != receipt(spec)["fingerprint"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ([{"input": "x"}], "line 1"),
+        ([{"input": "alpha", "output": "ahpla"}], "the training data asks everything"),
+        ([], "is empty"),
+    ],
+)
+def test_a_bad_validation_file_is_refused_by_name(
+    make_spec: MakeSpec, twelve_lines: Lines, tmp_path: Path, lines: Lines, said: str
+) -> None:
+    spec = make_spec(twelve_lines, validation_file=write_validation(tmp_path, lines))
+    with pytest.raises(UserError, match=said) as caught:
+        train(spec)
+    assert caught.value.field == "validation_file"
+
+
+def test_it_goes_on_from_an_adapter(make_spec: MakeSpec, twelve_lines: Lines) -> None:
+    config = {"num_epochs": 4, "learning_rate": 0.02, "holdout_fraction": 0.4}
+    first = make_spec(twelve_lines, "first", config=config)
+    train(first)
+    parent = receipt(first)
+    spec = make_spec(
+        twelve_lines, "second", config={**config, "num_epochs": 1}, continue_from=first.output_dir
+    )
+    train(spec)
+    body = receipt(spec)
+    before = body["metrics"]["before"]["holdout_loss"]
+    assert before == pytest.approx(parent["metrics"]["holdout_loss"], rel=1e-4)
+    assert body["continued_from"] == {
+        "adapter_sha256": parent["adapter"]["sha256"],
+        "fingerprint": parent["fingerprint"],
+        "data_sha256": parent["data"]["sha256"],
+        "ancestors": [],
+    }
+    third = make_spec(
+        twelve_lines, "third", config={**config, "num_epochs": 1}, continue_from=spec.output_dir
+    )
+    train(third)
+    lineage = receipt(third)["continued_from"]
+    assert lineage["ancestors"] == [parent["adapter"]["sha256"]]
+
+
+def test_what_cannot_be_gone_on_from_is_refused_by_name(
+    make_spec: MakeSpec, twelve_lines: Lines, tmp_path: Path
+) -> None:
+    first = make_spec(twelve_lines, "first", config={"num_epochs": 1, "lora_rank": 4})
+    train(first)
+
+    def refused(said: str, **values: Any) -> None:
+        given = {"continue_from": first.output_dir, **values}
+        with pytest.raises(UserError, match=said) as caught:
+            train(make_spec(twelve_lines, "second", **given))
+        assert caught.value.field == "continue_from"
+
+    refused("lora_rank is 16, and 4")
+    refused("only the adapter has", config={"lora_rank": 4, "target_modules": ["q_proj"]})
+    refused("no readable receipt.json", continue_from=tmp_path)
+    base = Path(shutil.copytree(first.base_model, tmp_path / "other-base"))
+    (base / "generation_config.json").write_text('{"temperature": 0.5}')
+    refused("'tiny' of another SHA-256", base_model=base, config={"lora_rank": 4})
+    (first.output_dir / "adapter_model.safetensors").write_bytes(b"damaged")
+    refused("not what its receipt says", config={"lora_rank": 4})
+
+
+def test_events_say_why_packing_is_off(make_spec: MakeSpec, twelve_lines: Lines) -> None:
+    spec = make_spec(twelve_lines, config={"packing": False, "num_epochs": 1})
+    train(spec)
+    reasons = [e["reason"] for e in events(spec) if e["type"] == "packing.off"]
+    assert reasons == ["config.packing is false"] == [receipt(spec)["packing"]]
