@@ -63,7 +63,7 @@ class LoRAAdapterService:
         company_id: str,
         training_data: Sequence[Mapping[str, Any]],
         config: Mapping[str, Any] | None = None,
-        use_qlora: bool = True,
+        use_qlora: bool | None = None,
     ) -> str:
         """Ask Helox, over `lora_training_requests`, for an adapter; returns the request's id.
 

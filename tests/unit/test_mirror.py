@@ -141,7 +141,7 @@ def excepted() -> list[str]:
 
 
 def test_every_module_has_its_test_at_its_path() -> None:
-    """A module that fails here needs a test; PLAIN, ENTRIES and ELSEWHERE say when it needs none."""
+    """A module that fails here needs a test; PLAIN, ENTRIES and ELSEWHERE list exceptions."""
     missing = [name for name in modules() if not mirrored(name)]
     assert sorted(set(missing) - set(excepted())) == []
 
