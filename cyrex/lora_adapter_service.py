@@ -64,7 +64,7 @@ class LoRAAdapterService:
         company_id: str,
         training_data: Sequence[Mapping[str, Any]],
         config: Mapping[str, Any] | None = None,
-        use_qlora: bool = True,
+        use_qlora: bool | None = None,
         *,
         validation_data: Sequence[Mapping[str, Any]] | None = None,
         replace: bool = False,

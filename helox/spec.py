@@ -149,7 +149,7 @@ class TrainingSpec(_Strict):
     continue_from: Path | None = None
     work_dir: Path
     output_dir: Path
-    use_qlora: bool = True
+    use_qlora: bool = False
     seed: int = Field(default=0, ge=0, le=2**31 - 1)
     threads: int = Field(default=1, ge=1, le=1024)
     config: TrainingConfig = TrainingConfig()

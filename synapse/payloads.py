@@ -47,7 +47,7 @@ class TrainingRequested(Payload):
     training_data: list[Any] | None = None
     base_model: str | None = None
     config: dict[str, Any] = Field(default_factory=dict)
-    use_qlora: bool = True
+    use_qlora: bool | None = None
     seed: int | None = None
     # Beside `training_data`.
     validation_data: list[Any] | None = None

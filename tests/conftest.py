@@ -23,9 +23,9 @@ from embedded.servers import postgres, valkey
 from embedded.servers.ports import Ports
 from modelkit.blobs import get_blob_store
 from modelkit.blobs.s3 import S3Blobs
-from tests.blob_places import KINDS, BlobPlace, point_at
-from tests.s3_server import S3Server
+from tests.support.blob_places import KINDS, BlobPlace, point_at
 from tests.support.environment import FOLDERS, forget_settings
+from tests.support.s3_server import S3Server
 
 TEMPLATE = "cyrex_template"
 # Variables that a running stack exports, and that would lead a test to it.

@@ -18,6 +18,7 @@ from cyrex.errors import Conflict, NotFound, UserError
 from cyrex.schedules.cron import Cron, CronRefused, zone_of
 from cyrex.tenants.service import count_locked
 from cyrex.training.check import check_config
+from cyrex.training.order import quantised_by_default
 from database.models import RetrainingSchedule, ScheduleFire
 
 MAX_SCHEDULES = 100
@@ -71,6 +72,8 @@ def create_schedule(session: Session, company_id: str, **values: Any) -> Retrain
     if count_locked(session, RetrainingSchedule, company_id) >= MAX_SCHEDULES:
         raise Conflict("too_many_schedules", f"a company may have {MAX_SCHEDULES} schedules")
     given = {"timezone": "UTC", "min_new_examples": 0, "config": {}, **values}
+    if given.get("use_qlora") is None:
+        given["use_qlora"] = quantised_by_default()
     schedule = RetrainingSchedule(company_id=company_id, **given)
     _check(schedule)
     now = now_of(session)

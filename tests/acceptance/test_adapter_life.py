@@ -11,7 +11,7 @@ import openai
 import pytest
 
 from demo.client import Api, ApiError
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 ADAPTERS = "/company-automation/adapters"
 PLACES = [f"shelf {n}" for n in range(40)]

@@ -8,8 +8,8 @@ import pytest
 
 from demo.client import Api
 from embedded import Stack
-from tests.integration.cyrex.agents.conftest import ORDER_TOOL, Shop
-from tests.waiting import eventually
+from tests.support.agents import ORDER_TOOL, Shop
+from tests.support.waiting import eventually
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from demo.client import Api
 from embedded import Stack
 from tests.acceptance.engines import engine_of
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ import pytest
 from demo.client import UNFINISHED_TRAINING, Api
 from demo.main_job import messages
 from embedded import Stack
-from tests.celery_workers import CeleryWorker
+from tests.support.celery_workers import CeleryWorker
 
 EXAMPLES = 160
 CONFIG = {"num_epochs": 12, "batch_size": 4, "checkpoint_every_steps": 25}

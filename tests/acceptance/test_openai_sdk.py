@@ -16,7 +16,7 @@ import pytest
 from demo.client import Api
 from embedded import Stack
 from tests.acceptance.engines import engine_of
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 MESSAGES: Any = [{"role": "user", "content": "Hello, what do you do about invoices?"}]
 # The grammar makes the answer as long as `max_tokens`, whatever the model would say.

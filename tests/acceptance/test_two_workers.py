@@ -19,7 +19,7 @@ import pytest
 from demo.client import Api
 from embedded import Stack
 from tasks.broker.routing import WORKERS_SECONDS, preferred
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 MESSAGES: Any = [{"role": "user", "content": "Hello"}]
 ANSWERS = 6

@@ -12,10 +12,10 @@ from cyrex.work.news import updated
 from database.base import Json
 from database.models import Job, Outbox
 from database.session import operator_session
-from tests import rows as made
 from tests.chaos.disturbance import Death
 from tests.chaos.rows import Rows
 from tests.chaos.timings import percentile, reruns
+from tests.support import rows as made
 
 
 def test_percentiles_are_values_that_were_seen() -> None:

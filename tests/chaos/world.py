@@ -24,13 +24,13 @@ from database.models import (
 )
 from database.session import operator_session
 from modelkit.blobs.directory import DirectoryBlobs
-from tests import rows as made
 from tests.chaos.audit import audit
 from tests.chaos.checks.sources import Sources
 from tests.chaos.ledger import Asked
 from tests.chaos.plan import IDEMPOTENT, ONCE
 from tests.chaos.rows import Rows
 from tests.chaos.tools import Arrival
+from tests.support import rows as made
 
 CLEAN = {"lost": 0, "doubled": 0, "orphans": 0, "stuck": 0}
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from settings import REPOSITORY
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 START_SECONDS = 60.0
 

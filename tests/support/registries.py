@@ -19,8 +19,8 @@ from embedded.servers.ports import Ports
 from modelkit.mlflow_client import QUIET
 from modelkit.registry import Registry
 from modelkit.s3_client import Bucket
-from tests.s3_server import S3Server, answers, free_port
-from tests.waiting import eventually
+from tests.support.s3_server import S3Server, answers, free_port
+from tests.support.waiting import eventually
 
 SERVER_SECONDS = 90.0  # Its imports take long on a busy machine.
 

@@ -17,7 +17,7 @@ class CheckDataset(RequestBody):
         None, min_length=1, description="Examples, as for `train-adapter`; or send a file."
     )
     config: dict[str, Any] | None = Field(None, description="Settings of the trainer.")
-    use_qlora: bool = Field(True, description="As for `train-adapter`; changes no figure.")
+    use_qlora: bool | None = Field(None, description="As for `train-adapter`.")
     seed: int | None = Field(None, ge=0, le=MAX_SEED, description="As for `train-adapter`.")
     base_model: str | None = Field(
         None, max_length=4096, description="Must be the base model that is served."

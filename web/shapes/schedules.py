@@ -73,7 +73,7 @@ class NewSchedule(RequestBody):
     timezone: Zone = "UTC"
     min_new_examples: NewExamples = 0
     config: Config = Field(default_factory=dict)
-    use_qlora: bool = True
+    use_qlora: bool | None = Field(None, description="As for `train-adapter`.")
     enabled: bool = True
 
 

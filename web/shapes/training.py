@@ -66,7 +66,10 @@ class TrainAdapter(RequestBody):
         None,
         description="Settings of the trainer, e.g. `lora_rank`, `num_epochs`, `copy_variation`.",
     )
-    use_qlora: bool = Field(True, description="Train on the base model quantised to 4 bits.")
+    use_qlora: bool | None = Field(
+        None,
+        description="Train on the base model quantised to 4 bits. Left out: as it is served.",
+    )
     seed: int | None = Field(None, ge=0, le=MAX_SEED, description="Drawn at random when left out.")
     base_model: str | None = Field(
         None, max_length=4096, description="Must be the base model that is served."

@@ -10,9 +10,9 @@ from database.models import (
     TrainingRun,
 )
 from database.session import operator_session
-from tests import rows as made
 from tests.chaos.ledger import Asked
 from tests.chaos.world import World, found
+from tests.support import rows as made
 
 
 def test_registry_and_rows_must_name_each_other(world: World) -> None:

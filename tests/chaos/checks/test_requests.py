@@ -9,10 +9,10 @@ from database.models import (
     Job,
 )
 from database.session import operator_session
-from tests import rows as made
 from tests.chaos.ledger import Asked
 from tests.chaos.plan import IDEMPOTENT, ONCE
 from tests.chaos.world import CLEAN, World, found
+from tests.support import rows as made
 
 
 def test_nothing_is_found_where_all_is_well(world: World) -> None:

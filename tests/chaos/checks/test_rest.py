@@ -11,9 +11,9 @@ from database.models import (
     Job,
 )
 from database.session import operator_session
-from tests import rows as made
 from tests.chaos.ledger import Asked
 from tests.chaos.world import World, found
+from tests.support import rows as made
 
 
 def test_blobs_and_files_without_an_owner_are_orphans(world: World) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from database import claims
 from database.session import operator_session
 from database.transitions import JOB
-from tests import rows
+from tests.support import rows
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from database.base import new_id
 from database.models import Base, Company, CompanyMemory, Job, ToolCall
 from database.session import company_session, operator_session
-from tests import rows
+from tests.support import rows
 
 pytestmark = pytest.mark.usefixtures("database_url")
 

@@ -27,7 +27,7 @@ from database.session import (
 )
 from embedded import Servers
 from settings import get_settings
-from tests import rows
+from tests.support import rows
 
 TABLES = [t for t in Base.metadata.sorted_tables if rows.owner_column(t) is not None]
 # Rows of the platform itself.

@@ -16,8 +16,8 @@ from modelkit.s3_client import Bucket
 from modelkit.s3_store import S3Store
 from modelkit.store import Store
 from modelkit.store_registry import StoreRegistry
-from tests.s3_server import S3Server
 from tests.support.registries import MlflowServer, Place, empty_catalogue, new_database
+from tests.support.s3_server import S3Server
 
 # MLflow straight on Postgres, and behind a tracking server (which takes no folders: S3).
 SERVED = pytest.param("mlflow-server", marks=pytest.mark.slow)

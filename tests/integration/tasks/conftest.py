@@ -19,7 +19,7 @@ from tasks.upkeep import reconciler
 from tasks.workers import dead_workers
 from tasks.workers import presence as worker
 from tasks.workers.presence import Presence
-from tests import rows
+from tests.support import rows
 from tests.support.broker import Broker, use_broker
 from tests.support.postgres import Postgres
 

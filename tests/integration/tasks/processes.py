@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from settings import REPOSITORY
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 START_SECONDS = 60.0
 QUIET = ("--without-mingle", "--without-gossip")

@@ -19,12 +19,12 @@ from modelkit.registry import get_registry
 from modelkit.s3_client import Bucket
 from settings import get_settings
 from tasks.broker import dispatch
-from tests import rows
-from tests.blob_places import point_at
-from tests.celery_workers import CeleryWorker, celery_workers, reconciling
-from tests.s3_server import S3Server
+from tests.support import rows
+from tests.support.blob_places import point_at
+from tests.support.celery_workers import CeleryWorker, celery_workers, reconciling
 from tests.support.environment import FOLDERS, forget_settings
-from tests.waiting import eventually
+from tests.support.s3_server import S3Server
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -20,8 +20,8 @@ from embedded import Servers
 from settings import get_settings
 from tasks import app
 from tasks.broker import connection, queues
-from tests import rows
 from tests.integration.tasks import processes
+from tests.support import rows
 from tests.support.broker import use_broker
 from tests.support.valkey import OwnValkey
 

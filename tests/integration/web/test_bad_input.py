@@ -12,9 +12,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from settings import get_settings
-from tests.blob_places import point_at
-from tests.s3_server import S3Server
+from tests.support.blob_places import point_at
 from tests.support.database import row_counts
+from tests.support.s3_server import S3Server
 from tests.support.web import LINES, Api, Tenant, error_of, new_company_id
 
 TRAIN = "/company-automation/train-adapter"

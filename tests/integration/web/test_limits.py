@@ -19,10 +19,10 @@ from synapse.consumer import Consumer
 from synapse.relay import Relay
 from synapse.streams import COMPANY_AUTOMATION_JOBS, CONSUMED, LORA_TRAINING_REQUESTS, connect
 from tasks.bridge.effects import effect
-from tests import rows
+from tests.support import rows
 from tests.support.database import row_counts
+from tests.support.waiting import together
 from tests.support.web import LINES, Api, Tenant, error_of, finish_job
-from tests.waiting import together
 from web.http import body
 from web.shapes.jobs import JobView
 

@@ -15,8 +15,8 @@ from tasks.broker.pulse import LOOK_SECONDS
 from tests.support.broker import use_broker
 from tests.support.database import row_counts
 from tests.support.proxy import Proxy
+from tests.support.waiting import eventually
 from tests.support.web import Api, Tenant, error_of, finish_job, newest_job
-from tests.waiting import eventually
 from web import create_app
 from web.shapes.health import Readiness
 from web.shapes.jobs import JobView

@@ -21,8 +21,8 @@ import requests
 
 from settings import REPOSITORY
 from tests.support.database import row_counts
+from tests.support.waiting import eventually
 from tests.support.web import Tenant, finish_job, newest_job
-from tests.waiting import eventually
 from web.live import waiting
 
 MAX_BODY = 20_000

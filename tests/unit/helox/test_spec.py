@@ -16,7 +16,7 @@ def test_defaults() -> None:
     spec = parse_spec(json.dumps(PATHS))
     config = spec.config
     assert (config.lora_rank, config.lora_alpha, config.target_modules) == (16, 32, "all-linear")
-    assert (spec.use_qlora, spec.seed, spec.threads, spec.resume) == (True, 0, 1, True)
+    assert (spec.use_qlora, spec.seed, spec.threads, spec.resume) == (False, 0, 1, True)
 
 
 def test_a_dumped_spec_reads_back() -> None:

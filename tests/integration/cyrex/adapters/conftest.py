@@ -1,5 +1,5 @@
 """The fixtures of the tiny base model."""
 
-from tests.integration.cyrex.tiny import adapters, base, make_adapter
+from tests.support.tiny import adapters, base, make_adapter
 
 __all__ = ["adapters", "base", "make_adapter"]

@@ -16,8 +16,8 @@ from database.session import WEB, company_session
 from modelkit.errors import ModelNotFound
 from modelkit.registry import get_registry
 from settings import get_settings
-from tests import rows
-from tests.packages import write_package
+from tests.support import rows
+from tests.support.packages import write_package
 
 pytestmark = pytest.mark.usefixtures("database_url")
 

@@ -10,8 +10,8 @@ from cyrex.adapters.files import get_package, put_package
 from modelkit import package
 from modelkit.blobs import BlobStore
 from modelkit.errors import BlobCorrupt, BlobMissing, PackageRefused
-from tests.blob_places import BlobPlace
-from tests.packages import write_package
+from tests.support.blob_places import BlobPlace
+from tests.support.packages import write_package
 
 
 @pytest.fixture

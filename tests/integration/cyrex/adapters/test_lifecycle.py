@@ -17,7 +17,7 @@ from cyrex.work.lease import Finish
 from database.models import AdapterAlias, Decision, LoraAdapter, TrainingRun, Worker
 from database.session import WEB, company_session
 from database.transitions import ADAPTER
-from tests import rows
+from tests.support import rows
 
 pytestmark = pytest.mark.usefixtures("database_url")
 BY = "abcd1234"

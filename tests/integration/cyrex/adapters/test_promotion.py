@@ -11,7 +11,7 @@ from cyrex.adapters.promotion import AliasMoved, decide
 from cyrex.work.lease import Finish, Repeat
 from database.models import AdapterAlias, Decision, LoraAdapter
 from database.session import company_session, operator_session
-from tests import rows
+from tests.support import rows
 
 pytestmark = pytest.mark.usefixtures("database_url")
 

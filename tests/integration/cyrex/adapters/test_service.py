@@ -13,8 +13,8 @@ from database.base import new_id
 from database.models import AdapterAlias, LoraAdapter
 from database.session import WEB, company_session, operator_session
 from settings import get_settings
-from tests import rows
-from tests.waiting import together
+from tests.support import rows
+from tests.support.waiting import together
 
 pytestmark = pytest.mark.usefixtures("database_url")
 

@@ -21,8 +21,8 @@ from modelkit import package
 from modelkit.registry import get_registry
 from settings import get_settings
 from synapse.payloads import AdapterReady
-from tests import rows
-from tests.packages import write_package
+from tests.support import rows
+from tests.support.packages import write_package
 
 pytestmark = pytest.mark.usefixtures("database_url")
 

@@ -8,7 +8,7 @@ from cyrex.agents import memory
 from cyrex.errors import NotFound
 from database.models import Company, CompanyMemory, Job
 from database.session import WEB, company_session, operator_session
-from tests import rows
+from tests.support import rows
 
 pytestmark = pytest.mark.usefixtures("database_url", "redis_url")
 

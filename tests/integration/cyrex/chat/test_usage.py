@@ -13,8 +13,8 @@ from cyrex.chat import usage as conversation_usage
 from cyrex.chat.usage import Meter, Recount, Used, write_usage
 from database.models import Usage
 from database.session import operator_session
-from tests import rows
-from tests.waiting import eventually
+from tests.support import rows
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.usefixtures("database_url")
 

@@ -9,7 +9,7 @@ import pytest
 
 from cyrex.engine import EngineConfig
 from cyrex.engine.loop import Engine
-from tests.integration.cyrex.tiny import adapters, base, make_adapter
+from tests.support.tiny import adapters, base, make_adapter
 
 __all__ = ["adapters", "base", "make_adapter"]
 

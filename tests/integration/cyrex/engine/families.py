@@ -31,7 +31,7 @@ from transformers import (
 
 from cyrex.engine import AdapterRef, Grammar
 from tests.integration.cyrex.engine.same import Answer, generate
-from tests.integration.cyrex.tiny import CONTEXT, ref_of, write_base
+from tests.support.tiny import CONTEXT, ref_of, write_base
 
 END = 1
 VOCABULARY = 260

@@ -12,9 +12,8 @@ from transformers import AutoModelForCausalLM
 
 from cyrex.engine import AdapterRef, Completion, EngineConfig, Request, Sampling
 from cyrex.engine.loop import Engine
-from cyrex.engine.scoring import ScoredExample
 from tests.integration.cyrex.engine.same import assert_same, generate, is_tie
-from tests.integration.cyrex.tiny import write_base
+from tests.support.tiny import write_base
 
 # Made of the end-of-turn token's neighbours, so that the model rambles on for a while.
 PROMPT = "<user>Where is my card?<assistant>"
@@ -92,27 +91,6 @@ def test_other_precisions_answer(
     assert plain.tokens != adapted.tokens
     assert adapted.sha256 == ref.sha256
     engine.close()
-
-
-def test_losses_are_those_of_the_answers_tokens(
-    engine: Engine, base: Path, adapters: list[AdapterRef]
-) -> None:
-    examples = [
-        ScoredExample(list(range(5, 5 + n)), list(range(40, 40 + n % 7 + 1))) for n in (1, 9, 50)
-    ]
-    losses = engine.losses(None, examples)
-    model = AutoModelForCausalLM.from_pretrained(base).eval()
-    for example, loss in zip(examples, losses, strict=True):
-        with torch.inference_mode():
-            logits = model(torch.tensor([example.prompt + example.answer])).logits[0]
-        start = len(example.prompt) - 1
-        nll = torch.nn.functional.cross_entropy(
-            logits[start:-1], torch.tensor(example.answer), reduction="sum"
-        )
-        assert loss == pytest.approx(nll.item(), rel=1e-4)
-    assert engine.losses(adapters[0], examples) != losses
-    assert engine.losses(None, examples) == losses
-    assert engine.losses(None, []) == []
 
 
 def test_threads_change_no_answer(engine: Engine, base: Path, adapters: list[AdapterRef]) -> None:

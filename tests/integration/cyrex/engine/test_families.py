@@ -24,7 +24,7 @@ from transformers import (
 from cyrex.engine import AdapterRef, EngineConfig, Request
 from cyrex.engine.loop import Engine
 from tests.integration.cyrex.engine.same import generate, is_tie
-from tests.integration.cyrex.tiny import ref_of, write_base
+from tests.support.tiny import ref_of, write_base
 
 SHAPE: dict[str, Any] = {
     "vocab_size": 260,

@@ -20,7 +20,7 @@ from cyrex.engine import (
 )
 from cyrex.engine.loop import Engine
 from tests.integration.cyrex.engine.idle import assert_idle
-from tests.integration.cyrex.tiny import ref_of
+from tests.support.tiny import ref_of
 
 MAX_BATCH = 6
 

@@ -30,7 +30,7 @@ from database.session import (
 from database.transitions import JOB
 from settings import get_settings
 from tasks.broker.chains import remaining_chain
-from tests import rows
+from tests.support import rows
 
 pytestmark = pytest.mark.usefixtures("database_url")
 

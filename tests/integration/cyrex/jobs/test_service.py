@@ -20,7 +20,7 @@ from database.base import new_id
 from database.models import AdapterAlias, CompanyMemory, Job, JobStep, LoraAdapter, Usage
 from database.session import WEB, company_session, operator_session
 from database.transitions import JOB
-from tests import rows
+from tests.support import rows
 
 pytestmark = pytest.mark.usefixtures("database_url")
 

@@ -16,9 +16,9 @@ from database.base import new_id
 from database.models import Dataset, TrainingCheckpoint, TrainingRun
 from database.session import operator_session
 from settings import get_settings
-from tests import rows
-from tests.blob_places import BlobPlace
-from tests.packages import write_package
+from tests.support import rows
+from tests.support.blob_places import BlobPlace
+from tests.support.packages import write_package
 
 pytestmark = pytest.mark.usefixtures("database_url")
 

@@ -30,7 +30,7 @@ from cyrex.engine import (
 from cyrex.serving import EngineDied, EngineProcess, EngineStartError, process
 from cyrex.serving.spawn import Child
 from cyrex.serving.wire import Terms
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 PROMPT = list(range(10, 30))
 # Long enough to be under way when the test does something to it: the tiny model's context.

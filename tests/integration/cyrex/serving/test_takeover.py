@@ -19,7 +19,7 @@ from cyrex.engine import AdapterRef, EngineConfig, Request
 from cyrex.engine.loop import Engine
 from cyrex.serving import EngineProcess, child
 from cyrex.serving.takeover import address
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 PROMPT = list(range(10, 30))
 LONG = 130

@@ -18,7 +18,7 @@ from cyrex.tenants import keys
 from database.models import ApiKey
 from database.session import company_session, operator_session
 from embedded import Servers
-from tests import rows
+from tests.support import rows
 
 pytestmark = pytest.mark.usefixtures("database_url")
 

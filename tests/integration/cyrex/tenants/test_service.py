@@ -6,8 +6,8 @@ from cyrex.errors import Conflict, NotFound, UserError
 from cyrex.tenants import service as companies
 from database.models import Company
 from database.session import operator_session
-from tests import rows
-from tests.waiting import together
+from tests.support import rows
+from tests.support.waiting import together
 
 pytestmark = pytest.mark.usefixtures("database_url")
 

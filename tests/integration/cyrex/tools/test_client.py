@@ -21,7 +21,7 @@ from cryptography.x509.oid import NameOID
 from cyrex.tools import connection as tool_connection
 from cyrex.tools.client import ToolFailed, ToolRequest, ToolResponse, call
 from cyrex.tools.connection import CallLimits
-from tests.tool_server import ToolServer, bomb, names, tool_server, variables
+from tests.support.tool_server import ToolServer, bomb, names, tool_server, variables
 
 LIMITS = CallLimits(connect=2, read=2, total=5, response_bytes=100_000)
 SECRET = {"Authorization": "Bearer t0p-secret", "X-Own": "own"}

@@ -26,9 +26,9 @@ from database.models import TrainingCheckpoint, TrainingRun
 from database.session import company_session, operator_session
 from database.transitions import TRAINING
 from helox.checkpoint_files import folder_of
-from tests import rows
-from tests.blob_places import BlobPlace
-from tests.waiting import eventually
+from tests.support import rows
+from tests.support.blob_places import BlobPlace
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.usefixtures("database_url")
 

@@ -19,7 +19,7 @@ from database.models import Base, Dataset, TrainingRun
 from database.session import WEB, company_session, operator_session
 from database.transitions import TRAINING
 from synapse.payloads import TrainingRequested
-from tests import rows
+from tests.support import rows
 
 pytestmark = pytest.mark.usefixtures("database_url")
 

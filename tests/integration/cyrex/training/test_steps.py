@@ -24,9 +24,9 @@ from database.transitions import TRAINING
 from modelkit.registry import get_registry
 from settings import get_settings
 from synapse.streams import LORA_ADAPTER_READY
-from tests import rows
-from tests.packages import write_package
+from tests.support import rows
 from tests.support.database import idle_transactions
+from tests.support.packages import write_package
 
 pytestmark = pytest.mark.usefixtures("database_url")
 

@@ -15,8 +15,8 @@ from database.models import Job
 from database.session import company_session, operator_session
 from database.transitions import JOB, TOOL_CALL, TRAINING
 from settings import get_settings
-from tests import rows
-from tests.waiting import together
+from tests.support import rows
+from tests.support.waiting import together
 
 pytestmark = pytest.mark.usefixtures("database_url")
 

@@ -18,8 +18,8 @@ from database import claims
 from database.models import Agent, TrainingRun
 from database.session import company_session, operator_session
 from database.transitions import JOB, MACHINES, MAX_FAILURES, TRAINING, Machine
-from tests import rows
-from tests.waiting import together
+from tests.support import rows
+from tests.support.waiting import together
 
 every_machine = pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES)
 CLAIMERS = 6

@@ -19,8 +19,8 @@ from modelkit.blobs.s3 import PART_BYTES, PUT_SECONDS, S3Blobs
 from modelkit.errors import BlobsDenied, BlobsUnavailable
 from modelkit.s3_client import Bucket
 from tests.integration.modelkit.cutting_proxy import CuttingProxy
-from tests.s3_server import S3Server, free_port
 from tests.support.registries import with_secret
+from tests.support.s3_server import S3Server, free_port
 
 DATA = b"a line\n" * 1000
 MIB = 1 << 20

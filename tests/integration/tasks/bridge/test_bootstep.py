@@ -14,10 +14,10 @@ from database.session import operator_session
 from database.transitions import ADAPTER
 from synapse import streams
 from tasks.broker import dispatch
-from tests import rows
+from tests.support import rows
 from tests.support.broker import Broker
 from tests.support.celery_worker import CeleryWorker
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ from synapse.consumer import Consumer, EventRefused
 from synapse.envelope import Envelope
 from synapse.relay import Relay
 from tasks.bridge.effects import effect
-from tests import rows
+from tests.support import rows
 from tests.support.broker import Broker
 
 CHANNEL_OF = {

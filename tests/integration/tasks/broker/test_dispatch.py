@@ -13,7 +13,7 @@ from database.transitions import ADAPTER, JOB, TRAINING
 from settings import get_settings
 from tasks import app
 from tasks.broker import connection, dispatch
-from tests import rows
+from tests.support import rows
 from tests.support.broker import Broker, use_broker
 
 # A web request waits for this.

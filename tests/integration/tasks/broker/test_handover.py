@@ -10,7 +10,7 @@ from sqlalchemy.exc import OperationalError
 from database.models import Job
 from database.transitions import JOB
 from tasks.broker.handover import Handover
-from tests import rows
+from tests.support import rows
 from tests.support.broker import Broker
 
 

@@ -10,7 +10,7 @@ from redis import Redis
 
 from synapse.streams import connect
 from tasks.broker.listening import LISTEN_SECONDS, RECONNECT_SECONDS, Listener
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 CHANNEL = "test:listening"
 

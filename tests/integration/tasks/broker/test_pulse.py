@@ -15,7 +15,7 @@ from tasks.broker import connection, pulse
 from tasks.broker.pulse import Pulse
 from tests.support.broker import use_broker
 from tests.support.proxy import Proxy
-from tests.waiting import together
+from tests.support.waiting import together
 
 pytestmark = pytest.mark.usefixtures("broker")
 

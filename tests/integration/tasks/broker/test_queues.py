@@ -14,7 +14,7 @@ from database.session import keyless_session, operator_session
 from tasks import app
 from tasks.broker import queues
 from tasks.broker.queues import BUSY, CANARY_FRESH_SECONDS, DOWN, OK, STARTING, STUCK
-from tests import rows
+from tests.support import rows
 from tests.support.broker import Broker
 
 LONG = CANARY_FRESH_SECONDS + 5

@@ -14,7 +14,7 @@ from tasks.broker import dispatch, routing
 from tasks.broker.routing import COMMON_QUEUE, SPILL_DEPTH, direct_name, preferred, route
 from tasks.upkeep import reconciler
 from tasks.workers.presence import Presence
-from tests import rows
+from tests.support import rows
 from tests.support.broker import Broker
 
 NODES = ("inference1@a", "inference2@b")

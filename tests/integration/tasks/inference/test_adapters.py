@@ -14,8 +14,8 @@ from modelkit.registry import get_registry
 from settings import get_settings
 from tasks.inference import adapters as module
 from tasks.inference.adapters import AdapterWatch
-from tests import rows
-from tests.packages import write_package
+from tests.support import rows
+from tests.support.packages import write_package
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from tasks.inference import conversations
 from tasks.inference import engine as inference
 from tasks.inference.replies import Replies
 from tests.support.broker import Broker
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 
 @pytest.fixture

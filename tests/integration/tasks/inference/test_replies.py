@@ -14,7 +14,7 @@ from tasks.broker.listening import Listener
 from tasks.inference import replies as module
 from tasks.inference.replies import Replies
 from tests.support.broker import Broker
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 
 class Ear:

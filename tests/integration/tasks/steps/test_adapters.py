@@ -10,7 +10,7 @@ from database.models import AdapterAlias, LoraAdapter
 from database.session import operator_session
 from database.transitions import ADAPTER
 from tasks.steps import adapters
-from tests import rows
+from tests.support import rows
 
 pytestmark = pytest.mark.usefixtures("here")
 

@@ -9,7 +9,7 @@ from database.models import Job
 from database.transitions import JOB
 from tasks.broker.dispatch import JOBS_ENDED_CHANNEL
 from tasks.steps.jobs import process
-from tests import rows
+from tests.support import rows
 from tests.support.broker import Broker
 
 pytestmark = pytest.mark.usefixtures("here")

@@ -36,8 +36,8 @@ from tasks.bridge import effects as bridge
 from tasks.steps import adapters as adapter_tasks
 from tasks.steps import training as training_tasks
 from tasks.upkeep import reconciler
-from tests import rows
-from tests.packages import write_package
+from tests.support import rows
+from tests.support.packages import write_package
 
 pytestmark = [pytest.mark.usefixtures("here"), pytest.mark.slow]
 

@@ -22,10 +22,10 @@ from tasks import app
 from tasks.broker import dispatch
 from tasks.steps.run import run_step, step
 from tasks.workers.presence import Presence
-from tests import rows
+from tests.support import rows
 from tests.support.broker import Broker, use_broker
 from tests.support.postgres import Postgres
-from tests.waiting import eventually, together
+from tests.support.waiting import eventually, together
 
 pytestmark = pytest.mark.usefixtures("here")
 

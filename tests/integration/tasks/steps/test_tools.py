@@ -33,11 +33,11 @@ from tasks.steps.tools import call as task
 from tasks.upkeep import reconciler
 from tasks.workers import presence as worker
 from tasks.workers.presence import Presence
-from tests import rows
+from tests.support import rows
 from tests.support.broker import PRIORITY, use_broker
 from tests.support.proxy import Proxy
-from tests.tool_server import ToolServer, tool_server, variables
-from tests.waiting import eventually
+from tests.support.tool_server import ToolServer, tool_server, variables
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.usefixtures("presence")
 

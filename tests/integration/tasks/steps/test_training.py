@@ -18,9 +18,9 @@ from database.models import TrainingCheckpoint, TrainingEvent, TrainingRun
 from database.session import company_session, operator_session
 from database.transitions import TRAINING
 from tasks.broker import dispatch
-from tests import rows
-from tests.celery_workers import CeleryWorker, celery_workers, reconciling
-from tests.waiting import eventually
+from tests.support import rows
+from tests.support.celery_workers import CeleryWorker, celery_workers, reconciling
+from tests.support.waiting import eventually
 
 pytestmark = [pytest.mark.usefixtures("here"), pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -12,7 +12,7 @@ from database.session import company_session
 from database.transitions import TRAINING
 from tasks.broker import dispatch
 from tasks.steps.run import run_step
-from tests import rows
+from tests.support import rows
 from tests.support.broker import Broker
 
 pytestmark = pytest.mark.usefixtures("here")

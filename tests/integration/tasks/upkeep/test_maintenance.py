@@ -14,10 +14,10 @@ from tasks import app
 from tasks.broker import queues
 from tasks.broker.queues import CANARY_FRESH_SECONDS, DOWN, OK, STARTING
 from tasks.workers.neighbours import host_scope, start_ticks
-from tests import rows
 from tests.integration.tasks import processes
+from tests.support import rows
 from tests.support.broker import Broker
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 
 @pytest.fixture(autouse=True)

@@ -16,9 +16,9 @@ from tasks import app
 from tasks.broker import dispatch
 from tasks.upkeep import maintenance, reconciler
 from tasks.workers.presence import Presence
-from tests import rows
+from tests.support import rows
 from tests.support.broker import Broker, use_broker
-from tests.waiting import together
+from tests.support.waiting import together
 
 pytestmark = pytest.mark.usefixtures("here")
 

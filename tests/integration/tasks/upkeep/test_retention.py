@@ -26,7 +26,7 @@ from database.session import operator_session
 from settings import SettingsError, get_settings
 from synapse.trim import keep_seconds
 from tasks.upkeep import retention
-from tests import rows
+from tests.support import rows
 
 DAY = 24 * 3600.0
 MINUTE = 60.0

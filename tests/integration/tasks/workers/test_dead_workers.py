@@ -17,7 +17,7 @@ from tasks.broker import routing
 from tasks.upkeep import reconciler
 from tasks.workers import dead_workers, neighbours
 from tasks.workers.presence import Presence
-from tests import rows
+from tests.support import rows
 from tests.support.broker import Broker
 
 pytestmark = pytest.mark.usefixtures("here")

@@ -6,7 +6,7 @@ from database.models import Job
 from database.session import operator_session
 from database.transitions import JOB, MAX_FAILURES, TRAINING
 from tasks.workers.leases import free_leases, held_by
-from tests import rows
+from tests.support import rows
 
 
 def test_a_worker_holds_rows_of_every_kind(acme: str) -> None:

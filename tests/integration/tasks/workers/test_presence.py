@@ -18,10 +18,10 @@ from database.session import operator_session
 from database.transitions import JOB, TRAINING
 from tasks.workers.neighbours import host_scope, start_ticks
 from tasks.workers.presence import Presence
-from tests import rows
+from tests.support import rows
 from tests.support.broker import Broker
 from tests.support.postgres import Postgres
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 
 @pytest.fixture(autouse=True)

@@ -19,10 +19,10 @@ from database.session import operator_session
 from database.transitions import JOB
 from tasks.upkeep import reconciler
 from tasks.workers.presence import Presence
-from tests import rows
+from tests.support import rows
 from tests.support.broker import Broker
 from tests.support.celery_worker import CeleryWorker
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 FREED_SECONDS = 10.0
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from database.models import LoraAdapter, Worker
-from tests import rows
+from tests.support import rows
 from tests.support.web import Api, Tenant, error_of, new_adapter
 from web.shapes.adapters import (
     AdapterDeleted,

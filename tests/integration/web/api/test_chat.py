@@ -14,13 +14,13 @@ from cyrex.engine import Request
 from database.models import LoraAdapter
 from database.session import operator_session
 from helox.render import ChatTemplate
-from tests import rows
-from tests.integration.cyrex.tiny import base
+from tests.support import rows
 from tests.support.database import idle_transactions
+from tests.support.tiny import base
+from tests.support.waiting import eventually
 from tests.support.web import Api, Tenant, error_of
 from tests.support.web_chat import MESSAGES, PATH, ask, events_of, usage_rows, whole
 from tests.support.web_chat_worker import ChatWorker, chat_worker
-from tests.waiting import eventually
 from web.shapes import chat as shapes
 
 __all__ = ["base"]

@@ -22,12 +22,12 @@ from modelkit.registry import get_registry
 from settings import get_settings
 from tasks.inference import engine as inference
 from tasks.inference.adapters import TRUSTED_SECONDS
-from tests import rows
-from tests.integration.cyrex.tiny import base, write_adapter
+from tests.support import rows
+from tests.support.tiny import base, write_adapter
+from tests.support.waiting import eventually
 from tests.support.web import Api, Tenant, error_of, new_tenant
 from tests.support.web_chat import ask, events_of, whole
 from tests.support.web_chat_worker import ChatWorker, chat_worker
-from tests.waiting import eventually
 
 __all__ = ["base"]
 

@@ -111,7 +111,7 @@ def test_settings_stand_in_the_address_beside_a_file(acme: Tenant) -> None:
         (b"%PDF-1.7\n%", "is a PDF"),
         (b"PK\x03\x04" + b"\0" * 26 + b"xl/workbook.xml", "an Excel workbook (xlsx)"),
         (b"<!DOCTYPE html><html>", "a page (HTML)"),
-        (gzip.compress(JSONL.encode())[:-9], "broken gzip"),
+        (gzip.compress(JSONL.encode(), mtime=0)[:-9], "broken gzip"),
         (FILES["parquet"][0][:60], "broken Parquet"),
         ("input,output\nGröße,1\n".encode("latin-1"), "is not UTF-8 (line 2"),
     ],

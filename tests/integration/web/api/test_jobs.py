@@ -11,8 +11,8 @@ import redis
 
 from tasks.broker.dispatch import JOBS_ENDED_CHANNEL, admit
 from tests.support.database import idle_transactions
+from tests.support.waiting import eventually
 from tests.support.web import Api, Tenant, error_of, finish_job, newest_job
-from tests.waiting import eventually
 from web.live import waiting
 from web.shapes import jobs as shapes
 

@@ -43,9 +43,9 @@ from tasks.broker import queues, routing
 from tasks.upkeep import reconciler
 from tasks.workers import presence as worker
 from tasks.workers.presence import Presence
-from tests import rows
+from tests.support import rows
+from tests.support.waiting import together
 from tests.support.web import Api, Tenant, error_of
-from tests.waiting import together
 from web.shapes import operations as shapes
 
 LETTERS = "/operations/dead-letters"

@@ -16,8 +16,8 @@ from database.session import operator_session
 from tests.support.broker import use_broker
 from tests.support.database import row_counts
 from tests.support.proxy import Proxy
+from tests.support.tool_server import ToolServer, tool_server, variables
 from tests.support.web import Api, Tenant, error_of
-from tests.tool_server import ToolServer, tool_server, variables
 from web.api import tools
 from web.shapes import tools as shapes
 

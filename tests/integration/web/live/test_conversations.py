@@ -16,11 +16,11 @@ from redis import Redis
 
 from settings import get_settings
 from tasks.broker.routing import COMMON_QUEUE
-from tests.integration.cyrex.tiny import base
+from tests.support.tiny import base
+from tests.support.waiting import eventually
 from tests.support.web import Tenant, error_of
 from tests.support.web_chat import ask, events_of, usage_rows, whole
 from tests.support.web_chat_worker import ChatWorker, Impostor, chat_worker
-from tests.waiting import eventually
 from web.live import conversations
 
 __all__ = ["base"]

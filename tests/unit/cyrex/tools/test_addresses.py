@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from cyrex.tools.addresses import AddressRefused, check_addresses, is_public, parse_url, resolve
-from tests.tool_server import names, variables
+from tests.support.tool_server import names, variables
 
 NOT_PUBLIC = [
     "127.0.0.1",

@@ -10,7 +10,7 @@ from cryptography.fernet import Fernet
 from cyrex.errors import Unavailable
 from cyrex.tools.sealing import decrypt, encrypt, main
 from settings import get_settings
-from tests.tool_server import variables
+from tests.support.tool_server import variables
 
 OLD, NEW = Fernet.generate_key().decode(), Fernet.generate_key().decode()
 

@@ -42,3 +42,16 @@ def test_the_limits_themselves_are_orders() -> None:
 def test_only_an_order_with_an_id_of_its_own_came_as_an_event() -> None:
     assert not TrainingOrder("acme").is_an_event
     assert TrainingOrder("acme", request_id="outside-1").is_an_event
+
+
+@pytest.mark.parametrize(("served", "quantised"), [("fp32", False), ("bf16", False), ("nf4", True)])
+def test_a_base_is_trained_on_as_it_is_served(
+    monkeypatch: pytest.MonkeyPatch, served: str, quantised: bool
+) -> None:
+    monkeypatch.setenv("ENGINE_DTYPE", served)
+    get_settings.cache_clear()
+    try:
+        assert TrainingOrder("acme").use_qlora is quantised
+        assert TrainingOrder("acme", use_qlora=not quantised).use_qlora is not quantised
+    finally:
+        get_settings.cache_clear()

@@ -15,7 +15,7 @@ from embedded.supervisor import process as module
 from embedded.supervisor.process import SupervisedProcess
 from embedded.supervisor.spec import ProcessSpec, Stage
 from embedded.supervisor.state import Status
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 FOREVER = "import time; time.sleep(600)"
 

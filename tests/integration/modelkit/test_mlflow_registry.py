@@ -18,9 +18,9 @@ from modelkit.directory_store import DirectoryStore
 from modelkit.errors import RegistryDamaged, RegistryDenied, RegistryUnavailable
 from modelkit.mlflow_registry import SHA256_TAG, VERSION_TAG, MlflowRegistry
 from modelkit.registry import LocalRegistry
-from tests.s3_server import free_port
 from tests.support.model_packages import write_package
 from tests.support.registries import empty_catalogue, new_database
+from tests.support.s3_server import free_port
 
 CHILD = """
 import sys

@@ -16,7 +16,7 @@ import psutil
 
 from settings import REPOSITORY
 from tasks.upkeep import reconciler
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 START_SECONDS = 60.0
 RECONCILE_SECONDS = 2.0

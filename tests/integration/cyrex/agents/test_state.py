@@ -10,60 +10,21 @@ import pytest
 from celery.exceptions import Ignore
 from sqlalchemy import delete, select
 
-from cyrex.agents import service as agents
 from cyrex.agents.state import resume
-from cyrex.errors import Conflict, NotFound, UserError
+from cyrex.errors import UserError
 from cyrex.jobs import service as jobs
 from cyrex.jobs.new_job import NewJob
-from cyrex.tools import service as tool_registry
-from database.base import Json
 from database.models import CompanyMemory, CompanyTool, Job, ToolCall, Usage
-from database.session import company_session, operator_session
-from synapse.streams import COMPANY_AUTOMATION_JOBS
+from database.session import company_session
 from tasks.broker import dispatch
 from tasks.steps.jobs import process
 from tasks.steps.tools import call
 from tasks.upkeep import reconciler
 from tasks.workers import dead_workers
-from tests import rows
-from tests.integration.cyrex.agents.conftest import ORDER_TOOL, Shop, calls, job_row
+from tests.support import rows
+from tests.support.agents import Shop, calls, job_row, limit, run, statuses
 
 ASK = {"input": "Get the order 84213"}
-
-
-def step(company_id: str, job_id: str) -> str:
-    """Do the one thing that a worker would do next; returns the job's status after it."""
-    row = job_row(job_id)
-    if row.status == "queued":
-        dispatch.admit("job", company_id)
-    elif row.status == "admitted":
-        with suppress(Ignore):
-            process(company_id, job_id, "process", row.attempt)
-    elif row.status == "waiting":
-        pending = calls(company_id, job_id)[-1]
-        with suppress(Ignore):
-            call(company_id, pending.call_id, "call", pending.attempt)
-    return job_row(job_id).status
-
-
-def run(company_id: str, job_id: str, until: str = "", steps: int = 40) -> Json:
-    """Go on until the job has ended, or is `until`."""
-    for _ in range(steps):
-        if step(company_id, job_id) in ("completed", "failed", "cancelled", until):
-            break
-    with company_session(company_id) as session:
-        return jobs.detailed_view(session, jobs.get_job(session, job_id))
-
-
-def statuses(company_id: str, job_id: str) -> list[str]:
-    events = rows.announced(company_id, COMPANY_AUTOMATION_JOBS)
-    return [e["data"]["status"] for e in events if e["data"]["job_id"] == job_id]
-
-
-def limit(company_id: str, **limits: int) -> None:
-    with company_session(company_id) as session:
-        agent = agents.default_agent(session, company_id)
-        agents.update_agent(session, company_id, agent.agent_id, {"limits": limits})
 
 
 def test_tool_is_called_and_its_answer_used(company: str, shop: Shop) -> None:
@@ -222,49 +183,6 @@ def test_reconciler_resumes_what_waits_for_nothing(
     reconciler.reconcile()
     assert [job_row(j).status for j in (waits, ended, late)] == ["waiting", "admitted", "admitted"]
     assert run(company, late)["error"]["code"] == "deadline_exceeded"
-
-
-def test_agent_offers_only_its_tools(company: str, shop: Shop) -> None:
-    other = {**ORDER_TOOL, "name": "other_tool", "endpoint": shop.url}
-    with company_session(company) as session:
-        tool_registry.register(session, company, tool_registry.parse_tools([other]))
-        agent = agents.create_agent(session, company, "narrow", tools=["other_tool"])
-        new = NewJob(company, ASK, agent_id=agent.agent_id)
-        job_id = jobs.create_job(session, new).job_id
-    view = run(company, job_id)
-    assert view["agent_id"] == agent.agent_id
-    assert {c["tool"] for c in view["tool_results"]} <= {"other_tool"}
-
-
-def test_agents_are_kept_apart(company: str) -> None:
-    other = rows.company("other")
-    with company_session(other) as session:
-        agent = agents.create_agent(session, other, "theirs")
-    with company_session(company) as session, pytest.raises(NotFound):
-        jobs.create_job(session, NewJob(company, ASK, agent_id=agent.agent_id))
-    with operator_session() as session, pytest.raises(NotFound):
-        jobs.create_job(session, NewJob(company, ASK, agent_id=agent.agent_id))
-
-
-def test_agents_are_changed_and_deleted(company: str) -> None:
-    with company_session(company) as session:
-        made = agents.create_agent(session, company, "a", "prompt", ["t"], {"steps": 2})
-        changed = agents.update_agent(session, company, made.agent_id, {"prompt": "new"})
-        view = agents.agent_view(changed)
-        assert (view["prompt"], view["tools"], view["limits"]) == ("new", ["t"], {"steps": 2})
-        assert view["effective_limits"]["steps"] == 2
-        assert [a.name for a in agents.list_agents(session, company)] == ["a", "default"]
-        with pytest.raises(Conflict):
-            agents.create_agent(session, company, "a")
-        for bad in ({"steps": 0}, {"steps": 65}, {"step": 1}, {"tokens": 1.5}):
-            with pytest.raises(UserError, match="limits"):
-                agents.update_agent(session, company, made.agent_id, {"limits": bad})
-        with pytest.raises(Conflict):
-            default = agents.default_agent(session, company)
-            agents.delete_agent(session, company, default.agent_id)
-        agents.delete_agent(session, company, made.agent_id)
-        with pytest.raises(NotFound):
-            agents.get_agent(session, company, made.agent_id)
 
 
 @pytest.mark.parametrize("choices", [[], [""], ["a", "a"], ["a", "x" * 501], ["a"] * 2000])

@@ -20,10 +20,10 @@ from modelkit.s3_store import S3Store
 from modelkit.store_registry import StoreRegistry
 from tests.integration.modelkit.condition_proxy import ConditionProxy
 from tests.integration.modelkit.cutting_proxy import CuttingProxy
-from tests.s3_server import S3Server, free_port
 from tests.support.model_packages import CONFIG, Q_PROJ, write_package
 from tests.support.registries import with_secret
-from tests.waiting import together
+from tests.support.s3_server import S3Server, free_port
+from tests.support.waiting import together
 
 WEIGHTS = "adapter_model.safetensors"
 MIB = 1 << 20

@@ -11,7 +11,7 @@ import pytest
 
 from modelkit.blobs import BlobStore
 from modelkit.s3_client import Bucket
-from tests.s3_server import S3Server
+from tests.support.s3_server import S3Server
 
 KINDS = ("local", "s3")
 

@@ -17,7 +17,7 @@ from modelkit.s3_client import Bucket
 from modelkit.s3_store import S3Store
 from tests.support.model_packages import write_package
 from tests.support.registries import MlflowServer, new_database
-from tests.waiting import together
+from tests.support.waiting import together
 
 pytestmark = pytest.mark.slow
 

@@ -13,8 +13,8 @@ import pytest
 
 from modelkit.blobs import BlobStore
 from modelkit.errors import BlobCorrupt, BlobMissing, BlobTooLarge
-from tests.blob_places import BlobPlace
-from tests.waiting import together
+from tests.support.blob_places import BlobPlace
+from tests.support.waiting import together
 
 DATA = b"a line\n" * 1000
 SHA256 = hashlib.sha256(DATA).hexdigest()

@@ -12,7 +12,7 @@ from typing import Any
 import requests
 
 from modelkit.s3_client import Bucket
-from tests.waiting import eventually
+from tests.support.waiting import eventually
 
 ACCESS_KEY, SECRET_KEY = "adapters", "a-secret-of-some-length"
 
