@@ -81,8 +81,6 @@ PENDING: set[str] = {
     "base_model/real_model.py",
     "base_model/vocabulary.py",
     "cyrex/adapters/evaluation_arm.py",
-    "cyrex/adapters/evaluation_child.py",
-    "cyrex/training/acceptance.py",
     "cyrex/training/check_child.py",
     "cyrex/training/checkpoint_uploader.py",
     "cyrex/training/train_step.py",

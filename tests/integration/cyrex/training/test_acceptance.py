@@ -24,7 +24,7 @@ from database.session import company_session
 from database.transitions import TRAINING
 from helox.check import Report, read_records
 from settings import get_settings
-from tests import rows
+from tests.support import rows
 
 pytestmark = pytest.mark.usefixtures("database_url")
 

@@ -11,7 +11,7 @@ from cyrex.training import service as training
 from cyrex.training.order import TrainingOrder
 from database.models import LoraAdapter, TrainingRun
 from database.session import WEB, company_session
-from tests import rows
+from tests.support import rows
 
 pytestmark = pytest.mark.usefixtures("database_url")
 

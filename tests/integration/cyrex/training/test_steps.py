@@ -198,7 +198,7 @@ def test_register_gives_a_version_and_puts_the_bytes_into_the_registry(
     run = do(acme, request_id, training_steps.register)
     adapter = adapter_of(request_id)
     assert (run.step, run.adapter_id) == ("announce", adapter.adapter_id)
-    assert (adapter.version, adapter.status, adapter.adapter_type) == (1, "registered", "qlora")
+    assert (adapter.version, adapter.status, adapter.adapter_type) == (1, "registered", "lora")
     assert adapter.sha256 == run.package_sha256
     assert adapter.evaluation == run.evaluation
     assert adapter.details["metrics"] == {"loss": 0.5}
