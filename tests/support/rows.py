@@ -14,6 +14,7 @@ from cyrex.jobs import service as jobs
 from cyrex.jobs.new_job import NewJob
 from cyrex.training import service as training
 from cyrex.training.order import TrainingOrder
+from cyrex.work.lease import Advance, Lease
 from database.base import new_id
 from database.models import (
     Base,
@@ -67,6 +68,23 @@ def run(company_id: str, lines: list[Any] = LINES, **values: Any) -> str:
         row = training.request_training(session, order, stored(lines))
     change(TrainingRun, row.request_id, **values)
     return row.request_id
+
+
+def accepted(company_id: str, lines: list[Any] = LINES, **values: Any) -> str:
+    """A run whose rows are checked and split, before its step `train`, as its worker leaves it."""
+    # It loads a tokenizer, which most tests do without.
+    from cyrex.training.steps import accept
+
+    request_id = run(company_id, lines, **values)
+    outcome = accept(
+        get(TrainingRun, request_id), Lease(TRAINING, company_id, request_id, "accept", 1, "test")
+    )
+    assert isinstance(outcome, Advance)
+    assert outcome.in_transaction is not None
+    with company_session(company_id) as session:
+        outcome.in_transaction(session, session.get_one(TrainingRun, request_id))
+    change(TrainingRun, request_id, step="train")
+    return request_id
 
 
 def adapter(company_id: str, **values: Any) -> str:

@@ -71,9 +71,7 @@ def start(bucket: Bucket, here: object, tmp_path: Path) -> Iterator[Start]:
 
 def request() -> str:
     """A training of a new company that stands before its step `train`, published."""
-    run_id = rows.run(
-        rows.company(), LINES, status="admitted", step="train", config=CONFIG, use_qlora=False
-    )
+    run_id = rows.accepted(rows.company(), LINES, status="admitted", config=CONFIG, use_qlora=False)
     dispatch.publish(TRAINING, [get(run_id)])
     return run_id
 

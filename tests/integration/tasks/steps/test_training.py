@@ -60,11 +60,10 @@ def reconciled(here: Any) -> Iterator[None]:
 
 def request(**config: Any) -> str:
     """A training of a new company that stands before its step `train`, published."""
-    run_id = rows.run(
+    run_id = rows.accepted(
         rows.company(),
         LINES,
         status="admitted",
-        step="train",
         config=CONFIG | config,
         use_qlora=False,
     )
@@ -93,7 +92,13 @@ def started(run_id: str) -> list[TrainingEvent]:
 
 def package_of(run_id: str) -> str:
     """The SHA-256 of the trained package, receipt included, once there is one."""
-    eventually(lambda: get(run_id).package_sha256, TRAIN_SECONDS, "the trained package")
+
+    def ended() -> str | None:
+        run = get(run_id)
+        assert run.error is None, run.error
+        return run.package_sha256
+
+    eventually(ended, TRAIN_SECONDS, "the trained package")
     return str(get(run_id).package_sha256)
 
 
