@@ -11,6 +11,10 @@ from tests.chaos.rows import Rows
 
 NAMES = """
     SELECT sha256, 'dataset ' || dataset_id FROM datasets
+    UNION SELECT merged_sha256, 'dataset ' || dataset_id FROM datasets
+      WHERE merged_sha256 IS NOT NULL
+    UNION SELECT validation_sha256, 'dataset ' || dataset_id FROM datasets
+      WHERE validation_sha256 IS NOT NULL
     UNION SELECT package_sha256, 'training ' || request_id FROM training_runs
       WHERE package_sha256 IS NOT NULL
     UNION SELECT sha256, 'checkpoint ' || checkpoint_id FROM training_checkpoints
