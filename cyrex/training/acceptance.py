@@ -11,12 +11,12 @@ from sqlalchemy.orm import Session
 from cyrex.adapters.base_model import served_control
 from cyrex.datasets import blob_store, lines_of, merged_lines
 from cyrex.errors import UserError
-from cyrex.training.split import Side, keys_of, rows_of, split
+from cyrex.training.split import Row, Side, keys_of, rows_of, split
 from database.base import Json
 from database.models import Dataset, Example, TrainingRun
 from database.session import company_session
 from helox.check import Record, Report, read_records
-from helox.holdout import conversation_key_of, key_of, turn_key_of
+from helox.holdout import turn_key_of
 from settings import get_settings
 
 # Keys asked for in one query.
@@ -57,9 +57,9 @@ def place(
     answered = {turn_key_of(record.conversation) for record, _ in own}
     kept = [(r, line) for r, line in before if turn_key_of(r.conversation) not in answered]
     _check_number(len(kept), len(own))
-    known = _known_sides(run.company_id, [*kept, *own, *validation])
     rows = rows_of([record.conversation for record, _ in [*kept, *own]])
     asking = rows_of([record.conversation for record, _ in validation])
+    known = _known_sides(run.company_id, [*rows, *asking])
     keys = keys_of([*rows, *asking], known)
     keys, asked = keys[: len(rows)], keys[len(rows) :]
     sides = split(rows, known, 0.0 if validation else fraction, keys)
@@ -159,10 +159,10 @@ def _check_number(kept: int, own: int) -> None:
         )
 
 
-def _known_sides(company_id: str, given: Sequence[tuple[Record, bytes]]) -> dict[int, Side]:
+def _known_sides(company_id: str, rows: Sequence[Row]) -> dict[int, Side]:
     """The side of every question and conversation that an earlier dataset of the company placed."""
-    questions = sorted({_name(key_of(record.conversation)) for record, _ in given})
-    conversations = sorted({_name(conversation_key_of(record.conversation)) for record, _ in given})
+    questions = sorted({_name(row.question) for row in rows})
+    conversations = sorted({_name(row.conversation) for row in rows})
     found: dict[int, Side] = {}
     with company_session(company_id) as session:
         for column, names in (
