@@ -8,6 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from sqlalchemy import select
+
+from database.models import Worker
+from database.session import operator_session
 from settings import REPOSITORY
 from tests.support.waiting import eventually
 
@@ -58,3 +62,14 @@ class CeleryWorker:
         process, self._process = self._process, None
         process.terminate()
         return process.wait(30)
+
+
+def worker_of(node: str) -> Worker | None:
+    with operator_session() as session:
+        return session.scalar(select(Worker).where(Worker.node == node))
+
+
+def row_of(node: str) -> Worker:
+    found = eventually(lambda: worker_of(node), what=f"the row of {node}")
+    assert found is not None
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from tasks.workers import presence as worker
 from tasks.workers.presence import Presence
 from tests.support import rows
 from tests.support.broker import Broker, use_broker
+from tests.support.celery_worker import CeleryWorker
 from tests.support.postgres import Postgres
 
 
@@ -84,3 +86,19 @@ def in_thread() -> Iterator[Callable[[Callable[[], None]], threading.Thread]]:
     for thread in threads:
         thread.join(20)
         assert not thread.is_alive()
+
+
+@pytest.fixture
+def celery_worker(tmp_path: Path) -> Iterator[Callable[..., CeleryWorker]]:
+    """`celery_worker(name, queues, pool, size)` starts a worker; all are killed at the end."""
+    made: list[CeleryWorker] = []
+
+    def start(name: str, queues: str, pool: str, size: int) -> CeleryWorker:
+        started = CeleryWorker(tmp_path, name, queues, pool, size)
+        made.append(started)
+        started.start()
+        return started
+
+    yield start
+    for each in made:
+        each.kill()

@@ -3,52 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from sqlalchemy import select
 
-from database.models import AdapterAlias, LoraAdapter, TrainingRun, Worker
+from database.models import AdapterAlias, LoraAdapter, TrainingRun
 from database.session import operator_session
 from database.transitions import ADAPTER
 from synapse import streams
 from tasks.broker import dispatch
 from tests.support import rows
 from tests.support.broker import Broker
-from tests.support.celery_worker import CeleryWorker
+from tests.support.celery_worker import CeleryWorker, row_of, worker_of
 from tests.support.waiting import eventually
 
 
 @pytest.fixture(autouse=True)
 def tables(broker: Broker) -> None:
     pass
-
-
-def worker_of(node: str) -> Worker | None:
-    with operator_session() as session:
-        return session.scalar(select(Worker).where(Worker.node == node))
-
-
-@pytest.fixture
-def celery_worker(tmp_path: Path) -> Iterator[Callable[..., CeleryWorker]]:
-    made: list[CeleryWorker] = []
-
-    def start(name: str, queues: str, pool: str, size: int) -> CeleryWorker:
-        worker = CeleryWorker(tmp_path, name, queues, pool, size)
-        made.append(worker)
-        worker.start()
-        return worker
-
-    yield start
-    for worker in made:
-        worker.kill()
-
-
-def row_of(node: str) -> Worker:
-    found = eventually(lambda: worker_of(node), what=f"the row of {node}")
-    assert found is not None
-    return found
 
 
 def test_the_bridge_worker_reads_streams_runs_steps_and_leaves(

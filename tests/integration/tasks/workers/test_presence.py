@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, select
+from sqlalchemy import delete
 
 from cyrex.work.lease import Lease
 from database import claims
@@ -20,6 +20,7 @@ from tasks.workers.neighbours import host_scope, start_ticks
 from tasks.workers.presence import Presence
 from tests.support import rows
 from tests.support.broker import Broker
+from tests.support.celery_worker import worker_of
 from tests.support.postgres import Postgres
 from tests.support.waiting import eventually
 
@@ -27,11 +28,6 @@ from tests.support.waiting import eventually
 @pytest.fixture(autouse=True)
 def tables(broker: Broker) -> None:
     pass
-
-
-def worker_of(node: str) -> Worker | None:
-    with operator_session() as session:
-        return session.scalar(select(Worker).where(Worker.node == node))
 
 
 def held(owner: str, company_id: str, **values: Any) -> str:

@@ -5,23 +5,20 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import select
 
 from celeryconfig import RECONCILE_SECONDS
 from database import claims
-from database.models import Job, Worker
-from database.session import operator_session
+from database.models import Job
 from database.transitions import JOB
 from tasks.upkeep import reconciler
 from tasks.workers.presence import Presence
 from tests.support import rows
 from tests.support.broker import Broker
-from tests.support.celery_worker import CeleryWorker
+from tests.support.celery_worker import CeleryWorker, row_of, worker_of
 from tests.support.waiting import eventually
 
 FREED_SECONDS = 10.0
@@ -32,35 +29,9 @@ def tables(broker: Broker) -> None:
     pass
 
 
-def worker_of(node: str) -> Worker | None:
-    with operator_session() as session:
-        return session.scalar(select(Worker).where(Worker.node == node))
-
-
 def held(owner: str, company_id: str, **values: Any) -> str:
     """A job that this worker is at."""
     return rows.claimable(JOB, company_id, status="running", lease_owner=owner, **values)
-
-
-@pytest.fixture
-def celery_worker(tmp_path: Path) -> Iterator[Callable[..., CeleryWorker]]:
-    made: list[CeleryWorker] = []
-
-    def start(name: str, queues: str, pool: str, size: int) -> CeleryWorker:
-        worker = CeleryWorker(tmp_path, name, queues, pool, size)
-        made.append(worker)
-        worker.start()
-        return worker
-
-    yield start
-    for worker in made:
-        worker.kill()
-
-
-def row_of(node: str) -> Worker:
-    found = eventually(lambda: worker_of(node), what=f"the row of {node}")
-    assert found is not None
-    return found
 
 
 def test_a_restarted_worker_frees_the_rows_of_its_former_life_at_once(
